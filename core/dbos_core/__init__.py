@@ -1,0 +1,1 @@
+"""dbos_core: a checkpoint kernel on Postgres. It has never heard of Temporal."""

@@ -1,0 +1,271 @@
+"""Commit: all that one step of one run changes, as one value; and every answer a store may give.
+
+Nothing in here does I/O. A :class:`Commit` is built by the acting part (``live_run``, ``kernel``), gathered by
+``writer`` and applied by a store: on Postgres as one statement together with its neighbours, in memory as one
+assignment. Units are in the names: ``_ms`` is milliseconds since the epoch on a wall clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from dbos_core.activities.spec import ActivityRow
+
+
+class RunStatus(enum.IntEnum):
+    """The status of one run. Numbers are Temporal's ``WorkflowExecutionStatus``, so that no table translates them."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+    @property
+    def dbos(self) -> str:
+        """What a stock DBOS tool sees for a closed run of this status."""
+        return _DBOS_STATUS[self]
+
+
+_DBOS_STATUS = {
+    RunStatus.RUNNING: "PENDING",
+    RunStatus.COMPLETED: "SUCCESS",
+    RunStatus.FAILED: "ERROR",
+    RunStatus.CANCELED: "CANCELLED",
+    RunStatus.TERMINATED: "CANCELLED",
+    RunStatus.CONTINUED_AS_NEW: "SUCCESS",
+    RunStatus.TIMED_OUT: "ERROR",
+}
+
+
+class IdReuse(enum.IntEnum):
+    """May a closed workflow's id be used again? Numbers are Temporal's ``WorkflowIdReusePolicy``."""
+
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+    TERMINATE_IF_RUNNING = 4
+
+
+class IdConflict(enum.IntEnum):
+    """What if a run with this id is open? Numbers are Temporal's ``WorkflowIdConflictPolicy``."""
+
+    FAIL = 1
+    USE_EXISTING = 2
+    TERMINATE_EXISTING = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class NewRun:
+    """A run that shall begin. Id policies travel inside and are applied by the database, not by a look beforehand."""
+
+    workflow_uuid: str
+    """Key of the DBOS row. The first run of a workflow id has the id itself, later ones ``<id>~<run id>``."""
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    inputs: str
+    """JSON text for ``workflow_input``: ``positionalArgs``, ``namedArgs`` and the runner's own start record."""
+    start_ms: int
+    execution_ms: int
+    """When the first activation may happen: ``start_ms`` plus the start delay."""
+    claimed: bool
+    """True: this process owns the run from its first row on. False: any process that serves the queue may claim it."""
+    request_id: str | None = None
+    reuse: IdReuse = IdReuse.ALLOW_DUPLICATE
+    conflict: IdConflict = IdConflict.FAIL
+    deadline_ms: int | None = None
+    """When the run times out by itself (the smaller of run and execution timeout)."""
+    memo: str | None = None
+    """JSON text, opaque to the kernel."""
+    search_attributes: str | None = None
+    """JSON object text, name → value; the store filters on it."""
+    metadata: str | None = None
+    """JSON text, opaque to the kernel: what describe shows besides (summary, details, parent ...)."""
+    parent_workflow_uuid: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class JournalRow:
+    """One checkpoint: what happened to the run and what it asked for then. Position 1 is the first activation."""
+
+    position: int
+    name: str
+    """What a stock DBOS tool shows as the step's name."""
+    record: str
+    """JSON text, written and read by the runner only."""
+    started_ms: int
+    completed_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Close:
+    """The end of a run."""
+
+    status: RunStatus
+    close_ms: int
+    record: str
+    """JSON text: everything the closing event carries; written and read by the runner's side only."""
+    output: str | None = None
+    """JSON text for ``workflow_output.output`` (stock ``get_result``)."""
+    error: str | None = None
+    """JSON text ``{"name", "message", ...}`` for ``workflow_output.error``."""
+    mail_seen_ms: int | None = 0
+    """The newest mail (its ``created_ms``) that the run has journalled. If newer mail waits the close is refused with
+    ``MAIL_WAITING`` (Temporal's UNHANDLED_COMMAND). ``None``: close whatever waits (terminate, timeout)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Mail:
+    """A durable message to a run: a row of ``notifications``, delivered exactly once, in order of ``created_ms``."""
+
+    mail_id: str
+    """Primary key; the same id again is the same message (request-id deduplication)."""
+    workflow_uuid: str
+    topic: str
+    """The signal's name; kernel messages have topics that begin with ``__dbos_compat_`` (see ``mailbox``)."""
+    message: str
+    """JSON text."""
+    created_ms: int = 0
+    """Given by the store: strictly increasing per run. 0 until then."""
+    serialization: str | None = "portable_json"
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateRow:
+    """The durable life of one update request. Keyed by run and update id."""
+
+    update_id: str
+    stage: int
+    """Temporal's ``UpdateWorkflowExecutionLifecycleStage``: 1 admitted, 2 accepted, 3 completed. 0 deletes the row
+    (a rejected update leaves no trace)."""
+    outcome: str | None = None
+    """JSON text, from stage 3 on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Commit:
+    """All that one step of one run changes. Applied as a whole or not at all.
+
+    Fenced (``fenced=True``): applied only while this process owns the run (``workflow_status.owner_xid`` is its token
+    and the status is PENDING); used for everything that an owner writes. Unfenced: a start, or mail from outside.
+    """
+
+    workflow_uuid: str
+    fenced: bool = True
+    start: NewRun | None = None
+    entry: JournalRow | None = None
+    consumed: tuple[str, ...] = ()
+    """Ids of the mail that ``entry`` journals (or that is done with, when there is no entry)."""
+    close: Close | None = None
+    park_until_ms: int | None = None
+    """Let go of the run, which waits: runnable again at this time (``PARK_FOREVER``: only mail wakes it).
+    Refused with ``MAIL_WAITING`` when mail newer than ``mail_seen_ms`` waits."""
+    mail_seen_ms: int = 0
+    memo: str | None = None
+    search_attributes: str | None = None
+    """The full new value (JSON text) when it changed, else None."""
+    history_length: int | None = None
+    """Written with ``close`` and ``park_until_ms``, for listings."""
+    mail: tuple[Mail, ...] = ()
+    """Messages to this very run, inserted whoever owns it; only in unfenced commits of their own."""
+    activities: tuple[ActivityRow, ...] = ()
+    """Rows to insert or overwrite (keyed by run and seq)."""
+    activities_done: tuple[int, ...] = ()
+    """Seqs whose rows go away."""
+    updates: tuple[UpdateRow, ...] = ()
+
+
+PARK_FOREVER = 2**62
+
+
+class Verdict(enum.Enum):
+    """What became of a commit."""
+
+    COMMITTED = "committed"
+    POSITION_LOST = "position lost"
+    """Somebody else journalled that position. Drop the copy and reload."""
+    CLAIM_LOST = "claim lost"
+    """This process no longer owns the run (taken over, cancelled, resumed or deleted from outside)."""
+    MAIL_WAITING = "mail waiting"
+    """The close or the parking was refused since messages wait that the run has not seen. Nothing was written."""
+    ID_TAKEN = "id taken"
+    """A start met an existing row of that workflow id: ``Store.start_by_policy`` decides."""
+    RUN_CLOSED = "run closed"
+    """Mail for a run that is closed or does not exist. Nothing was written."""
+    DUPLICATE = "duplicate"
+    """Mail whose id was delivered before. Nothing was written; to its sender that is a success."""
+
+
+class StartResult(enum.Enum):
+    """How ``Store.start_by_policy`` ended."""
+
+    STARTED = "started"
+    SAME_REQUEST = "same request"
+    """An earlier start with this request id made the run (idempotent retry)."""
+    USED_EXISTING = "used existing"
+    ALREADY_STARTED = "already started"
+    """Refused. ``run`` is the run that stands in the way."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunRow:
+    """One row of ``runs``: what is known of a run without loading its journal."""
+
+    workflow_uuid: str
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    status: RunStatus
+    start_ms: int
+    execution_ms: int
+    close_ms: int | None = None
+    owner: str | None = None
+    request_id: str | None = None
+    wake_at_ms: int | None = None
+    deadline_ms: int | None = None
+    history_length: int = 0
+    memo: str | None = None
+    search_attributes: str | None = None
+    metadata: str | None = None
+    close: str | None = None
+    """The close record (``Close.record``)."""
+    last_mail_ms: int = 0
+    parent_workflow_uuid: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class StartAnswer:
+    result: StartResult
+    run: RunRow
+    terminated: RunRow | None = None
+    """The run that TERMINATE_EXISTING ended in the same transaction."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """A journal row as it is read back."""
+
+    position: int
+    name: str
+    record: str
+
+
+@dataclass(slots=True, kw_only=True)
+class LoadedRun:
+    """Everything a process needs to go on with a run, from one round trip."""
+
+    run: RunRow
+    inputs: str
+    entries: list[Entry]
+    mail: list[Mail]
+    """Unconsumed, in order."""
+    activities: list[ActivityRow]
+    updates: list[UpdateRow] = field(default_factory=list)

@@ -1,0 +1,20 @@
+"""Mailbox: signals, cancel requests, updates and remote activity outcomes as durable messages, once and in order.
+
+A message is a row of ``notifications``. The store gives it a time that grows strictly per run, which is its order, and
+the commit that journals it marks it consumed. A stock DBOS ``send(id, message, topic="approve")`` makes the same kind
+of row and arrives as the signal ``approve``: it is told apart by its id, which does not begin with ``OWN_ID``.
+"""
+
+from __future__ import annotations
+
+OWN_ID = "dc1:"
+"""Every message id of ours begins so; the message is then a JSON object of our own shape."""
+
+CANCEL = "__dbos_compat_cancel"
+UPDATE = "__dbos_compat_update"
+ACTIVITY = "__dbos_compat_activity"
+"""Outcome of one attempt that ran in a process that does not own the run: ``{"seq", "attempt", "outcome": {...}}``
+(fields of ``AttemptOutcome``), or ``{"seq", "attempt", "lost": true}`` when that process died."""
+
+NULL_TOPIC = "__null__topic__"
+"""What stock DBOS writes for "no topic"."""

@@ -1,0 +1,249 @@
+"""Store: the calls that the kernel makes on durable state (a Protocol; ``memory`` and ``postgres`` keep its promises).
+
+One suite (``tests/store``) holds every implementation to this page. All calls may raise ``StoreUnavailable`` (the
+database is away; safe to repeat) — ``flush`` included: see its docstring for what a repeat must do.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dbos_core.activities.spec import ActivityRow
+from dbos_core.commit import (
+    Commit,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    StartAnswer,
+    UpdateRow,
+    Verdict,
+)
+
+
+class WakeKind(enum.Enum):
+    MAIL = "mail"
+    """``key`` is a workflow_uuid: new mail for it (from any process, stock tools included)."""
+    WORK = "work"
+    """``key`` is a task queue: an unowned run became runnable."""
+    ACTIVITY = "activity"
+    """``key`` is a task queue: an activity was offered."""
+    CLOSED = "closed"
+    """``key`` is a workflow_uuid that somebody watched and that closed."""
+    UPDATE = "update"
+    """``key`` is ``<workflow_uuid>|<update_id>`` that somebody watched and whose stage changed."""
+    REQUEST = "request"
+    """``key`` is a task queue: a request (query ...) waits for a process that serves it."""
+    ANSWER = "answer"
+    """``key`` is a request id that was answered."""
+    RESYNC = "resync"
+    """The listening connection was lost and is back: anything may have been missed. ``key`` is empty."""
+
+
+@dataclass(slots=True, frozen=True)
+class Wake:
+    kind: WakeKind
+    key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ProcessInfo:
+    """This process as its lease row shows it."""
+
+    process_id: str
+    """UUID of this incarnation: executor id, owner token and lease key in one."""
+    identity: str
+    application_version: str
+    task_queues: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Pulse:
+    """What one beat of the lease found."""
+
+    alive: bool
+    """False: our own lease had lapsed before this beat (we were stopped): others may have taken our runs."""
+    lapsed: tuple[str, ...] = ()
+    """Processes whose leases have lapsed and that still own runs or activities."""
+    runnable: bool = False
+    """Some unowned run of our queues is due (poll fallback for lost notifications)."""
+    offered: bool = False
+    """Some activity of our queues is due and free."""
+    requests: bool = False
+    """Some unanswered request waits for one of our queues."""
+    touched: tuple[str, ...] = ()
+    """workflow_uuids of runs that we own (``runs.owner``) but whose ``workflow_status`` row was changed under us by
+    somebody else (stock cancel, resume): their owner_xid is no longer ours."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRow:
+    """A question to whichever process can answer it (query, activity completion by id ...)."""
+
+    request_id: str
+    workflow_uuid: str
+    task_queue: str
+    kind: str
+    payload: str
+    deadline_ms: int
+    response: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class OfferedActivity:
+    """An activity attempt that this process has just taken from another run owner's offer."""
+
+    row: ActivityRow
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+
+
+class Store(Protocol):
+    """Durable state. Times are compared on the store's own clock (``now_ms``)."""
+
+    async def open(self) -> None:
+        """Connect, create or check the schema."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def now_ms(self) -> int:
+        """The store's clock (the database's, which tests can set)."""
+        ...
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    async def register(self, process: ProcessInfo, lease_ms: int) -> None:
+        """Insert the lease row; also registers the application version for stock DBOS."""
+        ...
+
+    async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
+        """Renew the lease and look around, in one statement. The only thing an idle process does repeatedly."""
+        ...
+
+    async def unregister(self, process_id: str) -> None:
+        """Give the lease back at a clean shutdown: its runs become claimable at once."""
+        ...
+
+    async def take_over(self, process_id: str, lapsed: Sequence[str], queues: Sequence[str], limit: int) -> list[str]:
+        """Claim up to ``limit`` open runs (on our ``queues``) of processes whose lease has lapsed (re-checked inside
+        the statement). Activities that a lapsed process was running for runs owned by others are given back: mail
+        ``__dbos_compat_activity`` of kind ``lost`` goes to their run (see ``mailbox``). Returns workflow_uuids."""
+        ...
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    async def flush(self, process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        """Apply all commits in one transaction, each as a whole or not at all, and say what became of each.
+
+        One commit's conflict never fails its neighbours. At most one fenced commit per run is in ``commits``.
+        Raises ``StoreUnavailable`` when the answer was lost; the caller then repeats with ``again=True``, and commits
+        that did land the first time are recognised (start: ``creator_xid``; entry: same text at that position; the
+        rest is idempotent) and reported COMMITTED. Raises ``BadCommit`` when the database refuses the values (a NUL
+        byte ...): nothing was applied; the caller splits the batch.
+
+        Order of verdicts for a fenced commit: not owned → CLAIM_LOST; entry exists already → POSITION_LOST; mail
+        newer than seen with close/park → MAIL_WAITING; else COMMITTED. Mail commits: run closed or missing →
+        RUN_CLOSED, known mail id → DUPLICATE. A start whose id row exists → ID_TAKEN.
+        On COMMITTED the wakes of ``WakeKind`` are sent (WORK for unclaimed starts and for mail to unowned runs, which
+        also makes them runnable now; ACTIVITY for offered rows; CLOSED and UPDATE only when watched).
+        """
+        ...
+
+    async def start_by_policy(self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str) -> StartAnswer:
+        """The slow path of a start whose id exists: apply request-id dedup and the id policies under a row lock.
+
+        The order is Temporal's: same ``request_id`` as the current run's → SAME_REQUEST (even if closed). Current run
+        open → by ``conflict`` (and reuse TERMINATE_IF_RUNNING). Closed → by ``reuse``. A new run is stored under
+        ``derived_uuid`` when ``run.workflow_uuid`` is taken, else under it. ``terminate_record`` is the close record
+        for a terminated predecessor.
+        """
+        ...
+
+    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        """Claim up to ``limit`` runnable unowned runs (due wake_at, open), oldest first, SKIP LOCKED."""
+        ...
+
+    async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
+        """Claim this run if it is open and unowned."""
+        ...
+
+    async def release(self, process_id: str, workflow_uuids: Sequence[str]) -> None:
+        """Let go of runs at once (shutdown): they are runnable now."""
+        ...
+
+    async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
+        """Runs with journal, unconsumed mail, activities, updates. Missing ones are left out."""
+        ...
+
+    async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
+        """Unconsumed mail of these runs, in order."""
+        ...
+
+    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
+        """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED. ``close``: ``Close``."""
+        ...
+
+    async def find(self, workflow_id: str, run_id: str | None) -> RunRow | None:
+        """The run with that run id (and workflow id), or the current run of the id when ``run_id`` is None."""
+        ...
+
+    async def rows(self, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
+        """Rows of these runs; with ``watch`` their close will be announced (CLOSED)."""
+        ...
+
+    async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        """Acts on what stock tools did: rows of ours set to CANCELLED under us are closed as CANCELED; rows set to
+        ENQUEUED (stock resume, fork) become open runs again, unowned, due now. Returns the uuids concerned."""
+        ...
+
+    # -- updates -------------------------------------------------------------------------------------------------
+
+    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+        """Insert the update row and its mail in one transaction: COMMITTED; DUPLICATE with the known row; RUN_CLOSED."""
+        ...
+
+    async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None: ...
+
+    # -- activities ----------------------------------------------------------------------------------------------
+
+    async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]:
+        """Take offered, due, free attempts on these queues (SKIP LOCKED), marking worker and started_ms."""
+        ...
+
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
+        """Delete the row of an attempt that nobody has taken (timeout, cancel). False: somebody runs it."""
+        ...
+
+    async def heartbeat(self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str) -> tuple[bool, bool]:
+        """Store heartbeat details (inserting the row if there is none). Returns (still wanted, cancel requested)."""
+        ...
+
+    # -- requests between processes --------------------------------------------------------------------------------
+
+    async def ask(self, request: RequestRow) -> None: ...
+
+    async def take_requests(self, process_id: str, queues: Sequence[str], limit: int) -> list[RequestRow]:
+        """Unanswered requests for us: the run is owned by us, or it is unowned or closed and on one of our queues
+        (then taken by one process only)."""
+        ...
+
+    async def answer(self, request_id: str, response: str) -> None: ...
+
+    async def response(self, request_id: str) -> str | None:
+        """The response, if there is one (and removes the request then)."""
+        ...
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_finished(self, before_ms: int, limit: int) -> int:
+        """Retention: delete up to ``limit`` runs closed before that time, with all their rows. Returns how many."""
+        ...
+
+    def listen(self, callback: Callable[[Wake], None]) -> None:
+        """Call ``callback`` on the event loop for every wake, from ``open`` on. Callbacks must not block."""
+        ...

@@ -1,0 +1,109 @@
+-- dbos-compat's own schema, version 1. {own} and {dbos} are the two schema names of one namespace.
+-- What a replay needs is in {dbos} (stock fork and delete know only those tables); here is what DBOS has no place for.
+
+create table {own}.meta (
+    key   text primary key,
+    value text not null
+);
+
+-- The clock that leases, wake times and claims are judged by. A test session can set it.
+create function {own}.now_ms() returns bigint language sql volatile as $$
+    select coalesce(
+        nullif(current_setting('dbos_compat.now_ms', true), '')::bigint,
+        (extract(epoch from clock_timestamp()) * 1000)::bigint)
+$$;
+
+-- One row per process incarnation; its key is executor id, owner token (owner_xid) and lease in one.
+create table {own}.processes (
+    process_id          text   primary key,
+    identity            text   not null,
+    application_version text   not null,
+    task_queues         text[] not null default '{{}}',
+    started_ms          bigint not null,
+    lease_until_ms      bigint not null
+);
+
+-- One row per run. The journal is in {dbos}.operation_outputs, start record and result beside it.
+create table {own}.runs (
+    workflow_uuid        text     primary key
+                                  references {dbos}.workflow_status (workflow_uuid) on update cascade on delete cascade,
+    workflow_id          text     not null,
+    run_id               text     not null unique,
+    first_run_id         text     not null,
+    workflow_type        text     not null,
+    task_queue           text     not null,
+    is_current           boolean  not null default true,
+    status               smallint not null default 1,
+    owner                text,
+    wake_at_ms           bigint,
+    last_mail_ms         bigint   not null default 0,
+    watched              boolean  not null default false,
+    request_id           text,
+    start_ms             bigint   not null,
+    execution_ms         bigint   not null,
+    close_ms             bigint,
+    deadline_ms          bigint,
+    history_length       integer  not null default 0,
+    memo                 text,
+    search_attributes    jsonb,
+    metadata             text,
+    close                text,
+    parent_workflow_uuid text,
+    -- a closed run is owned by nobody and has its closing record; an open one has neither closing time nor record
+    constraint runs_closed check ((status = 1) = (close is null) and (status = 1) = (close_ms is null)
+                                  and (status = 1 or owner is null))
+) with (fillfactor = 85);
+
+-- The id policies rest on this: one current run per workflow id.
+create unique index runs_current on {own}.runs (workflow_id) where is_current;
+create index runs_runnable on {own}.runs (task_queue, wake_at_ms) where owner is null and status = 1;
+create index runs_owner on {own}.runs (owner) where owner is not null;
+create index runs_deadline on {own}.runs (deadline_ms) where status = 1 and deadline_ms is not null;
+create index runs_closed_at on {own}.runs (close_ms) where close_ms is not null;
+create index runs_by_start on {own}.runs (start_ms desc, run_id);
+create index runs_search on {own}.runs using gin (search_attributes) where search_attributes is not null;
+
+-- Open activities that need more than the journal: bounded attempts, failed attempts, heartbeats, offers to others.
+create table {own}.activities (
+    workflow_uuid    text    not null
+                             references {dbos}.workflow_status (workflow_uuid) on update cascade on delete cascade,
+    seq              integer not null,
+    task_queue       text    not null,
+    attempt          integer not null,
+    scheduled_ms     bigint  not null,
+    due_ms           bigint  not null,
+    started_ms       bigint,
+    worker           text,
+    offered          boolean not null default false,
+    spec             text,
+    heartbeat        text,
+    heartbeat_at_ms  bigint,
+    last_failure     text,
+    cancel_requested boolean not null default false,
+    primary key (workflow_uuid, seq)
+);
+create index activities_offered on {own}.activities (task_queue, due_ms) where offered and worker is null;
+create index activities_worker on {own}.activities (worker) where worker is not null;
+
+create table {own}.updates (
+    workflow_uuid text     not null
+                           references {dbos}.workflow_status (workflow_uuid) on update cascade on delete cascade,
+    update_id     text     not null,
+    stage         smallint not null,
+    outcome       text,
+    watched       boolean  not null default false,
+    primary key (workflow_uuid, update_id)
+);
+
+-- Questions between processes (query, activity completion by id): asked, taken by one, answered, removed by the asker.
+create table {own}.requests (
+    request_id    text   primary key,
+    workflow_uuid text   not null,
+    task_queue    text   not null,
+    kind          text   not null,
+    payload       text   not null,
+    deadline_ms   bigint not null,
+    worker        text,
+    response      text
+);
+create index requests_open on {own}.requests (task_queue) where response is null;
