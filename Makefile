@@ -1,0 +1,53 @@
+# Works on a fresh machine with Python >= 3.11 and make. Everything lives in .venv;
+# only relative paths are used, so a checkout in a folder with spaces is fine.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PY    := .venv/bin/python
+STAMP := .venv/.installed
+# Two workers: the crash tests start processes of their own. loadfile keeps a file's servers on one worker.
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(STAMP) ## the checkout flow on an embedded Postgres, killed in the middle
+	@$(PY) -m examples.checkout.demo $(DEMO_ARGS)
+
+test: $(STAMP) ## the whole test suite (PYTEST_ARGS="-k signal" to narrow it)
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+nightly: $(STAMP) ## the long variants: hundreds of kills, thousands of examples
+	@$(PY) -m pytest -n 2 --dist loadfile -m nightly --timeout 1800
+
+lint: $(STAMP) ## ruff, mypy --strict, import layers
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -c "import sys; from importlinter.cli import lint_imports_command as c; sys.argv[0] = 'lint-imports'; c()" --no-logo
+
+format: $(STAMP) ## let ruff put things right
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(STAMP) ## side by side with DBOS and the Temporal dev server (BENCH_ARGS=--help)
+	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+clean: ## remove .venv and caches
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml
+	@python=; for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then echo "make: needs Python 3.11 or newer on the PATH as python3 (or python3.11, ...)" >&2; exit 1; fi; \
+	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "setting up .venv with $$($$python --version)"; rm -rf .venv; \
+	    $$python -m venv .venv || { rm -rf .venv; \
+	        echo "make: python3 -m venv failed (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; fi
+	@echo "installing dbos-compat and its development tools into .venv"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[embedded,shadow,dev]'
+	@touch $(STAMP)
+
+.PHONY: help demo test nightly lint format bench clean
