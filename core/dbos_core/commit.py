@@ -173,7 +173,9 @@ class Commit:
     history_length: int | None = None
     """Written with ``close`` and ``park_until_ms``, for listings."""
     mail: tuple[Mail, ...] = ()
-    """Messages to this very run, inserted whoever owns it; only in unfenced commits of their own."""
+    """Messages to this very run, inserted whoever owns it: in unfenced commits of their own, or together with ``start``
+    (signal-with-start). Those whose id is also in ``consumed`` are inserted as consumed already. The store sets
+    ``created_ms`` on these very objects before it answers COMMITTED."""
     activities: tuple[ActivityRow, ...] = ()
     """Rows to insert or overwrite (keyed by run and seq)."""
     activities_done: tuple[int, ...] = ()

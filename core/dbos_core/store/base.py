@@ -74,6 +74,8 @@ class Pulse:
     """Some activity of our queues is due and free."""
     requests: bool = False
     """Some unanswered request waits for one of our queues."""
+    expired: bool = False
+    """Some open, unowned run on any queue is past its ``deadline_ms``."""
     touched: tuple[str, ...] = ()
     """workflow_uuids of runs that we own (``runs.owner``) but whose ``workflow_status`` row was changed under us by
     somebody else (stock cancel, resume): their owner_xid is no longer ours."""
@@ -188,6 +190,10 @@ class Store(Protocol):
         """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED. ``close``: ``Close``."""
         ...
 
+    async def expired(self, limit: int) -> list[str]:
+        """Open, unowned runs past their ``deadline_ms`` (an owner watches the deadlines of its runs by itself)."""
+        ...
+
     async def find(self, workflow_id: str, run_id: str | None) -> RunRow | None:
         """The run with that run id (and workflow id), or the current run of the id when ``run_id`` is None."""
         ...
@@ -204,7 +210,8 @@ class Store(Protocol):
     # -- updates -------------------------------------------------------------------------------------------------
 
     async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
-        """Insert the update row and its mail in one transaction: COMMITTED; DUPLICATE with the known row; RUN_CLOSED."""
+        """Insert the update row and its mail in one transaction: COMMITTED; DUPLICATE with the known row; RUN_CLOSED.
+        Sets ``mail.created_ms``. A known update id is DUPLICATE even on a closed run."""
         ...
 
     async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None: ...

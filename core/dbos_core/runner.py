@@ -1,0 +1,122 @@
+"""Runner: what an interpreter of journals must offer the kernel (a Protocol).
+
+The kernel stores and orders checkpoints and decides who runs what and when. What a checkpoint *means* is the runner's
+business: it turns events into decisions, deterministically, and reads back its own records on replay. The Temporal
+runner lives in ``dbos_compat.bridge``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dbos_core.activities.spec import ActivitySpec, FinalOutcome
+from dbos_core.commit import Close, Entry, Mail, RunRow, UpdateRow
+
+
+class EventKind(enum.StrEnum):
+    START = "start"
+    SIGNAL = "signal"
+    CANCEL = "cancel"
+    UPDATE = "update"
+    ACTIVITY = "activity"
+    TIMER = "timer"
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that happened to a run. Exactly one of the last three says what, except for START."""
+
+    kind: EventKind
+    mail: Mail | None = None
+    outcome: FinalOutcome | None = None
+    timer: int = 0
+
+
+@dataclass(slots=True)
+class Activation:
+    """Events that go in together, live."""
+
+    position: int
+    at_ms: int
+    """Wall clock of this activation; never goes back within a run."""
+    events: list[Event]
+
+
+@dataclass(slots=True)
+class TaskFailure:
+    """The activation failed: nothing of it happened. It is tried again later, perhaps with mended code."""
+
+    message: str
+    cause: str
+    """Temporal's ``WorkflowTaskFailedCause`` by name."""
+    record: str | None = None
+    """JSON text of the failure."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What the workflow asked for in one activation, live or replayed."""
+
+    record: str | None
+    """JSON text to journal. None: nothing happened that a replay must know (only rejected updates came)."""
+    name: str
+    """What stock tools show as the step."""
+    schedule: list[ActivitySpec] = field(default_factory=list)
+    cancel_activities: list[int] = field(default_factory=list)
+    """Seqs whose cancellation is requested and whose outcome is still awaited."""
+    try_cancel_activities: list[int] = field(default_factory=list)
+    """Seqs whose cancellation is requested and whose outcome is dropped (the workflow was told already)."""
+    abandon_activities: list[int] = field(default_factory=list)
+    """Seqs whose outcome is dropped; the activity goes on."""
+    start_timers: list[tuple[int, int]] = field(default_factory=list)
+    """(seq, due_ms)."""
+    cancel_timers: list[int] = field(default_factory=list)
+    updates: list[UpdateRow] = field(default_factory=list)
+    memo: str | None = None
+    search_attributes: str | None = None
+    close: Close | None = None
+    history_length: int = 0
+    consumed_timers: list[int] = field(default_factory=list)
+    """On replay: timers that had rung in this entry."""
+    consumed_activities: list[int] = field(default_factory=list)
+    """On replay: activities that had ended in this entry."""
+    failure: TaskFailure | None = None
+    """Set: the rest is void."""
+
+
+class Interpreter(Protocol):
+    """One run in memory."""
+
+    def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
+        """Feed events; returns at once where it can, so that the hot path has no hop through the event loop."""
+        ...
+
+    def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
+        """Feed a journalled entry again. ``Decision.failure`` is set when the code decides differently now."""
+        ...
+
+    async def query(self, payload: str) -> str:
+        """Answer a question about the state between activations. Request and response are the runner's JSON."""
+        ...
+
+    def evict(self) -> Awaitable[None] | None:
+        """Tear the instance down. Called once; nothing follows."""
+        ...
+
+
+class Runner(Protocol):
+    """Interprets the runs of one task queue."""
+
+    task_queue: str
+    identity: str
+    max_cached: int
+    """How many idle interpreters to keep in memory (0: none survives its activation)."""
+
+    def knows(self, workflow_type: str) -> bool: ...
+
+    def open(self, run: RunRow, inputs: str) -> Interpreter:
+        """A fresh interpreter that has seen nothing. Must not raise: an unknown type fails its first activation."""
+        ...
