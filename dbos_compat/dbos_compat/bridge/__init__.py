@@ -1,0 +1,1 @@
+"""The worker half of the seam: activations ⇄ commands."""

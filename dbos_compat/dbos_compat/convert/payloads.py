@@ -1,0 +1,106 @@
+"""Payloads ⇄ JSON text, byte for byte.
+
+A payload is kept as JSON wherever it *is* JSON (``json/plain``, nothing but the encoding in its metadata, and written
+the way ``json.dumps`` writes it), so that a stock DBOS tool and a person with psql can read it. Anything else keeps its
+bytes and metadata in base64: a codec's ciphertext is stored as it came and is never decoded at rest.
+
+Forms, as they appear in records::
+
+    {"j": value}                       json/plain, ASCII-escaped separators "," ":" (the SDK's own converter)
+    {"u": value}                       json/plain, same but with raw UTF-8 (pydantic's converter)
+    {"n": 1}                           binary/null
+    {"m": {key: base64}, "d": base64}  everything else
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from temporalio.api.common.v1 import Payload, Payloads
+
+_JSON = b"json/plain"
+_NULL = b"binary/null"
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_dumps_utf8 = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+dumps = _dumps
+"""Compact ASCII JSON: what every record is written with."""
+
+
+def payload_text(payload: Payload) -> str:
+    """The form of one payload as JSON text."""
+    metadata = payload.metadata
+    if len(metadata) == 1:
+        encoding = metadata.get("encoding")
+        if encoding == _JSON:
+            text = _json_form(payload.data)
+            if text is not None:
+                return text
+        elif encoding == _NULL and not payload.data:
+            return '{"n":1}'
+    return _dumps(
+        {
+            "m": {key: b64encode(value).decode() for key, value in sorted(metadata.items())},
+            "d": b64encode(payload.data).decode(),
+        }
+    )
+
+
+def _json_form(data: bytes) -> str | None:
+    """The form of JSON data, or None when writing it again would not give the same bytes."""
+    try:
+        raw = data.decode()
+        value = json.loads(raw)
+        if _dumps(value) == raw:
+            return f'{{"j":{raw}}}' if "NaN" not in raw and "Infinity" not in raw else None
+        if _dumps_utf8(value) == raw:
+            return f'{{"u":{_dumps(value)}}}' if "NaN" not in raw and "Infinity" not in raw else None
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def payloads_text(payloads: Iterable[Payload]) -> str:
+    """The forms of several payloads as a JSON list."""
+    return "[" + ",".join([payload_text(p) for p in payloads]) + "]"
+
+
+def payload_map_text(payloads: Mapping[str, Payload]) -> str:
+    """The forms of named payloads (headers, memo) as a JSON object, sorted by name."""
+    return "{" + ",".join([f"{_dumps(k)}:{payload_text(payloads[k])}" for k in sorted(payloads)]) + "}"
+
+
+def payload(form: Mapping[str, Any]) -> Payload:
+    """The payload that a form stands for."""
+    if "j" in form:
+        return Payload(metadata={"encoding": _JSON}, data=_dumps(form["j"]).encode())
+    if "u" in form:
+        return Payload(metadata={"encoding": _JSON}, data=_dumps_utf8(form["u"]).encode())
+    if "n" in form:
+        return Payload(metadata={"encoding": _NULL})
+    return Payload(
+        metadata={key: b64decode(value) for key, value in form["m"].items()}, data=b64decode(form["d"])
+    )
+
+
+def payloads(forms: Iterable[Mapping[str, Any]]) -> list[Payload]:
+    return [payload(form) for form in forms]
+
+
+def payload_map(forms: Mapping[str, Mapping[str, Any]]) -> dict[str, Payload]:
+    return {key: payload(form) for key, form in forms.items()}
+
+
+def as_payloads(forms: Iterable[Mapping[str, Any]]) -> Payloads:
+    return Payloads(payloads=payloads(forms))
+
+
+def plain_text(payload_: Payload) -> str:
+    """What a stock DBOS reader shall see: the bare JSON value where it is one, else the form."""
+    text = payload_text(payload_)
+    if text.startswith(('{"j":', '{"u":')):
+        return text[5:-1]
+    return "null" if text == '{"n":1}' else text

@@ -1,0 +1,1 @@
+"""Temporal list filters: text → tree."""
