@@ -1,0 +1,56 @@
+"""What the benchmark and a contender process say to each other. Standard library only.
+
+The parent passes one ``Job`` as a JSON argument. The contender answers with marked JSON lines on its standard
+output; every other line is that engine's own logging and goes to the log file. The parent reads its meters
+(write-ahead log position, server CPU) when a ``window-open`` or ``window-close`` line arrives.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+MARK = "@bench "
+
+Mode = Literal["load", "idle", "sleepers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One visit of one contender: what to run, against which server, for how long."""
+
+    mode: Mode
+    url: str
+    """Where the engine keeps its state: a Postgres URL, or host:port for the Temporal server."""
+    sandboxed: bool = False
+    inflight: int = 1
+    seconds: float = 5.0
+    warmup_seconds: float = 2.0
+    completions_min: int = 20
+    """A slow contender gets up to three times ``seconds`` to reach this many completions."""
+    sleepers: int = 0
+    wake_rate: float = 200.0
+    """Sleepers that fall due per second."""
+    settle_seconds: float = 15.0
+    """Between the last start and the first wake, so that everything has been parked."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_argv() -> "Job":
+        return Job(**json.loads(sys.argv[1]))
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Contender to parent: one event, flushed at once since the parent reads its meters on arrival."""
+    print(MARK + json.dumps({"event": event, **fields}), flush=True)
+
+
+def parse(line: str) -> dict[str, Any] | None:
+    """Parent: the event in this line, or None when the line is the engine's own output."""
+    at = line.find(MARK)
+    if at < 0:
+        return None
+    message: dict[str, Any] = json.loads(line[at + len(MARK) :])
+    return message
