@@ -1,0 +1,139 @@
+"""Event ids: which number each event of a run has in its Temporal history.
+
+Temporal's ids are visible to user code (``info().get_current_history_length()``, the ids in an ``ActivityError``), so a
+live run, its replay and the history that ``fetch_history`` shows must agree on them. All three count here: ``bridge``
+while it builds activations, ``events`` while it writes them down. Pure arithmetic on journal records.
+
+The order inside a history, as the server writes it::
+
+    1  WorkflowExecutionStarted
+       what happened              signals, outcomes, fired timers: in the order of delivery
+    n  WorkflowTaskScheduled
+    +1 WorkflowTaskStarted        its id is the ``history_length`` of the activation
+    +2 WorkflowTaskCompleted
+       what the workflow asked for, one event per command
+       what happened ...          and so on, task by task
+
+Only what was committed counts: a workflow task that failed, or that held nothing but rejected updates, has no ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+"""An event or a command of a journal record."""
+
+SCHEDULE_TO_START = 2
+ABANDON = 2
+
+_EVENTS_PER_ARRIVAL = {"start": 1, "signal": 1, "cancel": 1, "timer": 1, "update": 0}
+"""An admitted update has no event: its acceptance, a command, carries the request."""
+
+_EVENTS_PER_COMMAND = {
+    "activity": 1,
+    "cancel_activity": 1,
+    "timer": 1,
+    "cancel_timer": 1,
+    "update_accepted": 1,
+    "update_completed": 1,
+    "upsert_sa": 1,
+    "memo": 1,
+    "complete": 1,
+    "fail": 1,
+    "cancel": 1,
+}
+
+
+def ran(outcome: Record) -> bool:
+    """Had the activity's last attempt begun? Then its history has a started event, written together with the outcome."""
+    return outcome.get("st") is not None and outcome.get("t") != SCHEDULE_TO_START
+
+
+def started_event_id(outcome: Record, event_id: int) -> int:
+    """The id of the activity's started event, given the id of its outcome. 0: it never started."""
+    return event_id - 1 if ran(outcome) else 0
+
+
+@dataclass(slots=True)
+class TaskIds:
+    """The ids that one workflow task has, should it be committed."""
+
+    events: list[int]
+    """One per event. For an activity the id of its outcome; for an update the id of the last event before it, which is
+    the ``accepted_request_sequencing_event_id``."""
+    scheduled: int
+
+    @property
+    def started(self) -> int:
+        """Also the ``history_length`` of the activation."""
+        return self.scheduled + 1
+
+    @property
+    def completed(self) -> int:
+        return self.scheduled + 2
+
+
+class EventIds:
+    """Counts the events of one run. Fed with every committed task in order, by a live run and by a replay alike::
+
+        task = ids.begin_task(record["ev"])         # changes nothing: ask again if the task is built anew
+        ...                                         # activate
+        ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
+    """
+
+    __slots__ = ("_abandoned", "_activities", "_timers", "_updates", "last")
+
+    def __init__(self) -> None:
+        self.last = 0
+        """The id of the newest event."""
+        self._activities: dict[int, int] = {}
+        self._abandoned: set[int] = set()
+        self._timers: dict[int, int] = {}
+        self._updates: dict[str, int] = {}
+
+    def begin_task(self, events: Sequence[Record]) -> TaskIds:
+        """The ids of the events in ``events`` and of the task that handles them. Changes nothing."""
+        last = self.last
+        ids: list[int] = []
+        for event in events:
+            kind = event["k"]
+            last += (2 if ran(event) else 1) if kind == "activity" else _EVENTS_PER_ARRIVAL[kind]
+            ids.append(last)
+        return TaskIds(ids, last + 1)
+
+    def end_task(self, task: TaskIds, commands: Sequence[Record]) -> list[int]:
+        """Count a task that is committed. The ids of the events of ``commands``, 0 for one that has no event."""
+        last = task.completed
+        ids: list[int] = []
+        for command in commands:
+            kind = command["k"]
+            if kind == "cancel_activity" and command["seq"] in self._abandoned:
+                ids.append(0)  # an abandoned activity is never told, so there is nothing to record
+                continue
+            last += _EVENTS_PER_COMMAND[kind]
+            ids.append(last)
+            if kind == "activity":
+                self._activities[command["seq"]] = last
+                if command.get("ct") == ABANDON:
+                    self._abandoned.add(command["seq"])
+            elif kind == "timer":
+                self._timers[command["seq"]] = last
+            elif kind == "update_accepted":
+                self._updates[command["id"]] = last
+        self.last = last
+        return ids
+
+    def activity_scheduled(self, seq: int) -> int:
+        """The id of the activity's scheduled event."""
+        return self._activities[seq]
+
+    def timer_started(self, seq: int) -> int:
+        """The id of the timer's started event."""
+        return self._timers[seq]
+
+    def update_accepted(self, update_id: str) -> int:
+        """The id of the update's accepted event."""
+        return self._updates[update_id]
