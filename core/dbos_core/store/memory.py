@@ -1,0 +1,347 @@
+"""MemoryStore: the promises of ``base.Store`` in dictionaries, on any clock.
+
+For tests, for the determinism kit and for a time-skipping test environment. What survives here is what survives the
+*kernel*: several kernels share one store as several processes share a database, and a kernel that is dropped without a
+word is a process that died. ``tests/store`` holds this store and Postgres to the same page.
+
+Faults: the failpoints ``memory.before_apply`` and ``memory.after_apply`` stand around the applying of a flush, so that
+``StoreUnavailable`` raised there is a lost request or a lost answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dbos_core import failpoints
+from dbos_core.activities.spec import ActivityRow
+from dbos_core.clock import Clock
+from dbos_core.commit import (
+    Close,
+    Commit,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    RunStatus,
+    StartAnswer,
+    UpdateRow,
+    Verdict,
+)
+from dbos_core.mailbox import ACTIVITY, OWN_ID
+from dbos_core.store import memory_flush
+from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
+from dbos_core.store.memory_policy import start_by_policy
+from dbos_core.store.memory_tables import PENDING, Lease, Request, Run, Tables
+
+
+class MemoryStore:
+    """One connection to a database in memory. Several kernels may share it, or each have a :meth:`sibling`."""
+
+    def __init__(self, clock: Clock, tables: Tables | None = None) -> None:
+        self.clock = clock
+        self.tables = Tables() if tables is None else tables
+        self._callbacks: list[Callable[[Wake], None]] = []
+        self._opened = 0
+
+    def sibling(self) -> MemoryStore:
+        """Another connection to the same rows; closing one leaves the listeners of the others alone."""
+        return MemoryStore(self.clock, self.tables)
+
+    async def open(self) -> None:
+        self._opened += 1
+
+    async def close(self) -> None:
+        self._opened -= 1
+        if self._opened <= 0:
+            for callback in self._callbacks:
+                self.tables.listeners.remove(callback)
+            self._callbacks.clear()
+
+    async def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def listen(self, callback: Callable[[Wake], None]) -> None:
+        self._callbacks.append(callback)
+        self.tables.listeners.append(callback)
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    async def register(self, process: ProcessInfo, lease_ms: int) -> None:
+        self.tables.leases[process.process_id] = Lease(process, self.clock.now_ms() + lease_ms)
+
+    async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
+        tables, now, me = self.tables, self.clock.now_ms(), process.process_id
+        queues = process.task_queues
+        alive = not tables.lapsed(me, now)
+        tables.leases[me] = Lease(process, now + lease_ms)
+        return Pulse(
+            alive=alive,
+            lapsed=tuple(sorted(other for other in tables.busy_processes() if tables.lapsed(other, now))),
+            runnable=tables.next_runnable(queues, now) is not None,
+            offered=bool(tables.free_activities(queues, now)),
+            requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
+            touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
+        )
+
+    async def unregister(self, process_id: str) -> None:
+        now = self.clock.now_ms()
+        for run in list(self.tables.owned.get(process_id, {}).values()):
+            self.tables.let_go(run, now, now)
+        self._give_back_activities({process_id}, now)
+        self.tables.leases.pop(process_id, None)
+        self._send_wakes()
+
+    async def take_over(self, process_id: str, lapsed: Sequence[str], queues: Sequence[str], limit: int) -> list[str]:
+        tables, now = self.tables, self.clock.now_ms()
+        dead = {other for other in lapsed if other != process_id and tables.lapsed(other, now)}
+        taken = [
+            run
+            for other in sorted(dead)
+            for run in tables.owned.get(other, {}).values()
+            if run.owned_by(other) and run.row.task_queue in queues
+        ][:limit]
+        for run in taken:
+            tables.own(run, process_id)
+        self._give_back_activities(dead, now)
+        self._send_wakes()
+        return [run.row.workflow_uuid for run in taken]
+
+    def _give_back_activities(self, dead: set[str], now: int) -> None:
+        """Tell the runs whose attempts died with another process. The attempt is over: it is offered no more."""
+        for row in [row for row in self.tables.offered.values() if row.worker in dead]:
+            run = self.tables.runs[row.workflow_uuid]
+            self.tables.put_activity(run, replace(row, worker=None, offered=False))
+            mail_id = f"{OWN_ID}lost:{row.workflow_uuid}:{row.seq}:{row.attempt}"
+            if mail_id not in self.tables.mail_ids:
+                message = json.dumps({"seq": row.seq, "attempt": row.attempt, "lost": True})
+                lost = Mail(mail_id=mail_id, workflow_uuid=row.workflow_uuid, topic=ACTIVITY, message=message)
+                self.tables.add_mail(run, lost, now)
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    async def flush(self, process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        # Others get a turn while the request and its answer are on their way, as with a database.
+        await asyncio.sleep(0)
+        failpoints.hit("memory.before_apply")
+        verdicts = memory_flush.flush(self.tables, process_id, commits, again=again, now_ms=self.clock.now_ms())
+        self._send_wakes()
+        failpoints.hit("memory.after_apply")
+        await asyncio.sleep(0)
+        return verdicts
+
+    async def start_by_policy(
+        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+    ) -> StartAnswer:
+        memory_flush.refuse_bad_values(Commit(workflow_uuid=run.workflow_uuid, fenced=False, start=run))
+        memory_flush.refuse_bad_text(run.workflow_uuid, terminate_record)
+        answer = start_by_policy(self.tables, process_id, run, derived_uuid, terminate_record, self.clock.now_ms())
+        self._send_wakes()
+        return answer
+
+    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        now, claimed = self.clock.now_ms(), list[str]()
+        while len(claimed) < limit and (run := self.tables.next_runnable(queues, now)) is not None:
+            self.tables.own(run, process_id)
+            claimed.append(run.row.workflow_uuid)
+        return claimed
+
+    async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
+        run = self.tables.runs.get(workflow_uuid)
+        if run is None or not run.open or run.row.owner is not None or run.dbos_status != PENDING:
+            return False
+        self.tables.own(run, process_id)
+        return True
+
+    async def release(self, process_id: str, workflow_uuids: Sequence[str]) -> None:
+        now = self.clock.now_ms()
+        for uuid in workflow_uuids:
+            run = self.tables.runs.get(uuid)
+            if run is not None and run.row.owner == process_id:
+                self.tables.let_go(run, now, now)
+        self._send_wakes()
+
+    async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
+        return [run.loaded() for run in self._known(workflow_uuids)]
+
+    async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
+        return [replace(mail) for run in self._known(workflow_uuids) for mail in run.mail.values()]
+
+    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
+        assert isinstance(close, Close)
+        memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, close=close))
+        run = self.tables.runs.get(workflow_uuid)
+        if run is None or not run.open:
+            return Verdict.RUN_CLOSED
+        self.tables.close_run(run, close)
+        self._send_wakes()
+        return Verdict.COMMITTED
+
+    async def find(self, workflow_id: str, run_id: str | None) -> RunRow | None:
+        run = self.tables.current.get(workflow_id) if run_id is None else self.tables.by_run_id.get(run_id)
+        return None if run is None or run.row.workflow_id != workflow_id else replace(run.row)
+
+    async def rows(self, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
+        runs = self._known(workflow_uuids)
+        if watch:
+            for run in runs:
+                run.watched = True
+        return [replace(run.row) for run in runs]
+
+    async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        now = self.clock.now_ms()
+        touched = [run for run in self.tables.runs.values() if self._concerns(process_id, queues, run)][:limit]
+        for run in touched:
+            if run.dbos_status == "CANCELLED":
+                record = json.dumps({"canceled_by": "dbos"})
+                self.tables.close_run(run, Close(status=RunStatus.CANCELED, close_ms=now, record=record))
+            else:
+                self.tables.reopen(run, now)
+        self._send_wakes()
+        return [run.row.workflow_uuid for run in touched]
+
+    @staticmethod
+    def _concerns(process_id: str, queues: Sequence[str], run: Run) -> bool:
+        ours = run.row.owner == process_id or (run.row.owner is None and run.row.task_queue in queues)
+        return ours and (run.dbos_status == "ENQUEUED" or (run.dbos_status == "CANCELLED" and run.open))
+
+    def _known(self, workflow_uuids: Sequence[str]) -> list[Run]:
+        runs = self.tables.runs
+        return [runs[uuid] for uuid in dict.fromkeys(workflow_uuids) if uuid in runs]
+
+    # -- updates -------------------------------------------------------------------------------------------------
+
+    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+        row = UpdateRow(update_id=update_id, stage=1)
+        memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, mail=(mail,), updates=(row,)))
+        run = self.tables.runs.get(workflow_uuid)
+        if run is None:
+            return Verdict.RUN_CLOSED, None
+        if (known := run.updates.get(update_id)) is not None:
+            return Verdict.DUPLICATE, replace(known)
+        if not run.open:
+            return Verdict.RUN_CLOSED, None
+        run.updates[update_id] = row
+        if mail.mail_id not in self.tables.mail_ids:
+            self.tables.add_mail(run, mail, self.clock.now_ms())
+        self._send_wakes()
+        return Verdict.COMMITTED, replace(row)
+
+    async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
+        run = self.tables.runs.get(workflow_uuid)
+        row = None if run is None else run.updates.get(update_id)
+        if run is None or row is None:
+            return None
+        if watch:
+            run.watched_updates.add(update_id)
+        return replace(row)
+
+    # -- activities ----------------------------------------------------------------------------------------------
+
+    async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]:
+        now = self.clock.now_ms()
+        taken = self.tables.free_activities(queues, now)[:limit]
+        for row in taken:
+            row.worker, row.started_ms = process_id, now
+        return [self._offered(row) for row in taken]
+
+    def _offered(self, row: ActivityRow) -> OfferedActivity:
+        run = self.tables.runs[row.workflow_uuid].row
+        return OfferedActivity(
+            row=replace(row), workflow_id=run.workflow_id, run_id=run.run_id, workflow_type=run.workflow_type
+        )
+
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
+        run = self.tables.runs.get(workflow_uuid)
+        row = None if run is None else run.activities.get(seq)
+        if run is None or row is None or row.attempt != attempt or row.worker is not None:
+            return False
+        self.tables.drop_activity(run, seq)
+        return True
+
+    async def heartbeat(
+        self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
+    ) -> tuple[bool, bool]:
+        now, run = self.clock.now_ms(), self.tables.runs.get(workflow_uuid)
+        if run is None or not run.open:
+            return False, False
+        row = run.activities.get(seq)
+        if row is None:
+            if run.row.owner != worker:  # only an owner may run an attempt that has no row
+                return False, False
+            row = ActivityRow(
+                workflow_uuid=workflow_uuid,
+                seq=seq,
+                task_queue=run.row.task_queue,
+                attempt=attempt,
+                scheduled_ms=now,
+                due_ms=now,
+                started_ms=now,
+            )
+        elif row.attempt != attempt or (row.worker or run.row.owner) != worker:
+            return False, False
+        if details is not None:
+            memory_flush.refuse_bad_text(workflow_uuid, details)
+        run.activities[seq] = row
+        row.worker, row.heartbeat, row.heartbeat_at_ms = worker, details, now
+        return True, row.cancel_requested
+
+    # -- requests between processes --------------------------------------------------------------------------------
+
+    async def ask(self, request: RequestRow) -> None:
+        if request.request_id not in self.tables.requests:
+            self.tables.requests[request.request_id] = Request(replace(request))
+        self.tables.wake(WakeKind.REQUEST, request.task_queue)
+        self._send_wakes()
+
+    async def take_requests(self, process_id: str, queues: Sequence[str], limit: int) -> list[RequestRow]:
+        for_us = [request for request in self.tables.requests.values() if self._is_for(process_id, queues, request)]
+        for request in for_us[:limit]:
+            request.worker = process_id
+        return [replace(request.row) for request in for_us[:limit]]
+
+    def _is_for(self, process_id: str, queues: Sequence[str], request: Request) -> bool:
+        run = self.tables.runs.get(request.row.workflow_uuid)
+        if run is None or request.worker is not None or request.row.response is not None:
+            return False
+        if request.row.deadline_ms <= self.clock.now_ms():
+            return False
+        return run.row.owner == process_id or (run.row.owner is None and request.row.task_queue in queues)
+
+    async def answer(self, request_id: str, response: str) -> None:
+        request = self.tables.requests.get(request_id)
+        if request is not None and request.row.response is None:
+            request.row.response = response
+            self.tables.wake(WakeKind.ANSWER, request_id)
+            self._send_wakes()
+
+    async def response(self, request_id: str) -> str | None:
+        request = self.tables.requests.get(request_id)
+        if request is None or request.row.response is None:
+            return None
+        del self.tables.requests[request_id]
+        return request.row.response
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_finished(self, before_ms: int, limit: int) -> int:
+        closed = [(run.row.close_ms, run) for run in self.tables.runs.values() if run.row.close_ms is not None]
+        old = sorted((pair for pair in closed if pair[0] < before_ms), key=lambda pair: pair[0])[:limit]
+        for _, run in old:
+            self.tables.delete_run(run)
+        return len(old)
+
+    def _send_wakes(self) -> None:
+        if not self.tables.wakes:
+            return
+        loop = asyncio.get_running_loop()
+        for wake in self.tables.wakes:
+            for callback in self.tables.listeners:
+                loop.call_soon(self._deliver, callback, wake)
+        self.tables.wakes.clear()
+
+    def _deliver(self, callback: Callable[[Wake], None], wake: Wake) -> None:
+        if callback in self.tables.listeners:  # not closed meanwhile
+            callback(wake)

@@ -1,0 +1,174 @@
+"""Memory flush: what becomes of each commit of a flush, on ``memory_tables``.
+
+Each commit is judged first and then applied by assignments that cannot fail: as a whole or not at all. Values that
+Postgres would refuse are refused before the first of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from dbos_core.commit import Commit, NewRun, Verdict
+from dbos_core.errors import BadCommit
+from dbos_core.store.base import WakeKind
+from dbos_core.store.memory_tables import Run, Tables
+
+
+def flush(tables: Tables, process_id: str, commits: Sequence[Commit], *, again: bool, now_ms: int) -> list[Verdict]:
+    for commit in commits:
+        refuse_bad_values(commit)
+    return [_one(tables, process_id, commit, again, now_ms) for commit in commits]
+
+
+def _one(tables: Tables, process_id: str, commit: Commit, again: bool, now_ms: int) -> Verdict:
+    if commit.start is not None:
+        return _start(tables, process_id, commit, commit.start, again, now_ms)
+    run = tables.runs.get(commit.workflow_uuid)
+    if commit.fenced:
+        return _fenced(tables, process_id, commit, run, again, now_ms)
+    return _mail(tables, commit, run, again, now_ms)
+
+
+def _start(tables: Tables, process_id: str, commit: Commit, new: NewRun, again: bool, now_ms: int) -> Verdict:
+    known = tables.runs.get(commit.workflow_uuid)
+    if known is not None:
+        return Verdict.COMMITTED if again and known.row.run_id == new.run_id else Verdict.ID_TAKEN
+    if new.workflow_id in tables.current:
+        return Verdict.ID_TAKEN
+    run = tables.add_run(new, commit.workflow_uuid, process_id if new.claimed else None, now_ms)
+    for mail in commit.mail:
+        tables.add_mail(run, mail, now_ms)
+    _apply(tables, run, commit, now_ms)
+    return Verdict.COMMITTED
+
+
+def _fenced(tables: Tables, process_id: str, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:
+    if again and run is not None and _landed(run, commit):
+        return Verdict.COMMITTED
+    if run is None or not run.owned_by(process_id):
+        return Verdict.CLAIM_LOST
+    if commit.entry is not None and commit.entry.position in run.journal:
+        return Verdict.POSITION_LOST
+    if _refused_by_mail(run, commit):
+        return Verdict.MAIL_WAITING
+    _apply(tables, run, commit, now_ms)
+    return Verdict.COMMITTED
+
+
+def _landed(run: Run, commit: Commit) -> bool:
+    """True when this commit was applied by a flush whose answer was lost."""
+    if commit.entry is not None:
+        there = run.journal.get(commit.entry.position)
+        return there is not None and there.record == commit.entry.record
+    if commit.close is not None:
+        return run.row.close == commit.close.record
+    if commit.park_until_ms is not None:
+        return run.open and run.row.owner is None
+    return False
+
+
+def _refused_by_mail(run: Run, commit: Commit) -> bool:
+    if commit.close is not None:
+        seen = commit.close.mail_seen_ms
+    elif commit.park_until_ms is not None:
+        seen = commit.mail_seen_ms
+    else:
+        return False
+    return seen is not None and run.newest_waiting_ms() > seen
+
+
+def _mail(tables: Tables, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:
+    fresh = [mail for mail in commit.mail if mail.mail_id not in tables.mail_ids]
+    if again and commit.mail and not fresh:
+        return Verdict.DUPLICATE
+    if run is None or not run.open:
+        return Verdict.RUN_CLOSED
+    if commit.mail and not fresh:
+        return Verdict.DUPLICATE
+    for mail in fresh:
+        tables.add_mail(run, mail, now_ms)
+    _apply(tables, run, commit, now_ms)
+    return Verdict.COMMITTED
+
+
+def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
+    """Everything in the commit except its start and its mail."""
+    row = run.row
+    if commit.entry is not None:
+        run.journal[commit.entry.position] = commit.entry
+    for mail_id in commit.consumed:
+        run.mail.pop(mail_id, None)
+    if commit.memo is not None:
+        row.memo = commit.memo
+    if commit.search_attributes is not None:
+        row.search_attributes = commit.search_attributes
+    for activity in commit.activities:
+        tables.put_activity(run, activity)
+    for seq in commit.activities_done:
+        tables.drop_activity(run, seq)
+    _put_updates(tables, run, commit)
+    if commit.history_length is not None and (commit.close is not None or commit.park_until_ms is not None):
+        row.history_length = commit.history_length
+    if commit.close is not None:
+        tables.close_run(run, commit.close)
+    elif commit.park_until_ms is not None:
+        tables.let_go(run, commit.park_until_ms, now_ms)
+
+
+def _put_updates(tables: Tables, run: Run, commit: Commit) -> None:
+    for update in commit.updates:
+        if update.stage == 0:
+            run.updates.pop(update.update_id, None)
+        else:
+            run.updates[update.update_id] = replace(update)
+        if update.update_id in run.watched_updates:
+            tables.wake(WakeKind.UPDATE, f"{run.row.workflow_uuid}|{update.update_id}")
+
+
+def refuse_bad_values(commit: Commit) -> None:
+    """Raise ``BadCommit`` for what Postgres would not store: NUL bytes, lone surrogates, attributes not JSON."""
+    for text in _texts(commit):
+        if text is not None:
+            refuse_bad_text(commit.workflow_uuid, text)
+    attributes = commit.search_attributes or (commit.start.search_attributes if commit.start else None)
+    if attributes is not None:
+        _refuse_bad_json(commit.workflow_uuid, attributes)
+
+
+def refuse_bad_text(workflow_uuid: str, text: str) -> None:
+    if "\0" in text:
+        raise BadCommit(f"workflow {workflow_uuid!r}: a text holds a NUL byte, which no database text can; encode it")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadCommit(f"workflow {workflow_uuid!r}: a text is not valid Unicode ({error}); encode it") from error
+
+
+def _refuse_bad_json(workflow_uuid: str, text: str) -> None:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise BadCommit(f"workflow {workflow_uuid!r}: its search attributes are not JSON ({error})") from error
+    if "\\u0000" in text:
+        raise BadCommit(f"workflow {workflow_uuid!r}: its search attributes hold a NUL character, which jsonb cannot")
+
+
+def _texts(commit: Commit) -> Iterator[str | None]:
+    yield commit.workflow_uuid
+    yield commit.memo
+    if (new := commit.start) is not None:
+        yield from (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
+        yield from (new.metadata, new.parent_workflow_uuid)
+    if commit.entry is not None:
+        yield from (commit.entry.name, commit.entry.record)
+    if commit.close is not None:
+        yield from (commit.close.record, commit.close.output, commit.close.error)
+    for mail in commit.mail:
+        yield from (mail.mail_id, mail.topic, mail.message)
+    for row in commit.activities:
+        yield from (row.task_queue, row.spec, row.heartbeat, row.last_failure)
+    for update in commit.updates:
+        yield from (update.update_id, update.outcome)

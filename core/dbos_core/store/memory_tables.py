@@ -1,0 +1,264 @@
+"""Memory tables: the rows of a MemoryStore and the few indexes that keep it quick.
+
+What Postgres keeps in tables and indexes is here in dictionaries; nothing in this module awaits, so every change made
+between two awaits is a transaction. ``memory_flush`` and ``memory`` decide, this module only stores and finds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from dbos_core.activities.spec import ActivityRow
+from dbos_core.commit import (
+    PARK_FOREVER,
+    Close,
+    Entry,
+    JournalRow,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    RunStatus,
+    UpdateRow,
+)
+from dbos_core.store.base import ProcessInfo, RequestRow, Wake, WakeKind
+
+PENDING = "PENDING"
+"""The DBOS status of every open run of ours, owned or not."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run with all its rows. ``row.owner`` is ours; ``dbos_status`` and ``owner_xid`` are what stock tools change."""
+
+    row: RunRow
+    inputs: str
+    dbos_status: str = PENDING
+    owner_xid: str | None = None
+    watched: bool = False
+    journal: dict[int, JournalRow] = field(default_factory=dict)
+    mail: dict[str, Mail] = field(default_factory=dict)
+    """Unconsumed, in order of ``created_ms``."""
+    mail_ids: set[str] = field(default_factory=set)
+    activities: dict[int, ActivityRow] = field(default_factory=dict)
+    updates: dict[str, UpdateRow] = field(default_factory=dict)
+    watched_updates: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> bool:
+        return self.row.status is RunStatus.RUNNING
+
+    def owned_by(self, process_id: str) -> bool:
+        """The fence of every owner's write."""
+        return self.owner_xid == process_id and self.dbos_status == PENDING and self.open
+
+    def newest_waiting_ms(self) -> int:
+        """Time of the newest mail that is not consumed; 0 if there is none."""
+        for mail in reversed(self.mail.values()):
+            return mail.created_ms
+        return 0
+
+    def loaded(self) -> LoadedRun:
+        return LoadedRun(
+            run=replace(self.row),
+            inputs=self.inputs,
+            entries=[
+                Entry(position=row.position, name=row.name, record=row.record)
+                for _, row in sorted(self.journal.items())
+            ],
+            mail=[replace(mail) for mail in self.mail.values()],
+            activities=[replace(row) for _, row in sorted(self.activities.items())],
+            updates=[replace(row) for row in self.updates.values()],
+        )
+
+
+@dataclass(slots=True)
+class Lease:
+    process: ProcessInfo
+    until_ms: int
+
+
+@dataclass(slots=True)
+class Request:
+    row: RequestRow
+    worker: str | None = None
+
+
+class Tables:
+    """All rows, whoever looks at them."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.current: dict[str, Run] = {}
+        """By workflow id; a closed run stays current until the id is used again."""
+        self.by_run_id: dict[str, Run] = {}
+        self.mail_ids: set[str] = set()
+        """Every mail id ever accepted, consumed or not: what makes a message arrive once."""
+        self.owned: dict[str, dict[str, Run]] = {}
+        self.offered: dict[tuple[str, int], ActivityRow] = {}
+        self.leases: dict[str, Lease] = {}
+        self.requests: dict[str, Request] = {}
+        self.listeners: list[Callable[[Wake], None]] = []
+        self.wakes: dict[Wake, None] = {}
+        """Wakes of the transaction under way; like NOTIFY, the same one is sent once."""
+        self._runnable: dict[str, list[tuple[int, int, str]]] = {}
+        """Per queue a heap of (wake time, order of arrival, uuid). Entries that no longer hold are skipped when met."""
+        self._arrivals = itertools.count()
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def add_run(self, new: NewRun, workflow_uuid: str, owner: str | None, now_ms: int) -> Run:
+        """Insert the row of a new run and make it the current one of its workflow id."""
+        run = Run(
+            row=RunRow(
+                workflow_uuid=workflow_uuid,
+                workflow_id=new.workflow_id,
+                run_id=new.run_id,
+                first_run_id=new.first_run_id,
+                workflow_type=new.workflow_type,
+                task_queue=new.task_queue,
+                status=RunStatus.RUNNING,
+                start_ms=new.start_ms,
+                execution_ms=new.execution_ms,
+                request_id=new.request_id,
+                deadline_ms=new.deadline_ms,
+                memo=new.memo,
+                search_attributes=new.search_attributes,
+                metadata=new.metadata,
+                parent_workflow_uuid=new.parent_workflow_uuid,
+            ),
+            inputs=new.inputs,
+        )
+        self.runs[workflow_uuid] = run
+        self.current[new.workflow_id] = run
+        self.by_run_id[new.run_id] = run
+        if owner is None:
+            self.let_go(run, new.execution_ms, now_ms)
+        else:
+            self.own(run, owner)
+        return run
+
+    def own(self, run: Run, process_id: str) -> None:
+        self._forget_owner(run)
+        run.row.owner = run.owner_xid = process_id
+        run.row.wake_at_ms = None
+        self.owned.setdefault(process_id, {})[run.row.workflow_uuid] = run
+
+    def let_go(self, run: Run, wake_at_ms: int, now_ms: int) -> None:
+        """Nobody's from now on, runnable at that time; whoever serves the queue hears of it if that is now."""
+        self._forget_owner(run)
+        run.row.wake_at_ms = wake_at_ms
+        if wake_at_ms < PARK_FOREVER:
+            heap = self._runnable.setdefault(run.row.task_queue, [])
+            heapq.heappush(heap, (wake_at_ms, next(self._arrivals), run.row.workflow_uuid))
+        if wake_at_ms <= now_ms:
+            self.wake(WakeKind.WORK, run.row.task_queue)
+
+    def close_run(self, run: Run, close: Close) -> None:
+        self._forget_owner(run)
+        row = run.row
+        row.status, row.close_ms, row.close, row.wake_at_ms = close.status, close.close_ms, close.record, None
+        run.dbos_status = close.status.dbos
+        for seq in list(run.activities):
+            self.drop_activity(run, seq)
+        if run.watched:
+            self.wake(WakeKind.CLOSED, row.workflow_uuid)
+
+    def reopen(self, run: Run, now_ms: int) -> None:
+        """What a stock resume asks for: open again, nobody's, due now."""
+        row = run.row
+        row.status, row.close_ms, row.close = RunStatus.RUNNING, None, None
+        run.dbos_status = PENDING
+        self.let_go(run, now_ms, now_ms)
+
+    def delete_run(self, run: Run) -> None:
+        row = run.row
+        del self.runs[row.workflow_uuid], self.by_run_id[row.run_id]
+        if self.current.get(row.workflow_id) is run:
+            del self.current[row.workflow_id]
+        for seq in list(run.activities):
+            self.drop_activity(run, seq)
+        self.mail_ids -= run.mail_ids
+
+    def next_runnable(self, queues: Iterable[str], now_ms: int) -> Run | None:
+        """The due and unowned run of these queues that has waited longest. It stays where it is."""
+        best: tuple[int, int, str] | None = None
+        for queue in queues:
+            heap = self._runnable.get(queue)
+            while heap and not self._still_waits(heap[0]):
+                heapq.heappop(heap)
+            if heap and heap[0][0] <= now_ms and (best is None or heap[0] < best):
+                best = heap[0]
+        return None if best is None else self.runs[best[2]]
+
+    def _still_waits(self, entry: tuple[int, int, str]) -> bool:
+        run = self.runs.get(entry[2])
+        return (
+            run is not None
+            and run.row.wake_at_ms == entry[0]
+            and run.row.owner is None
+            and run.open
+            and run.dbos_status == PENDING
+        )
+
+    def _forget_owner(self, run: Run) -> None:
+        if run.row.owner is not None:
+            del self.owned[run.row.owner][run.row.workflow_uuid]
+        run.row.owner = run.owner_xid = None
+
+    # -- mail ----------------------------------------------------------------------------------------------------
+
+    def add_mail(self, run: Run, mail: Mail, now_ms: int) -> None:
+        """Append to the mailbox; a run that nobody owns becomes runnable now."""
+        row = run.row
+        row.last_mail_ms = max(now_ms, row.last_mail_ms + 1)
+        run.mail[mail.mail_id] = replace(mail, workflow_uuid=row.workflow_uuid, created_ms=row.last_mail_ms)
+        self.mail_ids.add(mail.mail_id)
+        run.mail_ids.add(mail.mail_id)
+        self.wake(WakeKind.MAIL, row.workflow_uuid)
+        if row.owner is None:
+            self.let_go(run, min(now_ms, row.wake_at_ms if row.wake_at_ms is not None else now_ms), now_ms)
+
+    # -- activities ----------------------------------------------------------------------------------------------
+
+    def put_activity(self, run: Run, row: ActivityRow) -> None:
+        row = replace(row)
+        run.activities[row.seq] = row
+        if row.offered:
+            self.offered[row.workflow_uuid, row.seq] = row
+            self.wake(WakeKind.ACTIVITY, row.task_queue)
+        else:
+            self.offered.pop((row.workflow_uuid, row.seq), None)
+
+    def drop_activity(self, run: Run, seq: int) -> None:
+        run.activities.pop(seq, None)
+        self.offered.pop((run.row.workflow_uuid, seq), None)
+
+    def free_activities(self, queues: Sequence[str], now_ms: int) -> list[ActivityRow]:
+        """Offered attempts on these queues that are due and that nobody has taken, longest due first."""
+        free = [
+            row
+            for row in self.offered.values()
+            if row.worker is None and row.due_ms <= now_ms and row.task_queue in queues
+        ]
+        return sorted(free, key=lambda row: row.due_ms)
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    def lapsed(self, process_id: str, now_ms: int) -> bool:
+        lease = self.leases.get(process_id)
+        return lease is None or lease.until_ms <= now_ms
+
+    def busy_processes(self) -> set[str]:
+        """Processes that own runs or have taken activities."""
+        busy = {process_id for process_id, runs in self.owned.items() if runs}
+        busy.update(row.worker for row in self.offered.values() if row.worker is not None)
+        return busy
+
+    # -- wakes ---------------------------------------------------------------------------------------------------
+
+    def wake(self, kind: WakeKind, key: str) -> None:
+        self.wakes[Wake(kind, key)] = None
