@@ -79,6 +79,8 @@ class Decision:
     search_attributes: str | None = None
     close: Close | None = None
     history_length: int = 0
+    at_ms: int = 0
+    """The activation's wall clock, live or recorded."""
     consumed_timers: list[int] = field(default_factory=list)
     """On replay: timers that had rung in this entry."""
     consumed_activities: list[int] = field(default_factory=list)

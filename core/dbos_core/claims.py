@@ -1,0 +1,227 @@
+"""Claims and leases: which runs are ours, and taking over from a process that lives no more.
+
+One loop per process, and only while it serves a queue: a pulse every second renews the lease and looks around in the
+same statement (an idle process sends nothing else); notifications wake the claiming part in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from dbos_core.commit import Close, RunStatus, Verdict
+from dbos_core.errors import StoreUnavailable
+from dbos_core.live_run import LiveRun
+from dbos_core.runner import TaskFailure
+from dbos_core.store.base import Pulse
+
+if TYPE_CHECKING:
+    from dbos_core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+PULSE_EVERY_S = 1.0
+CLAIM_RUNS_MAX = 200
+"""Runs taken in one statement: bounds what a process takes away from its peers at once."""
+LIVE_RUNS_MAX = 5_000
+"""No further claims above this many runs in memory."""
+
+
+class Claims:
+    """The claiming side of one kernel."""
+
+    def __init__(self, kernel: Kernel, *, lease_ms: int) -> None:
+        self._kernel = kernel
+        self._lease_ms = lease_ms
+        self._registered = False
+        self._wakeup = asyncio.Event()
+        self._more = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._away = False
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def queues_changed(self) -> None:
+        kernel = self._kernel
+        queues = {*kernel.queues, *kernel.activities.queues}
+        kernel.process.task_queues = tuple(sorted(queues))
+        if queues and not self._tasks:
+            self._tasks = [
+                kernel.loop.create_task(self._pulse_loop(), name="dbos_core pulse"),
+                kernel.loop.create_task(self._claim_loop(), name="dbos_core claims"),
+            ]
+        self.wake()
+
+    async def registered(self) -> None:
+        """Make sure that our lease exists before we own anything."""
+        if not self._registered:
+            await self._kernel.store.register(self._kernel.process, self._lease_ms)
+            self._registered = True
+
+    async def stop(self) -> None:
+        """Stop claiming and give the lease back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._registered:
+            try:
+                await self._kernel.store.unregister(self._kernel.process_id)
+            except StoreUnavailable:
+                logger.warning("the lease could not be given back; it lapses in %d ms", self._lease_ms)
+
+    def wake(self) -> None:
+        """Some run may be there for us."""
+        self._wakeup.set()
+
+    def room_made(self) -> None:
+        if self._more:
+            self._wakeup.set()
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    async def _pulse_loop(self) -> None:
+        kernel = self._kernel
+        while True:
+            try:
+                await self.registered()
+                await self._act_on(await kernel.store.pulse(kernel.process, self._lease_ms))
+                if self._away:
+                    logger.warning("the database is back")
+                    self._away = False
+            except StoreUnavailable as error:
+                if not self._away:
+                    logger.warning("the database is away (%s); leases cannot be renewed", error)
+                self._away = True
+            except Exception:
+                logger.exception("the pulse failed and beats again")
+            kernel.parking.sweep()
+            await asyncio.sleep(PULSE_EVERY_S)
+
+    async def _act_on(self, pulse: Pulse) -> None:
+        kernel = self._kernel
+        if not pulse.alive:
+            logger.warning(
+                "this process (%s) was silent for longer than its lease; runs that others took over are dropped here",
+                kernel.identity,
+            )
+            await self._drop_taken()
+        if pulse.lapsed:
+            taken = await kernel.store.take_over(
+                kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX
+            )
+            if taken:
+                logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(pulse.lapsed))
+                await self.adopt(taken, taken_over=True)
+        if pulse.touched:
+            for uuid in await kernel.store.reopened(kernel.process_id, kernel.queues, CLAIM_RUNS_MAX):
+                self._drop(uuid)
+                await kernel.waiting.look([uuid])
+        if pulse.expired:
+            for uuid in await kernel.store.expired(CLAIM_RUNS_MAX):
+                await self.time_out(uuid)
+        if pulse.runnable:
+            self.wake()
+        if pulse.offered:
+            kernel.activities.poll()
+        if pulse.requests:
+            kernel.questions.wake()
+
+    async def _claim_loop(self) -> None:
+        kernel = self._kernel
+        while True:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            try:
+                await self.registered()
+                while True:
+                    queues = kernel.queues
+                    room = min(CLAIM_RUNS_MAX, LIVE_RUNS_MAX - len(kernel.live_runs))
+                    self._more = room <= 0
+                    if not queues or room <= 0:
+                        break
+                    claimed = await kernel.store.claim(kernel.process_id, queues, room)
+                    if claimed:
+                        await self.adopt(claimed)
+                    if len(claimed) < room:
+                        break
+            except StoreUnavailable:
+                await asyncio.sleep(0.2)  # the pulse says it aloud and wakes us again
+            except Exception:
+                logger.exception("claiming failed and is tried again")
+                await asyncio.sleep(1)
+
+    # -- taking runs up --------------------------------------------------------------------------------------------
+
+    async def adopt(self, workflow_uuids: list[str], *, taken_over: bool = False) -> None:
+        """Load runs that the store says are ours, and bring them to life."""
+        kernel = self._kernel
+        fresh = [uuid for uuid in workflow_uuids if uuid not in kernel.live_runs]
+        homeless: list[str] = []
+        for loaded in await kernel.store.load(fresh):
+            row = loaded.run
+            if row.workflow_uuid in kernel.live_runs or row.owner != kernel.process_id:
+                continue
+            if row.status is not RunStatus.RUNNING:
+                continue
+            runner = kernel.runner_for(row.task_queue, row.workflow_type)
+            if runner is None or kernel.closing:
+                homeless.append(row.workflow_uuid)
+                continue
+            run = LiveRun(kernel, runner, row, loaded.inputs)
+            run.mail_seen_ms = 0
+            kernel.live_runs[row.workflow_uuid] = run
+            self.watch_deadline(run)
+            kernel.spawn(run.restore(loaded), f"restore {row.workflow_uuid}")
+        if homeless:
+            await kernel.store.release(kernel.process_id, homeless)
+
+    async def retake(self, workflow_uuid: str, attempt: int, failure: TaskFailure | None) -> None:
+        """After a copy was dropped: is the run still ours?"""
+        try:
+            await self.adopt([workflow_uuid])
+        except StoreUnavailable:
+            await asyncio.sleep(0.5)
+            await self.retake(workflow_uuid, attempt, failure)
+            return
+        run = self._kernel.live_runs.get(workflow_uuid)
+        if run is None:
+            await self._kernel.waiting.look([workflow_uuid])
+        elif failure is not None:
+            run.task_attempt, run.last_failure = attempt, failure
+
+    def _drop(self, workflow_uuid: str) -> None:
+        run = self._kernel.live_runs.pop(workflow_uuid, None)
+        if run is not None:
+            run.gone()
+
+    async def _drop_taken(self) -> None:
+        kernel = self._kernel
+        uuids = list(kernel.live_runs)
+        for row in await kernel.store.rows(uuids, watch=False):
+            if row.owner != kernel.process_id:
+                self._drop(row.workflow_uuid)
+
+    # -- deadlines -------------------------------------------------------------------------------------------------
+
+    def watch_deadline(self, run: LiveRun) -> None:
+        """Arm the run's own timeout while it lives here."""
+        if run.row.deadline_ms is None or run.deadline is not None:
+            return
+        uuid = run.row.workflow_uuid
+        run.deadline = self._kernel.clock.call_at(
+            run.row.deadline_ms, lambda: self._kernel.spawn(self.time_out(uuid), f"time out {uuid}") and None
+        )
+
+    async def time_out(self, workflow_uuid: str) -> None:
+        kernel = self._kernel
+        close = Close(
+            status=RunStatus.TIMED_OUT,
+            close_ms=kernel.clock.now_ms(),
+            record=kernel.timed_out_record,
+            error='{"name":"TimeoutError","message":"workflow timeout"}',
+            mail_seen_ms=None,
+        )
+        verdict = await kernel.terminate(workflow_uuid, close)
+        if verdict is not Verdict.COMMITTED:
+            logger.debug("run %s was closed before it could time out", workflow_uuid)

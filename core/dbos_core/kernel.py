@@ -1,0 +1,528 @@
+"""Kernel: open, start, deliver, await, close. Wiring and the public calls; the decisions are elsewhere.
+
+One kernel is one process incarnation on one store: its ``process_id`` is executor id, owner token and lease key in one.
+Several kernels live side by side in one Python process without knowing of each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from dbos_core.activities.service import ActivityService
+from dbos_core.activities.spec import FinalOutcome
+from dbos_core.claims import Claims
+from dbos_core.clock import Clock, Entropy, SystemClock, SystemEntropy
+from dbos_core.commit import (
+    Close,
+    Commit,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    RunStatus,
+    StartAnswer,
+    StartResult,
+    UpdateRow,
+    Verdict,
+)
+from dbos_core.errors import BadCommit, StoreUnavailable
+from dbos_core.live_run import LiveRun
+from dbos_core.parking import Parking
+from dbos_core.questions import Questions
+from dbos_core.runner import Interpreter, Runner, TaskFailure
+from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
+from dbos_core.waiting import Waiting, update_settled
+from dbos_core.writer import CheckpointWriter
+
+logger = logging.getLogger(__name__)
+
+LEASE_MS = 10_000
+LIVE_RUNS_MAX = 20_000
+"""Runs in memory at once; further starts are left to be claimed, here or elsewhere."""
+
+
+class UpdateAborted(Exception):
+    """The run closed while the update was only admitted."""
+
+
+class Kernel:
+    """The engine of one process. Make it with :meth:`open`, end it with :meth:`close`."""
+
+    def __init__(
+        self, store: Store, *, identity: str, application_version: str, clock: Clock, entropy: Entropy, lease_ms: int
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.entropy = entropy
+        self.identity = identity
+        self.process_id = entropy.uuid()
+        self.process = ProcessInfo(
+            process_id=self.process_id, identity=identity, application_version=application_version
+        )
+        self.loop = asyncio.get_running_loop()
+        self.live_runs: dict[str, LiveRun] = {}
+        self.writer = CheckpointWriter(store, self.process_id)
+        self.waiting = Waiting(store, self.live_runs.__contains__)
+        self.activities = ActivityService(
+            store=store,
+            writer=self.writer,
+            clock=clock,
+            entropy=entropy,
+            process_id=self.process_id,
+            on_final=self._activity_final,
+        )
+        self.claims = Claims(self, lease_ms=lease_ms)
+        self.parking = Parking(self)
+        self.questions = Questions(self)
+        self.timed_out_record = '{"kind":"timed_out"}'
+        self._runners: dict[str, list[Runner]] = {}
+        self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._mail_wanted: set[str] = set()
+        self._mail_loading = False
+        self._settled_updates: dict[tuple[str, str], UpdateRow] = {}
+        self.closing = False
+
+    @staticmethod
+    async def open(
+        store: Store,
+        *,
+        identity: str,
+        application_version: str,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        lease_ms: int = LEASE_MS,
+    ) -> Kernel:
+        """Open the store and start the loops.
+
+        Args:
+            store: where state lives; the kernel closes it.
+            identity: of this process, for people.
+            application_version: a stable string, registered for stock DBOS tools.
+            clock, entropy: the system's unless given.
+            lease_ms: how long this process is believed alive without a sign (database clock).
+
+        Raises:
+            StoreUnavailable, SchemaTooNew, ApplicationMismatch, BadDatabaseURL: from the store.
+        """
+        await store.open()
+        kernel = Kernel(
+            store,
+            identity=identity,
+            application_version=application_version,
+            clock=clock or SystemClock(),
+            entropy=entropy or SystemEntropy(),
+            lease_ms=lease_ms,
+        )
+        store.listen(kernel._wake)
+        kernel._run_loop(kernel.writer.run, "writer")
+        kernel._run_loop(kernel.waiting.run, "waiting")
+        return kernel
+
+    async def close(self) -> None:
+        """Finish what is in flight, let go of every run, give the lease back."""
+        if self.closing:
+            return
+        self.closing = True
+        for runners in list(self._runners.values()):
+            for runner in list(runners):
+                await self.unserve(runner)
+        await self.activities.close()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.claims.stop()
+        if self.writer.available:
+            await self.writer.drain()
+        for loop_task in self._loops:
+            loop_task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.store.close()
+
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run something that the kernel owns; its failure is logged and ends there."""
+        task = self.loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s failed: only that is concerned", task.get_name(), exc_info=error)
+
+    def _run_loop(self, body: Any, name: str) -> None:
+        async def supervised() -> None:
+            while True:
+                try:
+                    await body()
+                    return
+                except Exception:
+                    logger.exception("the %s loop failed and begins again", name)
+                    await asyncio.sleep(0.5)
+
+        self._loops.append(self.loop.create_task(supervised(), name=f"dbos_core {name}"))
+
+    async def breathe(self) -> None:
+        """Let others run in the middle of long work."""
+        await asyncio.sleep(0)
+
+    # -- who serves what -------------------------------------------------------------------------------------------
+
+    def serves(self, task_queue: str) -> bool:
+        """True when a runner for this queue is registered in this process."""
+        return task_queue in self._runners
+
+    @property
+    def queues(self) -> list[str]:
+        return list(self._runners)
+
+    def serve(self, runner: Runner) -> None:
+        """Begin to run the workflows of a queue."""
+        self._runners.setdefault(runner.task_queue, []).append(runner)
+        self.claims.queues_changed()
+
+    async def unserve(self, runner: Runner) -> None:
+        """Stop running a queue's workflows: their runs leave this process and are claimable at once."""
+        runners = self._runners.get(runner.task_queue, [])
+        if runner not in runners:
+            return
+        runners.remove(runner)
+        if not runners:
+            del self._runners[runner.task_queue]
+        self.claims.queues_changed()
+        leaving = [run for run in self.live_runs.values() if run.runner is runner]
+        if self.writer.available:
+            await self.writer.drain()
+        uuids = []
+        for run in leaving:
+            if self.live_runs.get(run.row.workflow_uuid) is run:
+                del self.live_runs[run.row.workflow_uuid]
+                run.gone()
+                uuids.append(run.row.workflow_uuid)
+        if uuids:
+            try:
+                await self.store.release(self.process_id, uuids)
+            except StoreUnavailable:
+                logger.warning("%d runs could not be released; their lease will lapse", len(uuids))
+                return
+            if runners:
+                self.claims.wake()
+
+    def runner_for(self, task_queue: str, workflow_type: str) -> Runner | None:
+        """The newest runner of the queue that knows the type, else the newest one (whose task then fails by name)."""
+        runners = self._runners.get(task_queue)
+        if not runners:
+            return None
+        for runner in reversed(runners):
+            if runner.knows(workflow_type):
+                return runner
+        return runners[-1]
+
+    # -- runs: the public calls ------------------------------------------------------------------------------------
+
+    async def start(
+        self, new: NewRun, *, derived_uuid: str, terminate_record: str, mail: Sequence[Mail] = ()
+    ) -> StartAnswer:
+        """Start a run, or find out why not.
+
+        Args:
+            new: the run; ``claimed`` is decided here.
+            derived_uuid: row key to use when the id's own key is taken by an earlier run.
+            terminate_record: close record for a run that TERMINATE_EXISTING ends.
+            mail: delivered with the first activation. Not delivered when the answer is not STARTED.
+
+        Raises:
+            BadCommit: the database refuses a value.
+        """
+        runner = None
+        if new.execution_ms <= self.clock.now_ms() and len(self.live_runs) < LIVE_RUNS_MAX and not self.closing:
+            runner = self.runner_for(new.task_queue, new.workflow_type)
+        if runner is not None:
+            await self.claims.registered()
+        new.claimed = runner is not None
+        if new.workflow_uuid not in self.live_runs:
+            verdict = await self._start_fast(new, runner, mail)
+            if isinstance(verdict, BadCommit):
+                raise verdict
+            if verdict is Verdict.COMMITTED:
+                return StartAnswer(result=StartResult.STARTED, run=row_of(new, self.process_id))
+        answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)
+        if answer.terminated is not None:
+            self._closed_from_outside(answer.terminated)
+        if answer.result is StartResult.STARTED:
+            for message in mail:
+                message.workflow_uuid = answer.run.workflow_uuid
+                await self.send(message)
+            if new.claimed:
+                await self.claims.adopt([answer.run.workflow_uuid])
+        return answer
+
+    async def _start_fast(
+        self, new: NewRun, runner: Runner | None, mail: Sequence[Mail]
+    ) -> Verdict | BadCommit:
+        if runner is None:
+            return await self.writer.write(
+                Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=tuple(mail))
+            )
+        future: asyncio.Future[Verdict | BadCommit] = self.loop.create_future()
+        run = LiveRun(self, runner, row_of(new, self.process_id), new.inputs)
+        self.live_runs[new.workflow_uuid] = run
+        self._starting[new.workflow_uuid] = future
+        run.begin(new, mail)
+        return await future
+
+    def run_started(self, run: LiveRun) -> None:
+        future = self._starting.pop(run.row.workflow_uuid, None)
+        self.claims.watch_deadline(run)
+        if future is not None and not future.done():
+            future.set_result(Verdict.COMMITTED)
+
+    def start_failed(self, run: LiveRun, verdict: Verdict | BadCommit) -> None:
+        self._forget(run)
+        future = self._starting.pop(run.row.workflow_uuid, None)
+        if future is not None and not future.done():
+            future.set_result(verdict)
+
+    async def find(self, workflow_id: str, run_id: str | None = None) -> RunRow | None:
+        """The run with that run id, or the current run of the workflow id."""
+        live = self.live_runs.get(workflow_id)
+        if live is not None and live.new is None and (run_id is None or run_id == live.row.run_id):
+            return live.row
+        return await self.store.find(workflow_id, run_id)
+
+    async def send(self, mail: Mail) -> Verdict:
+        """Deliver a durable message: COMMITTED, DUPLICATE or RUN_CLOSED.
+
+        Raises:
+            BadCommit: the database refuses a value.
+        """
+        uuid = mail.workflow_uuid
+        verdict = await self.writer.write(Commit(workflow_uuid=uuid, fenced=False, mail=(mail,)))
+        if verdict is Verdict.COMMITTED and (run := self.live_runs.get(uuid)) is not None:
+            if mail.created_ms:
+                run.deliver_mail([mail])
+            else:
+                self.check_mail(uuid)
+        return verdict
+
+    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
+        """End an open run whoever owns it."""
+        verdict = await self.store.terminate(workflow_uuid, close)
+        if verdict is Verdict.COMMITTED:
+            rows = await self.store.rows([workflow_uuid], watch=False)
+            for row in rows:
+                self._closed_from_outside(row)
+        return verdict
+
+    def _closed_from_outside(self, row: RunRow) -> None:
+        run = self.live_runs.pop(row.workflow_uuid, None)
+        if run is not None:
+            run.gone()
+        self.waiting.run_closed(row)
+
+    async def wait_closed(self, workflow_uuid: str, timeout_s: float) -> RunRow | None:
+        """The run's row once it is closed; None if it is still open after ``timeout_s``."""
+        return await self.waiting.closed(workflow_uuid, timeout_s)
+
+    async def load(self, workflow_uuid: str) -> LoadedRun | None:
+        """A run with its journal and mail."""
+        loaded = await self.store.load([workflow_uuid])
+        return loaded[0] if loaded else None
+
+    async def admit_update(self, run: RunRow, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+        """Make an update request durable: COMMITTED; DUPLICATE with what is known of it; RUN_CLOSED."""
+        verdict, row = await self.store.admit_update(run.workflow_uuid, update_id, mail)
+        if verdict is Verdict.COMMITTED and (live := self.live_runs.get(run.workflow_uuid)) is not None:
+            if mail.created_ms:
+                live.deliver_mail([mail])
+            else:
+                self.check_mail(run.workflow_uuid)
+        return verdict, row
+
+    async def wait_update(
+        self, workflow_uuid: str, update_id: str, stage: int, timeout_s: float
+    ) -> UpdateRow | None:
+        """The update's row once it reached ``stage`` (stage 0: rejected, with the reason as outcome).
+
+        None: not within ``timeout_s``, or no such update.
+
+        Raises:
+            UpdateAborted: the run closed while the update was only admitted.
+        """
+        deadline = self.loop.time() + timeout_s
+        while True:
+            row = self._settled_updates.pop((workflow_uuid, update_id), None) or await self.store.update_row(
+                workflow_uuid, update_id, watch=True
+            )
+            if update_settled(row, stage):
+                return row
+            remaining = deadline - self.loop.time()
+            if remaining <= 0:
+                return None
+            if row is None:
+                return None
+            if workflow_uuid not in self.live_runs:
+                rows = await self.store.rows([workflow_uuid], watch=False)
+                if not rows or rows[0].status is not RunStatus.RUNNING:
+                    row = await self.store.update_row(workflow_uuid, update_id, watch=False)
+                    if row is not None and row.stage == 1:
+                        raise UpdateAborted(update_id)
+                    return row
+            await self.waiting.update_moved(workflow_uuid, update_id, remaining)
+
+    def live(self, workflow_uuid: str) -> LiveRun | None:
+        """The run if this process owns it."""
+        return self.live_runs.get(workflow_uuid)
+
+    async def query(self, run: RunRow, payload: str, timeout_s: float) -> str:
+        """Ask the run's interpreter, wherever it is. Raises TimeoutError when nobody answers in time."""
+        return await self.questions.query(run, payload, timeout_s)
+
+    async def request(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
+        """Ask the run's owner something else (see ``questions``)."""
+        return await self.questions.request(run, kind, payload, timeout_s)
+
+    # -- what live runs tell us ------------------------------------------------------------------------------------
+
+    def _forget(self, run: LiveRun) -> None:
+        uuid = run.row.workflow_uuid
+        if self.live_runs.get(uuid) is run:
+            del self.live_runs[uuid]
+        self.parking.forget(run)
+        self.claims.room_made()
+
+    def run_closed(self, run: LiveRun) -> None:
+        self._forget(run)
+        self.waiting.run_closed(run.row)
+
+    def run_parked(self, run: LiveRun, waiting: bool) -> None:
+        self._forget(run)
+        if waiting:
+            self.claims.wake()
+
+    def run_lost(
+        self, run: LiveRun, verdict: Verdict, attempt: int = 1, failure: TaskFailure | None = None
+    ) -> None:
+        """A copy was dropped. If the run is still ours, take it up again from the store."""
+        self._forget(run)
+        if not self.closing:
+            self.spawn(
+                self.claims.retake(run.row.workflow_uuid, attempt, failure), f"retake {run.row.workflow_uuid}"
+            )
+
+    def run_rests(self, run: LiveRun) -> None:
+        self.parking.rests(run)
+
+    def update_changed(self, workflow_uuid: str, row: UpdateRow) -> None:
+        if row.stage == 0:
+            self._settled_updates[(workflow_uuid, row.update_id)] = row
+            self.loop.call_later(30, self._settled_updates.pop, (workflow_uuid, row.update_id), None)
+        self.waiting.update_changed(workflow_uuid, row.update_id)
+
+    def _activity_final(self, workflow_uuid: str, outcome: FinalOutcome) -> None:
+        run = self.live_runs.get(workflow_uuid)
+        if run is not None:
+            run.deliver_outcome(outcome)
+
+    def tear_down(self, interpreter: Interpreter) -> None:
+        """Evict an interpreter; one that takes its time does so in a task of its own."""
+        pending = interpreter.evict()
+        if pending is not None:
+            async def finish() -> None:
+                await pending
+
+            self.spawn(finish(), "evict")
+
+    # -- what the store tells us -----------------------------------------------------------------------------------
+
+    def _wake(self, wake: Wake) -> None:
+        kind, key = wake.kind, wake.key
+        if kind is WakeKind.MAIL:
+            if key in self.live_runs:
+                self.check_mail(key)
+        elif kind is WakeKind.WORK:
+            if key in self._runners:
+                self.claims.wake()
+        elif kind is WakeKind.ACTIVITY:
+            self.activities.wake(key)
+        elif kind is WakeKind.CLOSED:
+            if self.waiting.waits_for_close(key):
+                self.spawn(self.waiting.look([key]), "look")
+        elif kind is WakeKind.UPDATE:
+            workflow_uuid, _, update_id = key.rpartition("|")
+            self.waiting.update_changed(workflow_uuid, update_id)
+        elif kind is WakeKind.REQUEST:
+            if key in self._runners:
+                self.questions.wake()
+        elif kind is WakeKind.ANSWER:
+            self.waiting.answered(key)
+        else:
+            self.claims.wake()
+            self.questions.wake()
+            self._mail_wanted.update(self.live_runs)
+            self._load_mail()
+
+    def check_mail(self, workflow_uuid: str) -> None:
+        """New mail for a live run: fetch it, all runs in one query."""
+        self._mail_wanted.add(workflow_uuid)
+        self._load_mail()
+
+    def _load_mail(self) -> None:
+        if not self._mail_loading and self._mail_wanted:
+            self._mail_loading = True
+            self.spawn(self._fetch_mail(), "mail")
+
+    async def _fetch_mail(self) -> None:
+        try:
+            while self._mail_wanted:
+                wanted, self._mail_wanted = self._mail_wanted, set()
+                uuids = [uuid for uuid in wanted if uuid in self.live_runs]
+                if not uuids:
+                    continue
+                try:
+                    messages = await self.store.mail(uuids)
+                except StoreUnavailable:
+                    self._mail_wanted |= wanted
+                    await asyncio.sleep(0.2)
+                    continue
+                by_run: dict[str, list[Mail]] = {}
+                for message in messages:
+                    by_run.setdefault(message.workflow_uuid, []).append(message)
+                for uuid, found in by_run.items():
+                    if (run := self.live_runs.get(uuid)) is not None:
+                        run.deliver_mail(found)
+        finally:
+            self._mail_loading = False
+
+
+def row_of(new: NewRun, owner: str) -> RunRow:
+    """The row that a start makes."""
+    return RunRow(
+        workflow_uuid=new.workflow_uuid,
+        workflow_id=new.workflow_id,
+        run_id=new.run_id,
+        first_run_id=new.first_run_id,
+        workflow_type=new.workflow_type,
+        task_queue=new.task_queue,
+        status=RunStatus.RUNNING,
+        start_ms=new.start_ms,
+        execution_ms=new.execution_ms,
+        owner=owner if new.claimed else None,
+        request_id=new.request_id,
+        deadline_ms=new.deadline_ms,
+        memo=new.memo,
+        search_attributes=new.search_attributes,
+        metadata=new.metadata,
+        parent_workflow_uuid=new.parent_workflow_uuid,
+    )
+
+
+__all__ = ["LEASE_MS", "Kernel", "UpdateAborted", "row_of"]

@@ -1,0 +1,677 @@
+"""LiveRun: one run in memory. Event → position → runner → commit → release of effects.
+
+The optimistic rule of the kernel lives here: an event is fed to the in-memory interpreter at once, its database effects
+commit in the same statement as the journal row, and only after that commit are outside effects released (activities
+started, callers answered, timers armed). If the commit loses, the interpreter is thrown away and rebuilt.
+
+There is no task per run: everything happens in callbacks, one activation or commit at a time, so a run costs memory
+only while something happens to it. Methods with a leading underscore are steps of that machine.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, cast
+
+from dbos_core import mailbox
+from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
+from dbos_core.clock import TimerHandle
+from dbos_core.commit import (
+    PARK_FOREVER,
+    Commit,
+    Entry,
+    JournalRow,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    Verdict,
+)
+from dbos_core.errors import BadCommit
+from dbos_core.failpoints import hit
+from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter, Runner, TaskFailure
+
+if TYPE_CHECKING:
+    from dbos_core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+_RETRY_DELAYS_MS = (0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000)
+"""Waits before a failed activation is tried again; the last one repeats for ever (as Temporal does, a little sooner)."""
+
+
+class Phase(enum.Enum):
+    LOADING = "loading"
+    READY = "ready"
+    ACTIVATING = "activating"
+    COMMITTING = "committing"
+    GONE = "gone"
+
+
+class LiveRun:
+    """One run that this process owns. Made by the kernel; ``deliver`` is how anything reaches it."""
+
+    __slots__ = (
+        "_kernel",
+        "_retry",
+        "_scheduled",
+        "_settled",
+        "activities",
+        "deadline",
+        "history_length",
+        "idle_since_ms",
+        "inbox",
+        "interpreter",
+        "known_mail",
+        "last_at_ms",
+        "last_failure",
+        "mail_seen_ms",
+        "new",
+        "phase",
+        "position",
+        "row",
+        "runner",
+        "task_attempt",
+        "timers",
+        "inputs",
+    )
+
+    def __init__(self, kernel: Kernel, runner: Runner, row: RunRow, inputs: str) -> None:
+        self._kernel = kernel
+        self.runner = runner
+        self.row = row
+        self.inputs = inputs
+        self.phase = Phase.READY
+        self.interpreter: Interpreter | None = None
+        self.position = 0
+        self.last_at_ms = 0
+        self.history_length = 0
+        self.mail_seen_ms = 0
+        self.inbox: list[Event] = []
+        self.known_mail: set[str] = set()
+        self.timers: dict[int, tuple[int, TimerHandle | None]] = {}
+        self.activities: dict[int, ActivitySpec] = {}
+        self.new: NewRun | None = None
+        self.task_attempt = 1
+        self.last_failure: TaskFailure | None = None
+        self.deadline: TimerHandle | None = None
+        self.idle_since_ms = 0
+        self._scheduled = False
+        self._retry: TimerHandle | None = None
+        self._settled: list[object] = []
+
+    def __repr__(self) -> str:
+        return f"<LiveRun {self.row.workflow_id!r} run {self.row.run_id} {self.phase.value} at {self.position}>"
+
+    # -- how things reach the run ----------------------------------------------------------------------------------
+
+    def begin(self, new: NewRun, mail: Iterable[Mail]) -> None:
+        """The optimistic start: the first activation happens before the starting commit, and shares it."""
+        self.new = new
+        self.interpreter = self.runner.open(self.row, self.inputs)
+        self.inbox.append(Event(EventKind.START))
+        for message in mail:
+            self._add_mail(message)
+        self._step()
+
+    def deliver(self, event: Event) -> None:
+        """Something happened to the run. What arrives in one turn of the event loop goes into one activation."""
+        if self.phase is Phase.GONE:
+            return
+        self.inbox.append(event)
+        self.poke()
+
+    def deliver_mail(self, messages: Iterable[Mail]) -> None:
+        """Mail from the store, in order; what is known already is skipped."""
+        if self.phase is Phase.GONE:
+            return
+        for message in messages:
+            self._add_mail(message)
+        if self.inbox:
+            self.poke()
+
+    def deliver_outcome(self, outcome: FinalOutcome) -> None:
+        """An activity of this run has ended."""
+        if outcome.seq in self.activities:
+            self.deliver(Event(EventKind.ACTIVITY, outcome=outcome))
+
+    def poke(self) -> None:
+        if not self._scheduled and self.phase is Phase.READY:
+            self._scheduled = True
+            self._kernel.loop.call_soon(self._scheduled_step)
+
+    def _scheduled_step(self) -> None:
+        self._scheduled = False
+        self._step()
+
+    def _add_mail(self, message: Mail) -> None:
+        if message.mail_id in self.known_mail:
+            return
+        hit("mail.received")
+        self.known_mail.add(message.mail_id)
+        if message.topic == mailbox.ACTIVITY:
+            self._kernel.activities.remote_outcome(self.row.workflow_uuid, message)
+            return
+        if message.topic == mailbox.CANCEL:
+            kind = EventKind.CANCEL
+        elif message.topic == mailbox.UPDATE:
+            kind = EventKind.UPDATE
+        else:
+            kind = EventKind.SIGNAL
+        self.inbox.append(Event(kind, mail=message))
+
+    def mail_done(self, mail_id: str, created_ms: int) -> None:
+        """Mail that the run need not journal (a remote attempt that is retried) has been dealt with."""
+        self.mail_seen_ms = max(self.mail_seen_ms, created_ms)
+
+    # -- activation ------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        if self.phase is not Phase.READY or self._retry is not None:
+            return
+        if not self.inbox:
+            self._rest()
+            return
+        if self.interpreter is None:
+            self.phase = Phase.LOADING
+            self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+            return
+        events, self.inbox = self.inbox, []
+        at_ms = max(self._kernel.clock.now_ms(), self.last_at_ms)
+        activation = Activation(self.position + 1, at_ms, events)
+        self.phase = Phase.ACTIVATING
+        try:
+            decision = self.interpreter.activate(activation)
+        except Exception as error:
+            logger.exception("the runner raised on %r; its activation is tried again", self)
+            decision = _failed(error)
+        if isinstance(decision, Decision):
+            self._decided(activation, decision)
+        else:
+            self._kernel.spawn(self._await_decision(activation, decision), f"activation {self.row.workflow_uuid}")
+
+    async def _await_decision(self, activation: Activation, pending: Awaitable[Decision]) -> None:
+        try:
+            decision = await pending
+        except Exception as error:
+            logger.exception("the runner raised on %r; its activation is tried again", self)
+            decision = _failed(error)
+        if self.phase is Phase.ACTIVATING:
+            self._decided(activation, decision)
+
+    def _decided(self, activation: Activation, decision: Decision) -> None:
+        hit("live_run.after_activation")
+        if decision.failure is not None:
+            self._task_failed(activation, decision.failure)
+            return
+        if decision.close is not None and self.inbox:
+            # Temporal's UNHANDLED_COMMAND: a run does not close over the head of what arrived meanwhile.
+            self._undo(activation)
+            return
+        row = self.row
+        events = activation.events
+        consumed = tuple([e.mail.mail_id for e in events if e.mail is not None])
+        mail_seen = self.mail_seen_ms
+        for event in events:
+            if event.mail is not None and event.mail.created_ms > mail_seen:
+                mail_seen = event.mail.created_ms
+        entry = None
+        if decision.record is not None:
+            entry = JournalRow(
+                position=activation.position,
+                name=decision.name,
+                record=decision.record,
+                started_ms=activation.at_ms,
+                completed_ms=self._kernel.clock.now_ms(),
+            )
+        close = decision.close
+        if close is not None:
+            close.mail_seen_ms = mail_seen
+        rows: list[ActivityRow] = []
+        if close is None:
+            for spec in decision.schedule:
+                rows.extend(self._kernel.activities.schedule(row, spec))
+        done = tuple(
+            [e.outcome.seq for e in events if e.outcome is not None and self._kernel.activities.has_row(row, e.outcome.seq)]
+        )
+        new, mail = self.new, ()
+        if new is not None:
+            mail = tuple([e.mail for e in events if e.mail is not None])
+        commit = Commit(
+            workflow_uuid=row.workflow_uuid,
+            start=new,
+            fenced=new is None,
+            entry=entry,
+            consumed=consumed,
+            close=close,
+            mail_seen_ms=mail_seen,
+            memo=decision.memo,
+            search_attributes=decision.search_attributes,
+            history_length=decision.history_length if close is not None else None,
+            mail=mail,
+            activities=tuple(rows),
+            activities_done=done,
+            updates=tuple(decision.updates),
+        )
+        if entry is None and not consumed and not decision.updates and new is None:
+            self._committed(activation, decision, mail_seen, Verdict.COMMITTED)
+            return
+        self.phase = Phase.COMMITTING
+        self._kernel.writer.submit(commit, lambda verdict: self._committed(activation, decision, mail_seen, verdict))
+
+    # -- after the commit ------------------------------------------------------------------------------------------
+
+    def _committed(
+        self, activation: Activation, decision: Decision, mail_seen: int, verdict: Verdict | BadCommit
+    ) -> None:
+        if self.phase is Phase.GONE:
+            return
+        if verdict is not Verdict.COMMITTED:
+            self._lost(activation, decision, verdict)
+            return
+        started, self.new = self.new, None
+        self.phase = Phase.READY
+        self.mail_seen_ms = max(
+            [mail_seen, *[e.mail.created_ms for e in activation.events if e.mail is not None]]
+        )
+        if decision.record is not None:
+            self.position = activation.position
+            self.last_at_ms = activation.at_ms
+            self.history_length = decision.history_length
+        self.task_attempt, self.last_failure = 1, None
+        for event in activation.events:
+            if event.mail is not None:
+                self.known_mail.discard(event.mail.mail_id)
+            elif event.outcome is not None:
+                self.activities.pop(event.outcome.seq, None)
+            elif event.kind is EventKind.TIMER:
+                self.timers.pop(event.timer, None)
+        if started is not None:
+            self._kernel.run_started(self)
+        if decision.memo is not None:
+            self.row.memo = decision.memo
+        if decision.search_attributes is not None:
+            self.row.search_attributes = decision.search_attributes
+        if decision.close is not None:
+            self._close(decision)
+            return
+        self._release(decision)
+        for update in decision.updates:
+            self._kernel.update_changed(self.row.workflow_uuid, update)
+        if self.runner.max_cached == 0:
+            self._evict()
+        if self.inbox:
+            self.poke()
+        else:
+            self._rest()
+
+    def _release(self, decision: Decision) -> None:
+        """Outside effects, now that the journal has them."""
+        service, row = self._kernel.activities, self.row
+        for spec in decision.schedule:
+            self.activities[spec.seq] = spec
+            service.release(row, spec.seq)
+        for seq in decision.cancel_activities:
+            service.request_cancel(row, seq)
+        for seq in decision.try_cancel_activities:
+            service.request_cancel(row, seq)
+            self._forget(seq)
+        for seq in decision.abandon_activities:
+            self._forget(seq)
+        for seq in decision.cancel_timers:
+            timer = self.timers.pop(seq, None)
+            if timer is not None and timer[1] is not None:
+                timer[1].cancel()
+            self.inbox = [e for e in self.inbox if e.kind is not EventKind.TIMER or e.timer != seq]
+        for seq, due_ms in decision.start_timers:
+            if seq not in decision.cancel_timers:
+                self._arm(seq, due_ms)
+
+    def _forget(self, seq: int) -> None:
+        """The workflow was told of this activity's end: its real outcome must never reach it."""
+        self._kernel.activities.forget(self.row, seq)
+        self.activities.pop(seq, None)
+        self.inbox = [e for e in self.inbox if e.outcome is None or e.outcome.seq != seq]
+
+    def _arm(self, seq: int, due_ms: int) -> None:
+        handle = self._kernel.clock.call_at(due_ms, lambda: self._ring(seq))
+        self.timers[seq] = (due_ms, handle)
+
+    def _ring(self, seq: int) -> None:
+        if self.phase is Phase.GONE or seq not in self.timers:
+            return
+        hit("timer.ring")
+        self.timers[seq] = (self.timers[seq][0], None)
+        self.deliver(Event(EventKind.TIMER, timer=seq))
+
+    def _close(self, decision: Decision) -> None:
+        close = decision.close
+        assert close is not None
+        row = self.row
+        row.status = close.status
+        row.close = close.record
+        row.close_ms = close.close_ms
+        row.history_length = decision.history_length
+        row.owner = None
+        self.gone()
+        for update in decision.updates:
+            self._kernel.update_changed(row.workflow_uuid, update)
+        self._kernel.run_closed(self)
+
+    def _lost(self, activation: Activation, decision: Decision, verdict: Verdict | BadCommit) -> None:
+        if isinstance(verdict, BadCommit):
+            if self.new is not None:
+                self.gone()
+                self._kernel.start_failed(self, verdict)
+                return
+            self.phase = Phase.ACTIVATING
+            self._cancel_planned(decision)
+            self._task_failed(activation, TaskFailure(str(verdict), "WORKFLOW_WORKER_UNHANDLED_FAILURE"))
+            return
+        self._cancel_planned(decision)
+        if verdict is Verdict.MAIL_WAITING:
+            self.phase = Phase.ACTIVATING
+            self._undo(activation)
+            return
+        if self.new is not None:
+            self.gone()
+            self._kernel.start_failed(self, verdict)
+            return
+        logger.info(
+            "%s of workflow %r run %s at position %d; this copy is dropped",
+            verdict.value,
+            self.row.workflow_id,
+            self.row.run_id,
+            activation.position,
+        )
+        self.gone()
+        self._kernel.run_lost(self, verdict)
+
+    def _cancel_planned(self, decision: Decision) -> None:
+        for spec in decision.schedule:
+            self._kernel.activities.forget(self.row, spec.seq)
+
+    def _undo(self, activation: Activation) -> None:
+        """Nothing of this activation happened: rebuild the interpreter, then go on with its events and newer ones."""
+        self._evict()
+        self.inbox = activation.events + self.inbox
+        self.phase = Phase.LOADING
+        self._kernel.spawn(self._rebuild(mail=True), f"rebuild {self.row.workflow_uuid}")
+
+    def _task_failed(self, activation: Activation, failure: TaskFailure) -> None:
+        self._evict()
+        self.inbox = activation.events + self.inbox
+        self.last_failure = failure
+        delay_ms = _RETRY_DELAYS_MS[min(self.task_attempt, len(_RETRY_DELAYS_MS)) - 1]
+        self.task_attempt += 1
+        if self.new is not None:
+            # The first activation failed before the start was durable: the start itself stands.
+            self._start_without_activation()
+            return
+        self.phase = Phase.READY
+        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        runner = self._kernel.runner_for(self.row.task_queue, self.row.workflow_type)
+        if runner is not None:
+            self.runner = runner
+        self._step()
+
+    def _start_without_activation(self) -> None:
+        new = self.new
+        assert new is not None
+        mail = tuple([e.mail for e in self.inbox if e.mail is not None])
+        commit = Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=mail)
+        self.phase = Phase.COMMITTING
+
+        def done(verdict: Verdict | BadCommit) -> None:
+            if self.phase is Phase.GONE:
+                return
+            self.phase = Phase.READY
+            if verdict is not Verdict.COMMITTED:
+                self.gone()
+                self._kernel.start_failed(self, verdict)
+                return
+            self.new = None
+            self._kernel.run_started(self)
+            self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms(), self._retry_now)
+
+        self._kernel.writer.submit(commit, done)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """Nothing to do: tell whoever waits for that, and the kernel, which may park us."""
+        if self.interpreter is not None or not self._settled:
+            waiting, self._settled = self._settled, []
+            for future in waiting:
+                if not future.done():  # type: ignore[attr-defined]
+                    future.set_result(None)  # type: ignore[attr-defined]
+        elif self.phase is Phase.READY:
+            self.phase = Phase.LOADING
+            self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+            return
+        self.idle_since_ms = self._kernel.clock.now_ms()
+        self._kernel.run_rests(self)
+
+    async def settled(self) -> Interpreter:
+        """The interpreter once everything delivered so far is committed (queries see what came before them).
+
+        Raises:
+            RuntimeError: the run left this process, or its activations fail at the moment.
+        """
+        while True:
+            if self.phase is Phase.GONE:
+                raise RuntimeError(f"run {self.row.run_id} left this process")
+            if self._retry is not None and self.last_failure is not None:
+                raise RuntimeError(self.last_failure.message)
+            if self.phase is Phase.READY and not self.inbox and self.interpreter is not None:
+                return self.interpreter
+            future = self._kernel.loop.create_future()
+            self._settled.append(future)
+            if self.phase is Phase.READY and not self.inbox:
+                self._rest()
+            await future
+
+    @property
+    def next_due_ms(self) -> int:
+        """When the run must be awake again by itself; ``PARK_FOREVER`` if only messages can wake it."""
+        due = min((due for due, _ in self.timers.values()), default=PARK_FOREVER)
+        deadline = self.row.deadline_ms
+        return due if deadline is None else min(due, deadline)
+
+    @property
+    def parkable(self) -> bool:
+        return (
+            self.phase is Phase.READY
+            and not self.inbox
+            and not self.activities
+            and not self._settled
+            and self._retry is None
+            and not self._scheduled
+        )
+
+    def park(self) -> None:
+        """Let go of a run that only waits."""
+        until = self.next_due_ms
+        self.phase = Phase.COMMITTING
+        commit = Commit(
+            workflow_uuid=self.row.workflow_uuid,
+            park_until_ms=until,
+            mail_seen_ms=self.mail_seen_ms,
+            history_length=self.history_length,
+        )
+
+        def done(verdict: Verdict | BadCommit) -> None:
+            if self.phase is Phase.GONE:
+                return
+            self.phase = Phase.READY
+            if verdict is Verdict.MAIL_WAITING:
+                self._kernel.check_mail(self.row.workflow_uuid)
+                if self.inbox:
+                    self.poke()
+                return
+            waiting = self.inbox
+            self.gone()
+            if verdict is Verdict.COMMITTED:
+                self._kernel.run_parked(self, bool(waiting))
+            else:
+                self._kernel.run_lost(self, cast(Verdict, verdict))
+
+        self._kernel.writer.submit(commit, done)
+
+    def evict(self) -> None:
+        """Drop the interpreter of a resting run; the next event rebuilds it."""
+        if self.phase is Phase.READY and not self.inbox:
+            self._evict()
+
+    def _evict(self) -> None:
+        interpreter, self.interpreter = self.interpreter, None
+        if interpreter is not None:
+            self._kernel.tear_down(interpreter)
+
+    def gone(self) -> None:
+        """This process lets go of the run, for whatever reason. Nothing of it happens here any more."""
+        if self.phase is Phase.GONE:
+            return
+        self.phase = Phase.GONE
+        for _, handle in self.timers.values():
+            if handle is not None:
+                handle.cancel()
+        self.timers = {}
+        for handle in (self._retry, self.deadline):
+            if handle is not None:
+                handle.cancel()
+        self._retry = self.deadline = None
+        self._kernel.activities.drop_run(self.row)
+        self.inbox = []
+        self._evict()
+        waiting, self._settled = self._settled, []
+        for future in waiting:
+            if not future.done():  # type: ignore[attr-defined]
+                future.set_result(None)  # type: ignore[attr-defined]
+
+    # -- rebuild ---------------------------------------------------------------------------------------------------
+
+    async def restore(self, loaded: LoadedRun) -> None:
+        """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
+        self.phase = Phase.LOADING
+        timers: dict[int, int] = {}
+        specs: dict[int, ActivitySpec] = {}
+        if not await self._replay(loaded.entries, timers, specs):
+            return
+        self.activities = specs
+        self._kernel.activities.restore(self.row, list(specs.values()), loaded.activities)
+        for seq, due_ms in timers.items():
+            self._arm(seq, due_ms)
+        if not loaded.entries:
+            self.inbox.insert(0, Event(EventKind.START))
+        for message in loaded.mail:
+            self._add_mail(message)
+        self.phase = Phase.READY
+        self._step()
+
+    async def _rebuild(self, *, mail: bool = False) -> None:
+        """Replay the journal into a fresh interpreter; everything else that we know of the run stays."""
+        try:
+            loaded = await self._kernel.load(self.row.workflow_uuid)
+        except Exception:
+            logger.exception("%r cannot be loaded; it is released", self)
+            loaded = None
+        if self.phase is Phase.GONE:
+            return
+        if loaded is None or loaded.run.owner != self._kernel.process_id:
+            self.gone()
+            self._kernel.run_lost(self, Verdict.CLAIM_LOST)
+            return
+        if not await self._replay(loaded.entries, None, None):
+            return
+        if mail or loaded.mail:
+            for message in loaded.mail:
+                self._add_mail(message)
+        self.phase = Phase.READY
+        self._step()
+
+    async def _replay(
+        self, entries: list[Entry], timers: dict[int, int] | None, specs: dict[int, ActivitySpec] | None
+    ) -> bool:
+        """Feed the journal. False: the run is gone or its replay failed (it is tried again later)."""
+        interpreter = self.interpreter = self.runner.open(self.row, self.inputs)
+        loop_time = self._kernel.loop.time
+        slice_end = loop_time() + 0.02
+        for entry in entries:
+            try:
+                decision = interpreter.replay(entry)
+                if not isinstance(decision, Decision):
+                    decision = await decision
+            except Exception as error:
+                logger.exception("the runner raised while replaying %r", self)
+                decision = _failed(error)
+            if loop_time() > slice_end:  # a long journal must not hold up the neighbours
+                await self._kernel.breathe()
+                slice_end = loop_time() + 0.02
+            if self.phase is Phase.GONE:
+                return False
+            if decision.failure is not None:
+                self._replay_failed(entry, decision.failure)
+                return False
+            self.position = entry.position
+            self.history_length = decision.history_length
+            self.last_at_ms = max(self.last_at_ms, decision.at_ms)
+            if timers is not None and specs is not None:
+                _fold(decision, timers, specs)
+        return True
+
+    def _replay_failed(self, entry: Entry, failure: TaskFailure) -> None:
+        self._evict()
+        self.last_failure = failure
+        delay_ms = _RETRY_DELAYS_MS[min(self.task_attempt, len(_RETRY_DELAYS_MS)) - 1]
+        self.task_attempt += 1
+        logger.warning(
+            "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
+            self.row.workflow_id,
+            self.row.run_id,
+            entry.position,
+            failure.cause,
+            failure.message,
+            delay_ms,
+        )
+        waiting, self._settled = self._settled, []
+        self.phase = Phase.READY
+        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._replay_again)
+        for future in waiting:
+            if not future.done():  # type: ignore[attr-defined]
+                future.set_result(None)  # type: ignore[attr-defined]
+
+    def _replay_again(self) -> None:
+        """Start over from the store: the code may have been mended meanwhile."""
+        self._retry = None
+        attempt, failure = self.task_attempt, self.last_failure
+        self.gone()
+        self._kernel.run_lost(self, Verdict.POSITION_LOST, attempt, failure)
+
+
+def _fold(decision: Decision, timers: dict[int, int], specs: dict[int, ActivitySpec]) -> None:
+    """What is pending after one replayed entry."""
+    for seq in decision.consumed_timers:
+        timers.pop(seq, None)
+    for seq in decision.consumed_activities:
+        specs.pop(seq, None)
+    for spec in decision.schedule:
+        specs[spec.seq] = spec
+    timers.update(decision.start_timers)
+    for seq in decision.cancel_timers:
+        timers.pop(seq, None)
+    for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
+        specs.pop(seq, None)
+
+
+def _failed(error: Exception) -> Decision:
+    return Decision(
+        record=None,
+        name="",
+        failure=TaskFailure(f"{type(error).__name__}: {error}", "WORKFLOW_WORKER_UNHANDLED_FAILURE"),
+    )

@@ -1,0 +1,200 @@
+"""Questions: what one process asks another about a run (queries, activity completion by id, what is pending).
+
+A process that owns the run, or may take it, answers by itself. Otherwise the question is a row of ``requests`` and a
+notification; one process takes it, writes the response and notifies the asker. Nothing here touches a journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from dbos_core.commit import RunRow, RunStatus
+from dbos_core.errors import StoreUnavailable
+from dbos_core.runner import Decision
+from dbos_core.store.base import RequestRow
+
+if TYPE_CHECKING:
+    from dbos_core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+QUERY = "query"
+TAKE_MAX = 50
+
+Answerer = Callable[[RunRow, str], Awaitable[str]]
+"""(run, payload) → response, in the process that owns the run."""
+
+
+class QuestionFailed(Exception):
+    """The run's owner could not answer; the message says why."""
+
+
+class Questions:
+    """Both sides of asking, for one kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._answerers: dict[str, Answerer] = {}
+        self._taking = False
+        self._again = False
+
+    def register(self, kind: str, answerer: Answerer) -> None:
+        """Say how this process answers questions of a kind about runs that live here."""
+        self._answerers[kind] = answerer
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    async def query(self, run: RunRow, payload: str, timeout_s: float) -> str:
+        """Ask the interpreter of a run, open or closed.
+
+        Raises:
+            TimeoutError: nobody answered within ``timeout_s``.
+            QuestionFailed: the run cannot be brought to its present state (its activations fail).
+        """
+        kernel = self._kernel
+        if run.workflow_uuid in kernel.live_runs or kernel.serves(run.task_queue):
+            answer = await asyncio.wait_for(self._query_here(run, payload), timeout_s)
+            if answer is not None:
+                return answer
+        return await self._ask(run, QUERY, payload, timeout_s)
+
+    async def request(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
+        """Ask the owner of an open run. Raises TimeoutError, QuestionFailed."""
+        kernel = self._kernel
+        if await self._lives_here(run):
+            return await self._answerers[kind](run, payload)
+        return await self._ask(run, kind, payload, timeout_s)
+
+    async def _lives_here(self, run: RunRow) -> bool:
+        """True when the run lives here, perhaps since we could claim it."""
+        kernel = self._kernel
+        uuid = run.workflow_uuid
+        if uuid in kernel.live_runs:
+            return True
+        if not kernel.serves(run.task_queue) or run.status is not RunStatus.RUNNING:
+            return False
+        await kernel.claims.registered()
+        if await kernel.store.claim_one(kernel.process_id, uuid):
+            await kernel.claims.adopt([uuid])
+        return uuid in kernel.live_runs
+
+    async def _query_here(self, run: RunRow, payload: str) -> str | None:
+        """The answer if this process can give it; None: the run is owned elsewhere."""
+        kernel = self._kernel
+        if run.status is RunStatus.RUNNING:
+            if not await self._lives_here(run):
+                rows = await kernel.store.rows([run.workflow_uuid], watch=False)
+                if not rows or rows[0].status is RunStatus.RUNNING:
+                    return None
+                run = rows[0]
+        if run.status is not RunStatus.RUNNING:
+            return await self._query_closed(run, payload)
+        live = kernel.live_runs.get(run.workflow_uuid)
+        if live is None:
+            return await self._query_here(run, payload)
+        try:
+            interpreter = await live.settled()
+        except RuntimeError as error:
+            rows = await kernel.store.rows([run.workflow_uuid], watch=False)
+            if rows and rows[0].status is not RunStatus.RUNNING:
+                return await self._query_closed(rows[0], payload)
+            raise QuestionFailed(str(error)) from error
+        return await interpreter.query(payload)
+
+    async def _query_closed(self, run: RunRow, payload: str) -> str:
+        """Rebuild a closed run for one question, releasing nothing."""
+        kernel = self._kernel
+        runner = kernel.runner_for(run.task_queue, run.workflow_type)
+        loaded = await kernel.load(run.workflow_uuid)
+        if runner is None or loaded is None:
+            raise QuestionFailed(f"run {run.run_id} of workflow {run.workflow_id!r} was deleted")
+        interpreter = runner.open(loaded.run, loaded.inputs)
+        try:
+            for entry in loaded.entries:
+                decision = interpreter.replay(entry)
+                if not isinstance(decision, Decision):
+                    decision = await decision
+                if decision.failure is not None:
+                    raise QuestionFailed(decision.failure.message)
+            return await interpreter.query(payload)
+        finally:
+            kernel.tear_down(interpreter)
+
+    async def _ask(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
+        kernel = self._kernel
+        request_id = kernel.entropy.uuid()
+        now_ms = await kernel.store.now_ms()
+        await kernel.store.ask(
+            RequestRow(
+                request_id=request_id,
+                workflow_uuid=run.workflow_uuid,
+                task_queue=run.task_queue,
+                kind=kind,
+                payload=payload,
+                deadline_ms=now_ms + int(timeout_s * 1000),
+            )
+        )
+        deadline = kernel.loop.time() + timeout_s
+        while True:
+            response = await kernel.store.response(request_id)
+            if response is not None:
+                return _unwrap(response)
+            remaining = deadline - kernel.loop.time()
+            if remaining <= 0:
+                raise TimeoutError(f"no worker answered about run {run.run_id} of workflow {run.workflow_id!r}")
+            await kernel.waiting.answer(request_id, remaining)
+
+    # -- answering -------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Some request may be there for us."""
+        self._again = True
+        if not self._taking and not self._kernel.closing:
+            self._taking = True
+            self._kernel.spawn(self._take(), "requests")
+
+    async def _take(self) -> None:
+        kernel = self._kernel
+        try:
+            while self._again:
+                self._again = False
+                requests = await kernel.store.take_requests(kernel.process_id, kernel.queues, TAKE_MAX)
+                for request in requests:
+                    kernel.spawn(self._answer(request), f"answer {request.kind}")
+                if len(requests) == TAKE_MAX:
+                    self._again = True
+        except StoreUnavailable:
+            logger.debug("requests are looked for again with the next pulse")
+        finally:
+            self._taking = False
+
+    async def _answer(self, request: RequestRow) -> None:
+        kernel = self._kernel
+        try:
+            rows = await kernel.store.rows([request.workflow_uuid], watch=False)
+            if not rows:
+                raise QuestionFailed(f"run {request.workflow_uuid} does not exist")
+            if request.kind == QUERY:
+                answer = await self._query_here(rows[0], request.payload)
+                if answer is None:
+                    raise QuestionFailed("the run moved to another process; ask again")
+            elif not await self._lives_here(rows[0]):
+                raise QuestionFailed("the run moved to another process; ask again")
+            else:
+                answer = await self._answerers[request.kind](rows[0], request.payload)
+            response = json.dumps({"ok": answer})
+        except Exception as error:
+            response = json.dumps({"failed": str(error)})
+        await kernel.store.answer(request.request_id, response)
+
+
+def _unwrap(response: str) -> str:
+    decoded = json.loads(response)
+    if "failed" in decoded:
+        raise QuestionFailed(decoded["failed"])
+    answer: str = decoded["ok"]
+    return answer

@@ -1,0 +1,177 @@
+"""Group commit: gather what is pending while the last flush is in flight, then write it all at once.
+
+Every durable change of a process goes through one :class:`CheckpointWriter`. What is pending when the previous flush
+returns goes out together, so cost per workflow falls as load rises, and a lone workflow never waits for company.
+
+* One commit's conflict does not fail its neighbours: the store answers per commit.
+* A flush whose answer was lost is repeated with ``again=True`` and recognises its own rows.
+* A value that the database refuses (``BadCommit``) is found by halving the batch; only its own run hears of it.
+* Two commits that write the same run's row never share a flush.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dbos_core.commit import Commit, Verdict
+from dbos_core.errors import BadCommit, StoreUnavailable
+from dbos_core.failpoints import hit
+from dbos_core.store.base import Store
+
+logger = logging.getLogger(__name__)
+
+BATCH_COMMITS_MAX = 512
+"""Bounds the size of one statement and so the wait of whoever comes next."""
+
+_RETRY_FIRST_S = 0.05
+_RETRY_MAX_S = 2.0
+
+Done = Callable[[Verdict | BadCommit], None]
+"""Called on the event loop with what became of the commit. Must not raise."""
+
+
+@dataclass(slots=True, frozen=True)
+class WriterStatistics:
+    """Counters since the writer began."""
+
+    flushes: int
+    commits: int
+    retries: int
+    pending: int
+
+
+class CheckpointWriter:
+    """The one door to durable state. Owned by the kernel, which runs :meth:`run` as a task."""
+
+    def __init__(self, store: Store, process_id: str) -> None:
+        self._store = store
+        self._process_id = process_id
+        self._pending: deque[tuple[Commit, Done]] = deque()
+        self._wakeup: asyncio.Future[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._flushes = self._commits = self._retries = 0
+        self.available = True
+        """False while the database does not answer."""
+
+    def submit(self, commit: Commit, done: Done) -> None:
+        """Put a commit into the next flush; ``done`` hears what became of it."""
+        self._pending.append((commit, done))
+        self._idle.clear()
+        wakeup = self._wakeup
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
+
+    async def write(self, commit: Commit) -> Verdict:
+        """Submit and wait. A caller that is cancelled leaves its commit in the batch."""
+        future: asyncio.Future[Verdict | BadCommit] = asyncio.get_running_loop().create_future()
+
+        def done(verdict: Verdict | BadCommit) -> None:
+            if not future.done():
+                future.set_result(verdict)
+
+        self.submit(commit, done)
+        verdict = await future
+        if isinstance(verdict, BadCommit):
+            raise verdict
+        return verdict
+
+    async def drain(self) -> None:
+        """Wait until nothing is pending or in flight."""
+        await self._idle.wait()
+
+    def statistics(self) -> WriterStatistics:
+        return WriterStatistics(self._flushes, self._commits, self._retries, len(self._pending))
+
+    async def run(self) -> None:
+        """Flush for ever. Cancelled by the kernel after :meth:`drain`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._pending:
+                self._idle.set()
+                self._wakeup = loop.create_future()
+                await self._wakeup
+                self._wakeup = None
+            await self._flush(self._gather())
+
+    def _gather(self) -> list[tuple[Commit, Done]]:
+        """Take the next batch: in order, one row-writing commit per run."""
+        pending = self._pending
+        batch: list[tuple[Commit, Done]] = []
+        written: set[str] = set()
+        mailed: set[str] = set()
+        deferred: list[tuple[Commit, Done]] = []
+        while pending and len(batch) < BATCH_COMMITS_MAX:
+            item = pending.popleft()
+            commit = item[0]
+            run = commit.workflow_uuid
+            plain_mail = not commit.fenced and commit.start is None
+            # Several plain mails to one run merge in the store; anything else wants the run's row for itself, and
+            # what was deferred keeps its place before what came later.
+            clash = run in written or (run in mailed and not plain_mail)
+            if clash:
+                deferred.append(item)
+                written.add(run)
+                continue
+            (mailed if plain_mail else written).add(run)
+            batch.append(item)
+        pending.extendleft(reversed(deferred))
+        return batch
+
+    async def _flush(self, batch: list[tuple[Commit, Done]]) -> None:
+        commits = [commit for commit, _ in batch]
+        hit("writer.before_flush")
+        try:
+            verdicts = await self._flush_until_answered(commits)
+        except BadCommit as error:
+            await self._isolate(batch, error)
+            return
+        except Exception:
+            # Ours: nothing was learnt of these commits. Their runs reload and see for themselves.
+            logger.exception("flush of %d commits failed; their runs are reloaded", len(batch))
+            verdicts = [Verdict.CLAIM_LOST] * len(batch)
+        hit("writer.after_flush")
+        self._flushes += 1
+        self._commits += len(batch)
+        for (_, done), verdict in zip(batch, verdicts, strict=True):
+            try:
+                done(verdict)
+            except Exception:
+                logger.exception("a commit's callback raised; only its own run is concerned")
+
+    async def _flush_until_answered(self, commits: list[Commit]) -> list[Verdict]:
+        again = False
+        delay_s = _RETRY_FIRST_S
+        while True:
+            try:
+                verdicts = await self._store.flush(self._process_id, commits, again=again)
+            except StoreUnavailable as error:
+                if self.available:
+                    logger.warning("the database is away (%s); %d commits wait and are repeated", error, len(commits))
+                self.available = False
+                self._retries += 1
+                again = True
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _RETRY_MAX_S)
+                continue
+            if not self.available:
+                logger.warning("the database is back; %d commits are written", len(commits))
+                self.available = True
+            return verdicts
+
+    async def _isolate(self, batch: list[tuple[Commit, Done]], error: BadCommit) -> None:
+        """Find the commit that the database refuses; its neighbours are written."""
+        if len(batch) == 1:
+            try:
+                batch[0][1](error)
+            except Exception:
+                logger.exception("a commit's callback raised; only its own run is concerned")
+            return
+        middle = len(batch) // 2
+        await self._flush(batch[:middle])
+        await self._flush(batch[middle:])
