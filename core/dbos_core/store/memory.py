@@ -169,6 +169,13 @@ class MemoryStore:
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         return [replace(mail) for run in self._known(workflow_uuids) for mail in run.mail.values()]
 
+    def deliver_from_outside(self, mail: Mail) -> None:
+        """A row of ``notifications`` that somebody else inserted (stock ``send``): ordered and announced like ours."""
+        run = self.tables.runs[mail.workflow_uuid]
+        if mail.mail_id not in self.tables.mail_ids:
+            self.tables.add_mail(run, mail, self.clock.now_ms())
+            self._send_wakes()
+
     async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
         assert isinstance(close, Close)
         memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, close=close))
