@@ -1,0 +1,1 @@
+"""Small programs that are run by the tests."""
