@@ -1,0 +1,60 @@
+"""The metadata record in ``runs.metadata``: what describe shows of a run's start without loading its inputs."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+
+from temporalio.api.common.v1 import Priority
+from temporalio.api.sdk.v1 import UserMetadata
+
+from dbos_compat.convert.payloads import payload, payload_text
+
+
+@dataclass(slots=True, kw_only=True)
+class MetadataRecord:
+    """User metadata, the timeouts as they apply, priority."""
+
+    user: UserMetadata | None = None
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 10_000
+    priority: Priority | None = None
+
+
+def metadata_text(record: MetadataRecord) -> str:
+    parts = []
+    if record.user is not None:
+        if record.user.HasField("summary"):
+            parts.append(f'"summary":{payload_text(record.user.summary)}')
+        if record.user.HasField("details"):
+            parts.append(f'"details":{payload_text(record.user.details)}')
+    for key, value, usual in (
+        ("execution_timeout_ms", record.execution_timeout_ms, 0),
+        ("run_timeout_ms", record.run_timeout_ms, 0),
+        ("task_timeout_ms", record.task_timeout_ms, 10_000),
+    ):
+        if value != usual:
+            parts.append(f'"{key}":{value}')
+    if record.priority is not None:
+        parts.append(f'"priority":"{b64encode(record.priority.SerializeToString(deterministic=True)).decode()}"')
+    return "{" + ",".join(parts) + "}"
+
+
+def metadata_record(text: str | None) -> MetadataRecord:
+    values = json.loads(text) if text else {}
+    user = None
+    if "summary" in values or "details" in values:
+        user = UserMetadata()
+        if "summary" in values:
+            user.summary.CopyFrom(payload(values["summary"]))
+        if "details" in values:
+            user.details.CopyFrom(payload(values["details"]))
+    return MetadataRecord(
+        user=user,
+        execution_timeout_ms=values.get("execution_timeout_ms", 0),
+        run_timeout_ms=values.get("run_timeout_ms", 0),
+        task_timeout_ms=values.get("task_timeout_ms", 10_000),
+        priority=Priority.FromString(b64decode(values["priority"])) if "priority" in values else None,
+    )

@@ -1,0 +1,166 @@
+"""Search attributes ⇄ the JSON object in ``runs.search_attributes``.
+
+Name → value, readable and filterable in SQL; the types that cannot be told from the value stand beside them under
+``TYPES`` (which no attribute may be called)::
+
+    {"CustomerId": "c-7", "Since": "2026-01-02T03:04:05.000000Z", "@types": {"CustomerId": "Keyword", "Since": "Datetime"}}
+
+Datetimes are written in UTC with six digits, so that their text sorts as they do. The exact payloads of the start stay
+in the start record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+
+from dbos_compat.convert.payloads import dumps
+
+TYPES = "@types"
+
+_NAMES = {
+    "text": "Text",
+    "keyword": "Keyword",
+    "int": "Int",
+    "double": "Double",
+    "bool": "Bool",
+    "datetime": "Datetime",
+    "keywordlist": "KeywordList",
+}
+
+
+class BadSearchAttribute(ValueError):
+    """A value that is not of the attribute's type, or no JSON."""
+
+
+def column_text(attributes: Mapping[str, Payload]) -> str | None:
+    """The column's text for these attributes (the start's); None for none."""
+    return merged_text(None, attributes) if attributes else None
+
+
+def merged_text(column: str | None, changes: Mapping[str, Payload]) -> str:
+    """The column's text after an upsert: ``changes`` replace, a null or an empty list removes."""
+    values: dict[str, Any] = json.loads(column) if column else {}
+    types: dict[str, str] = values.pop(TYPES, {})
+    for name in sorted(changes):
+        kind, value = decode(name, changes[name])
+        if value is None or value == []:
+            values.pop(name, None)
+            types.pop(name, None)
+        else:
+            values[name] = value
+            types[name] = kind
+    if types:
+        values[TYPES] = types
+    return dumps(values)
+
+
+def decode(name: str, payload: Payload) -> tuple[str, Any]:
+    """(type, JSON value) of one attribute. Raises :class:`BadSearchAttribute`, with Temporal's text."""
+    try:
+        value = json.loads(payload.data) if payload.data else None
+    except ValueError:
+        raise BadSearchAttribute(f"unable to decode search attribute {name}: its payload is not JSON") from None
+    declared = payload.metadata.get("type", b"").decode(errors="replace")
+    kind = _NAMES.get(declared.replace("_", "").lower()) or guess(value)
+    if value is None:
+        return kind, None
+    if kind != "KeywordList" and isinstance(value, list):  # the SDK's untyped encoding wraps every value in a list
+        if len(value) > 1:
+            kind = "KeywordList"
+        else:
+            value = value[0] if value else None
+            kind = kind if declared else guess(value)
+    if value is None:
+        return kind, None
+    try:
+        return kind, _CHECKS[kind](value)
+    except (ValueError, TypeError):
+        raise BadSearchAttribute(f"invalid value for search attribute {name} of type {kind}: {value}") from None
+
+
+def guess(value: Any) -> str:
+    """The type that a value without a declared one has."""
+    match value:
+        case bool():
+            return "Bool"
+        case int():
+            return "Int"
+        case float():
+            return "Double"
+        case list():
+            return "KeywordList"
+        case _:
+            return "Keyword"
+
+
+def encode(column: str | None) -> dict[str, Payload]:
+    """Payloads, typed as Temporal shows them in describe and list."""
+    if not column:
+        return {}
+    values: dict[str, Any] = json.loads(column)
+    types: dict[str, str] = values.pop(TYPES, {})
+    return {
+        name: Payload(
+            metadata={"encoding": b"json/plain", "type": types.get(name, guess(value)).encode()},
+            data=dumps(value).encode(),
+        )
+        for name, value in values.items()
+    }
+
+
+def datetime_text(value: str) -> str:
+    """An RFC 3339 time in UTC with six digits: ordered like text. Raises ValueError."""
+    if "T" not in value:
+        raise ValueError(value)
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(value)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(value)
+    return value
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _datetime(value: Any) -> str:
+    return datetime_text(_string(value))
+
+
+def _keywords(value: Any) -> list[str]:
+    return [_string(item) for item in (value if isinstance(value, list) else [value])]
+
+
+_CHECKS = {
+    "Text": _string,
+    "Keyword": _string,
+    "Int": _int,
+    "Double": _double,
+    "Bool": _bool,
+    "Datetime": _datetime,
+    "KeywordList": _keywords,
+}

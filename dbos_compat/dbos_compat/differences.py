@@ -1,0 +1,380 @@
+"""The ledger of differences from Temporal: one entry, three readers.
+
+An entry feeds the text of the error that names it, the page ``migration_guides/differences.md`` (printed by
+``python -m dbos_compat.differences``) and the conformance exclusions. Slugs are stable: errors and issues link to them.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+GUIDE = "migration_guides/differences.md"
+
+
+class Kind(enum.Enum):
+    UNSUPPORTED = "Not supported"
+    """Using it raises an error that names the entry."""
+    DIFFERENT = "Works differently"
+    """Works, with a difference that a user may see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that is not as on Temporal."""
+
+    slug: str
+    feature: str
+    """Subject of the sentence that the error says: "<feature> is not supported"."""
+    advice: str
+    """What to do: full sentences."""
+    kind: Kind = Kind.UNSUPPORTED
+    since: str = "0.1.0"
+    rpcs: tuple[str, ...] = ()
+    """RPC names that answer with this entry."""
+
+    @property
+    def anchor(self) -> str:
+        """Where the guide explains it."""
+        return f"{GUIDE}#{self.slug}"
+
+
+_ENTRIES: tuple[Difference, ...] = (
+    # -- not supported ---------------------------------------------------------------------------------------------
+    Difference(
+        slug="child-workflows",
+        feature="Starting child workflows",
+        advice="Start the other workflow from an activity with a client, or await it there, until children arrive.",
+    ),
+    Difference(
+        slug="continue-as-new",
+        feature="Continue-as-new",
+        advice="Let the workflow end and start its successor from an activity, until continue-as-new arrives.",
+    ),
+    Difference(
+        slug="external-workflows",
+        feature="Signalling or cancelling another workflow from inside a workflow",
+        advice="Do it from an activity with a client.",
+    ),
+    Difference(
+        slug="patching",
+        feature="workflow.patched() and workflow.deprecate_patch()",
+        advice="Register changed code under a new workflow type and let open runs finish on the old one.",
+    ),
+    Difference(
+        slug="local-activities",
+        feature="Local activities",
+        advice="Use ordinary activities: on a queue that this process serves they already run in this process.",
+    ),
+    Difference(
+        slug="nexus",
+        feature="Nexus endpoints and operations",
+        advice="Call the other service from an activity.",
+        rpcs=(
+            "create_nexus_endpoint",
+            "delete_nexus_endpoint",
+            "update_nexus_endpoint",
+            "get_nexus_endpoint",
+            "list_nexus_endpoints",
+            "poll_nexus_task_queue",
+            "respond_nexus_task_completed",
+            "respond_nexus_task_failed",
+            "start_nexus_operation_execution",
+            "poll_nexus_operation_execution",
+            "describe_nexus_operation_execution",
+            "request_cancel_nexus_operation_execution",
+            "terminate_nexus_operation_execution",
+            "delete_nexus_operation_execution",
+            "list_nexus_operation_executions",
+            "count_nexus_operation_executions",
+        ),
+    ),
+    Difference(
+        slug="workflow-retry-policy",
+        feature="A retry policy on a workflow",
+        advice="Retry inside the workflow (activities keep their retry policies), or start it again from its caller.",
+    ),
+    Difference(
+        slug="cron-schedule",
+        feature="cron_schedule on a workflow start",
+        advice="Start the workflow from a cron job or a timer loop of your own, until cron arrives.",
+    ),
+    Difference(
+        slug="schedules",
+        feature="Temporal schedules",
+        advice="Start the workflow from a cron job or a timer loop of your own, until schedules arrive.",
+        rpcs=(
+            "create_schedule",
+            "describe_schedule",
+            "update_schedule",
+            "patch_schedule",
+            "delete_schedule",
+            "list_schedules",
+            "count_schedules",
+            "list_schedule_matching_times",
+        ),
+    ),
+    Difference(
+        slug="reset",
+        feature="Resetting a workflow to an earlier point",
+        advice="Terminate the run and start the workflow again with the input it needs.",
+        rpcs=("reset_workflow_execution",),
+    ),
+    Difference(
+        slug="delete-workflow",
+        feature="Deleting a single workflow by RPC",
+        advice="Finished runs are deleted by retention.",
+        rpcs=("delete_workflow_execution",),
+    ),
+    Difference(
+        slug="pause-workflow",
+        feature="Pausing a workflow",
+        advice="Let the workflow wait for a signal instead.",
+        rpcs=("pause_workflow_execution", "unpause_workflow_execution"),
+    ),
+    Difference(
+        slug="batch-operations",
+        feature="Batch operations",
+        advice="List the workflows with a filter and send the signal, cancel or terminate to each one.",
+        rpcs=(
+            "start_batch_operation",
+            "stop_batch_operation",
+            "describe_batch_operation",
+            "list_batch_operations",
+        ),
+    ),
+    Difference(
+        slug="activity-operator-commands",
+        feature="Pausing, resetting and changing a running activity from outside",
+        advice="Let the activity heartbeat and cancel it through its workflow.",
+        rpcs=(
+            "pause_activity",
+            "unpause_activity",
+            "reset_activity",
+            "update_activity_options",
+        ),
+    ),
+    Difference(
+        slug="standalone-activities",
+        feature="Activities without a workflow",
+        advice="Start a workflow that runs the one activity.",
+        rpcs=(
+            "start_activity_execution",
+            "poll_activity_execution",
+            "describe_activity_execution",
+            "request_cancel_activity_execution",
+            "terminate_activity_execution",
+            "delete_activity_execution",
+            "pause_activity_execution",
+            "unpause_activity_execution",
+            "reset_activity_execution",
+            "update_activity_execution_options",
+            "list_activity_executions",
+            "count_activity_executions",
+        ),
+    ),
+    Difference(
+        slug="worker-versioning",
+        feature="Worker deployments, build-id routing and versioning overrides",
+        advice="Give a new version its own task queue.",
+        rpcs=(
+            "update_worker_build_id_compatibility",
+            "get_worker_build_id_compatibility",
+            "get_worker_task_reachability",
+            "update_worker_versioning_rules",
+            "get_worker_versioning_rules",
+            "describe_deployment",
+            "list_deployments",
+            "get_deployment_reachability",
+            "get_current_deployment",
+            "set_current_deployment",
+            "create_worker_deployment",
+            "create_worker_deployment_version",
+            "describe_worker_deployment",
+            "describe_worker_deployment_version",
+            "list_worker_deployments",
+            "delete_worker_deployment",
+            "delete_worker_deployment_version",
+            "set_worker_deployment_current_version",
+            "set_worker_deployment_ramping_version",
+            "set_worker_deployment_manager",
+            "update_worker_deployment_version_metadata",
+            "update_worker_deployment_version_compute_config",
+            "validate_worker_deployment_version_compute_config",
+        ),
+    ),
+    Difference(
+        slug="workflow-options",
+        feature="Changing the options of a running workflow",
+        advice="Start the workflow with the options it needs.",
+        rpcs=("update_workflow_execution_options",),
+    ),
+    Difference(
+        slug="completion-callbacks",
+        feature="Completion callbacks on a workflow start",
+        advice="Notify the other party from the last activity of the workflow.",
+    ),
+    Difference(
+        slug="time-skipping",
+        feature="The time-skipping test service",
+        advice="Run time-skipping tests on temporalio's own WorkflowEnvironment.start_time_skipping().",
+        rpcs=(
+            "lock_time_skipping",
+            "unlock_time_skipping",
+            "unlock_time_skipping_with_sleep",
+            "sleep",
+            "sleep_until",
+            "get_current_time",
+            "poll_workflow_execution_time_skipping",
+        ),
+    ),
+    Difference(
+        slug="namespaces",
+        feature="Creating, changing or deleting namespaces by RPC",
+        advice="A namespace is a schema: it is created when a client connects with its name.",
+        rpcs=("register_namespace", "update_namespace", "deprecate_namespace", "delete_namespace"),
+    ),
+    Difference(
+        slug="worker-polls",
+        feature="Polling for tasks over the service",
+        advice="Run temporalio's Worker on a client from dbos_compat.connect(): it needs no polling RPCs.",
+        rpcs=(
+            "poll_workflow_task_queue",
+            "respond_workflow_task_completed",
+            "respond_workflow_task_failed",
+            "poll_activity_task_queue",
+            "respond_query_task_completed",
+            "reset_sticky_task_queue",
+            "shutdown_worker",
+            "record_worker_heartbeat",
+            "describe_task_queue",
+            "list_task_queue_partitions",
+            "list_workers",
+            "describe_worker",
+            "count_workers",
+            "fetch_worker_config",
+            "update_worker_config",
+            "update_task_queue_config",
+        ),
+    ),
+    Difference(
+        slug="workflow-rules",
+        feature="Workflow rules",
+        advice="Put the decision into the workflow.",
+        rpcs=(
+            "create_workflow_rule",
+            "describe_workflow_rule",
+            "delete_workflow_rule",
+            "list_workflow_rules",
+            "trigger_workflow_rule",
+        ),
+    ),
+    Difference(
+        slug="remote-clusters",
+        feature="Remote clusters and archival",
+        advice="Use what Postgres offers: replication, backups, dumps.",
+        rpcs=(
+            "add_or_update_remote_cluster",
+            "remove_remote_cluster",
+            "list_clusters",
+            "list_archived_workflow_executions",
+        ),
+    ),
+    Difference(
+        slug="cloud-api",
+        feature="Temporal Cloud's control API",
+        advice="There is no control plane: the database is the cluster.",
+    ),
+    # -- works differently -----------------------------------------------------------------------------------------
+    Difference(
+        slug="search-attribute-registration",
+        kind=Kind.DIFFERENT,
+        feature="Search attributes need no registration",
+        advice="Temporal refuses a start with a name that was not added before. Here any name is accepted, with the "
+        "type its value says. Names added through the operator service are remembered by the process that added them.",
+    ),
+    Difference(
+        slug="list-order-by",
+        kind=Kind.DIFFERENT,
+        feature="ORDER BY works in list filters",
+        advice="Temporal accepts it on Elasticsearch only; on SQL stores it refuses the query. Without it the order is "
+        "Temporal's: open runs first, then by close time and start time, newest first.",
+    ),
+    Difference(
+        slug="visibility-is-immediate",
+        kind=Kind.DIFFERENT,
+        feature="Listings are never behind",
+        advice="Temporal's visibility store lags. Here list and count read the same rows that start and close write.",
+    ),
+    Difference(
+        slug="history-length-of-open-runs",
+        kind=Kind.DIFFERENT,
+        feature="HistoryLength of an open run",
+        advice="Describe answers the exact number while a worker of the same process holds the run; from elsewhere, and "
+        "in listings, it is the length when the run was last written as waiting.",
+    ),
+    Difference(
+        slug="durable-updates",
+        kind=Kind.DIFFERENT,
+        feature="Updates are durable as soon as they are admitted",
+        advice="Temporal keeps an update in memory until a worker accepts it. Here it survives restarts from the start.",
+    ),
+    Difference(
+        slug="eager-start",
+        kind=Kind.DIFFERENT,
+        feature="request_eager_start is accepted and makes no difference",
+        advice="A workflow started in a process that serves its task queue begins there at once in any case.",
+    ),
+    Difference(
+        slug="priority",
+        kind=Kind.DIFFERENT,
+        feature="Priorities and fairness keys are stored and shown, and do not order the work",
+        advice="Give urgent work a task queue of its own.",
+    ),
+    Difference(
+        slug="activity-raises-cancelled-error",
+        kind=Kind.DIFFERENT,
+        feature="An activity that raises CancelledError without being cancelled fails, and is retried",
+        advice="Temporal's server refuses such a report and the attempt hangs until its timeout.",
+    ),
+)
+
+LEDGER: Mapping[str, Difference] = {entry.slug: entry for entry in _ENTRIES}
+"""Every difference, by slug."""
+
+BY_RPC: Mapping[str, Difference] = {rpc: entry for entry in _ENTRIES for rpc in entry.rpcs}
+"""Which entry explains that an RPC is not answered."""
+
+
+def page(entries: Iterable[Difference] = _ENTRIES) -> str:
+    """The text of ``migration_guides/differences.md``."""
+    entries = list(entries)
+    lines = [
+        "# Differences from Temporal",
+        "",
+        "For a Temporal user who wants to know beforehand what will not be the same. Nothing is silently ignored: what is",
+        "not supported raises an error that names its entry here.",
+        "",
+        "This page is printed from the ledger: `python -m dbos_compat.differences > migration_guides/differences.md`.",
+    ]
+    for kind in Kind:
+        lines += ["", f"## {kind.value}"]
+        for entry in (entry for entry in entries if entry.kind is kind):
+            lines += ["", f'### <a id="{entry.slug}"></a>{entry.feature}', "", entry.advice]
+            if entry.rpcs:
+                lines += ["", "RPCs: " + ", ".join(f"`{rpc}`" for rpc in entry.rpcs) + "."]
+            lines += ["", f"`{entry.slug}`, since {entry.since}."]
+    lines += [
+        "",
+        "## The way back",
+        "",
+        "Workflow and activity files import temporalio alone. Put `Client.connect(...)` back where",
+        "`dbos_compat.connect(...)` is, and the same code runs on a Temporal cluster again.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
