@@ -26,7 +26,7 @@ lint: $(STAMP) ## ruff, mypy --strict, import layers
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -c "import sys; from importlinter.cli import lint_imports_command as c; sys.argv[0] = 'lint-imports'; c()" --no-logo
+	@.venv/bin/lint-imports --no-logo
 
 format: $(STAMP) ## let ruff put things right
 	@$(PY) -m ruff check --fix .

@@ -1,0 +1,1 @@
+"""Tests of the code as a text: layers, exports, sizes, words, documents."""
