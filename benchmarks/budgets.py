@@ -55,7 +55,7 @@ BUDGETS: tuple[Budget, ...] = (
         at_most=0.35,
     ),
     Budget(
-        what="throughput over the Temporal dev server",
+        what="throughput over the Temporal dev server (in memory)",
         ours="compat-unsandboxed",
         rival="temporal",
         figure="per_second",

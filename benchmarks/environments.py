@@ -46,9 +46,7 @@ class Environment:
 
     async def versions(self) -> dict[str, str]:
         """The versions that matter to a reader of the results."""
-        process = await asyncio.create_subprocess_exec(
-            self.python, "-c", LIST_VERSIONS, stdout=asyncio.subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(self.python, "-c", LIST_VERSIONS, stdout=asyncio.subprocess.PIPE)
         output, _ = await process.communicate()
         found: dict[str, str] = json.loads(output)
         return {name: found[name] for name in REPORTED_PACKAGES if name in found}

@@ -10,10 +10,11 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from benchmarks.protocol import Job, emit
 
@@ -145,8 +146,13 @@ async def visit(session: Session, job: Job) -> None:
 
 def serve(session: Session) -> None:
     """A contender's main: run the job of the command line, report a failure as an event, exit."""
+    serve_task(lambda job: visit(session, job))
+
+
+def serve_task(task: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
+    """The same for a contender that is not a closed loop."""
     try:
-        asyncio.run(visit(session, Job.from_argv()))
+        asyncio.run(task(Job.from_argv()))
     except Exception as error:
         emit("failed", error=f"{type(error).__name__}: {error}")
         raise

@@ -14,6 +14,11 @@ COUNTERS = """
            pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as wal_bytes,
            (select xact_commit from pg_stat_database where datname = $1) as transactions"""
 
+COMMITS_METHOD = (
+    "commit records in the write-ahead log between the two ends of the window (pg_waldump), "
+    "over the workflows that completed in it; read-only transactions write none"
+)
+
 COMMIT_LINE = re.compile(r"^Transaction/COMMIT\s+(\d+)", re.MULTILINE)
 
 

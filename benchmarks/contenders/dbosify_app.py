@@ -31,27 +31,22 @@ async def second_step(number: int) -> int:
 class TwoSteps:
     @workflow.run
     async def run(self, number: int) -> int:
-        number = await workflow.execute_activity(
-            first_step, number, start_to_close_timeout=timedelta(seconds=60)
-        )
-        return await workflow.execute_activity(
-            second_step, number, start_to_close_timeout=timedelta(seconds=60)
-        )
+        number = await workflow.execute_activity(first_step, number, start_to_close_timeout=timedelta(seconds=60))
+        return await workflow.execute_activity(second_step, number, start_to_close_timeout=timedelta(seconds=60))
 
 
 @asynccontextmanager
 async def session(job: Job) -> AsyncIterator[Execute]:
     visit = uuid.uuid4().hex[:12]
     worker = Worker(job.url, task_queue=TASK_QUEUE, workflows=[TwoSteps], activities=[first_step, second_step])
-    async with worker:
-        async with await Client.connect(job.url) as client:
+    async with worker, await Client.connect(job.url) as client:
 
-            async def execute(number: int) -> int:
-                return await client.execute_workflow(
-                    TwoSteps.run, number, id=f"bench-{visit}-{number}", task_queue=TASK_QUEUE
-                )
+        async def execute(number: int) -> int:
+            return await client.execute_workflow(
+                TwoSteps.run, number, id=f"bench-{visit}-{number}", task_queue=TASK_QUEUE
+            )
 
-            yield execute
+        yield execute
 
 
 if __name__ == "__main__":

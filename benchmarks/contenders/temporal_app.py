@@ -30,12 +30,8 @@ async def second_step(number: int) -> int:
 class TwoSteps:
     @workflow.run
     async def run(self, number: int) -> int:
-        number = await workflow.execute_activity(
-            first_step, number, start_to_close_timeout=timedelta(seconds=60)
-        )
-        return await workflow.execute_activity(
-            second_step, number, start_to_close_timeout=timedelta(seconds=60)
-        )
+        number = await workflow.execute_activity(first_step, number, start_to_close_timeout=timedelta(seconds=60))
+        return await workflow.execute_activity(second_step, number, start_to_close_timeout=timedelta(seconds=60))
 
 
 @asynccontextmanager
@@ -44,9 +40,7 @@ async def worker_session(client: Client, *, sandboxed: bool) -> AsyncIterator[Ca
     visit = uuid.uuid4().hex[:12]
 
     async def execute(number: int) -> int:
-        return await client.execute_workflow(
-            TwoSteps.run, number, id=f"bench-{visit}-{number}", task_queue=TASK_QUEUE
-        )
+        return await client.execute_workflow(TwoSteps.run, number, id=f"bench-{visit}-{number}", task_queue=TASK_QUEUE)
 
     worker = Worker(
         client,

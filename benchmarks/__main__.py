@@ -1,0 +1,156 @@
+"""``python -m benchmarks``: run what is asked for, print tables, write JSON, plot and, on request, README.md."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.contenders import BY_NAME, CONTENDERS, Contender
+from benchmarks.document import LATEST, PLOT_NAME, load, plot, save
+from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET
+from benchmarks.machine import VOLATILE_FILESYSTEMS, describe_machine
+from benchmarks.readme import write_readme
+from benchmarks.report import grids, print_grids
+from benchmarks.runner import Plan
+from benchmarks.suite import Suite, SuiteOptions
+
+
+class Part(StrEnum):
+    """What can be run."""
+
+    THROUGHPUT = "throughput"
+    SLEEPERS = "sleepers"
+    IDLE = "idle"
+
+
+DEFAULT_CONTENDERS = ",".join(contender.name for contender in CONTENDERS if contender.default)
+
+
+def chosen_contenders(names: str) -> list[Contender]:
+    unknown = [name for name in names.split(",") if name not in BY_NAME]
+    if unknown:
+        raise typer.BadParameter(f"no such contender: {', '.join(unknown)}. There are: {', '.join(BY_NAME)}.")
+    return [BY_NAME[name] for name in names.split(",")]
+
+
+def chosen_inflight(values: str) -> list[int]:
+    try:
+        numbers = [int(value) for value in values.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(1 <= value <= 256 for value in numbers):
+        raise typer.BadParameter("numbers from 1 to 256 separated by commas, such as 1,8,32,128")
+    return numbers
+
+
+def main(
+    part: Annotated[list[Part] | None, typer.Option(help="What to run; may be given several times.")] = None,
+    contenders: Annotated[
+        str, typer.Option(help=f"Separated by commas, out of: {', '.join(BY_NAME)}.")
+    ] = DEFAULT_CONTENDERS,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds; the tables show medians over them.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.5, help="The measuring window of each visit.")] = 5.0,
+    warmup: Annotated[float, typer.Option(min=0.1, help="Load before the window opens.")] = 2.0,
+    inflight: Annotated[str, typer.Option(help="Workflows in flight, separated by commas.")] = "1,8,32,128",
+    sleepers: Annotated[int, typer.Option(min=1, help="How many workflows sleep; the budget is for 100000.")] = 10_000,
+    wake_rate: Annotated[float, typer.Option(min=1, help="Sleepers that fall due per second.")] = 200.0,
+    settle: Annotated[float, typer.Option(min=6, help="Seconds between the last start and the first wake.")] = 20.0,
+    idle_seconds: Annotated[float, typer.Option(min=1, help="How long the idle worker is watched.")] = 30.0,
+    json_: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
+    check: Annotated[bool, typer.Option(help="Exit 1 when a budget is missed or could not be measured.")] = False,
+    write_readme_: Annotated[
+        bool, typer.Option("--write-readme", help="Put the tables into benchmarks/README.md.")
+    ] = False,
+    render: Annotated[bool, typer.Option(help="Measure nothing; show the results of the last run.")] = False,
+) -> None:
+    """Benchmarks side by side: dbos-compat, DBOS, dbosify, the Temporal dev server, and the floor."""
+    parts = part or list(Part)
+    options = SuiteOptions(
+        throughput=Plan(
+            contenders=chosen_contenders(contenders),
+            inflight=chosen_inflight(inflight),
+            rounds=rounds,
+            seconds=seconds,
+            warmup_seconds=warmup,
+        )
+        if Part.THROUGHPUT in parts
+        else None,
+        idle_contenders=[contender for contender in chosen_contenders(contenders) if contender.can_idle]
+        if Part.IDLE in parts
+        else [],
+        idle_seconds=idle_seconds,
+        sleepers=sleepers if Part.SLEEPERS in parts else 0,
+        wake_rate=wake_rate,
+        settle_seconds=settle,
+    )
+    progress = Console(stderr=True)
+    document = load() if render else measure(options, progress)
+    if not json_:
+        print_grids(Console(), grids(document))
+    else:
+        print(json.dumps(document, indent=2))
+    if write_readme_:
+        write_readme(document, [f"results/{PLOT_NAME}"] if "throughput" in document else [])
+    if not render:
+        progress.print(f"written: {shown(LATEST)}" + (f", {shown(LATEST.with_name(PLOT_NAME))}"))
+    problems = missed(document, parts)
+    if check and problems:
+        progress.print(*(f"[red]budget missed:[/] {problem}" for problem in problems), sep="\n")
+        raise typer.Exit(1)
+
+
+def measure(options: SuiteOptions, progress: Console) -> dict[str, Any]:
+    """Run the suite, merge its sections into the last document, write that and the plot."""
+    if describe_machine()["filesystem"] in VOLATILE_FILESYSTEMS:
+        progress.print("[yellow]The checkout is on a file system in memory: commits are not durable here.[/]")
+    document = asyncio.run(interruptible(Suite(options, progress)))
+    save(document)
+    if "throughput" in document:
+        try:
+            plot(document, progress)
+        except Exception as error:
+            progress.print(f"[yellow]no plot:[/] {error}")
+    return document
+
+
+async def interruptible(suite: Suite) -> dict[str, Any]:
+    """SIGTERM ends the run as Ctrl-C does: every server is stopped on the way out."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await suite.run()
+
+
+def shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def missed(document: dict[str, Any], parts: Sequence[Part]) -> list[str]:
+    """The budgets of these parts that were not kept, or not measured."""
+    problems = []
+    if Part.THROUGHPUT in parts and (section := document.get("throughput")):
+        problems += [verdict["what"] for verdict in section["verdicts"] if verdict["kept"] is not True]
+    if Part.SLEEPERS in parts and (section := document.get("sleepers")):
+        problems += [name for name, kept in section["verdicts"].items() if not kept]
+        problems += [f"sleepers: {section['error']}"] if section["error"] else []
+    if Part.IDLE in parts and (section := document.get("idle")):
+        problems += [
+            f"idle statements of {idle['contender']}"
+            for idle in section["results"]
+            if idle["contender"].startswith("compat") and idle["statements_per_second"] > STATEMENTS_PER_SECOND_BUDGET
+        ]
+        problems += [f"idle {name}: {error}" for name, error in section["failed"].items()]
+    return problems
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,198 @@
+"""The results as tables: for the terminal with rich, for README.md as Markdown. One model, two printers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.budgets import Verdict, judge
+from benchmarks.contenders import BY_NAME
+from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET, Idle
+from benchmarks.results import Failure, Summary, Throughput
+from benchmarks.sleepers import RSS_BUDGET_MB, Sleepers
+
+KEPT, MISSED, UNMEASURED = "pass", "MISS", "not measured"
+LEGEND = (
+    "wf/s: workflows per second, median of the rounds, and half their range as spread; for the floor, commits. "
+    "p50, p99: latency in ms. client, server: CPU in ms per workflow. commits: per workflow."
+)
+STYLES = {KEPT: "bold green", MISSED: "bold red", UNMEASURED: "yellow"}
+
+
+@dataclass
+class Grid:
+    """A table before it is printed: a title, a heading per column, rows of text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    left: int = 1
+    """So many columns on the left hold words, the others numbers."""
+    note: str = ""
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, no exponent; a dash for what this contender has no meter for."""
+    if value is None:
+        return "–"
+    for bound, digits in ((100, 0), (10, 1), (1, 2)):
+        if abs(value) >= bound:
+            return f"{value:,.{digits}f}"
+    return f"{value:.3f}"
+
+
+def verdict_word(kept: bool | None) -> str:
+    return UNMEASURED if kept is None else KEPT if kept else MISSED
+
+
+def throughput_grids(results: Throughput) -> list[Grid]:
+    """One grid per concurrency, the contenders in their order; ``LEGEND`` tells the columns."""
+    summaries = results.summaries()
+    order = list(BY_NAME)
+    columns = (
+        "contender",
+        "wf/s",
+        "spread",
+        "p50",
+        "p99",
+        "client",
+        "server",
+        "commits",
+    )
+    grids = []
+    for inflight in sorted({summary.inflight for summary in summaries}):
+        grid = Grid(f"{inflight} in flight", columns)
+        rows = sorted(
+            (summary for summary in summaries if summary.inflight == inflight),
+            key=lambda summary: order.index(summary.contender),
+        )
+        grid.rows = [_throughput_row(summary) for summary in rows]
+        grids.append(grid)
+    if grids:
+        grids[-1].note = LEGEND
+    return grids
+
+
+def _throughput_row(summary: Summary) -> Sequence[str]:
+    failures = f" ({summary.failures} failed)" if summary.failures else ""
+    spread = (summary.per_second_max - summary.per_second_min) / 2 / summary.per_second
+    return (
+        summary.contender + failures,
+        number(summary.per_second),
+        f"±{spread:.0%}",
+        number(summary.p50_ms),
+        number(summary.p99_ms),
+        number(summary.client_cpu_ms),
+        number(summary.server_cpu_ms),
+        number(summary.commits),
+    )
+
+
+def budget_grid(verdicts: Iterable[Verdict]) -> Grid:
+    grid = Grid("Budgets", ("budget", "in flight", "bound", "measured", "verdict"))
+    for verdict in verdicts:
+        budget = verdict.budget
+        unit = "×" if budget.rival else ""
+        measured = "–" if verdict.value is None else number(verdict.value) + unit
+        grid.rows.append((budget.what, str(budget.inflight), budget.bound, measured, verdict_word(verdict.kept)))
+    return grid
+
+
+def absence_grid(results: Throughput) -> Grid:
+    """Who is missing, and why: one row per contender that was skipped, one per distinct error."""
+    grid = Grid("Not measured", ("contender", "when", "reason"), left=3)
+    for name, reason in results.skipped.items():
+        grid.rows.append((name, "skipped", reason))
+    groups: dict[tuple[str, str], list[Failure]] = {}
+    for failure in results.failed:
+        groups.setdefault((failure.contender, failure.error), []).append(failure)
+    for (name, error), failures in groups.items():
+        when = ", ".join(f"{inflight}" for inflight in sorted({failure.inflight for failure in failures}))
+        grid.rows.append((name, f"{len(failures)} visits at {when} in flight", error))
+    return grid
+
+
+def sleepers_grid(found: Sleepers) -> Grid:
+    grid = Grid(f"{found.sleepers:,} sleeping workflows", ("figure", "measured", "budget", "verdict"))
+    grid.rows = [
+        (
+            "memory while all sleep",
+            f"{found.rss_parked_mb:.0f} MB",
+            f"< {RSS_BUDGET_MB:.0f} MB",
+            verdict_word(found.within_memory),
+        ),
+        ("memory before · peak", f"{found.rss_before_mb:.0f} · {found.rss_peak_mb:.0f} MB", "", ""),
+        ("started per second", number(found.starts_per_second), "", ""),
+        ("fell due · woke per second", f"{number(found.wake_rate)} · {number(found.wakes_per_second)}", "", ""),
+        (
+            "lateness p50 · p99 · max",
+            f"{number(found.late_p50_ms)} · {number(found.late_p99_ms)} · {number(found.late_max_ms)} ms",
+            "on time",
+            verdict_word(found.on_time),
+        ),
+        (
+            "woke too early · lost",
+            f"{found.early} · {found.lost}",
+            "0 · 0",
+            verdict_word(found.early + found.lost == 0),
+        ),
+    ]
+    return grid
+
+
+def idle_grid(found: Sequence[Idle]) -> Grid:
+    grid = Grid("Idle worker", ("contender", "statements/s", "CPU %", "budget", "verdict"))
+    for idle in found:
+        ours = idle.contender.startswith("compat")
+        kept = idle.statements_per_second <= STATEMENTS_PER_SECOND_BUDGET
+        grid.rows.append(
+            (
+                idle.contender,
+                number(idle.statements_per_second),
+                number(idle.client_cpu_percent),
+                f"≤ {STATEMENTS_PER_SECOND_BUDGET:g}" if ours else "",
+                verdict_word(kept) if ours else "",
+            )
+        )
+    return grid
+
+
+def failure_grid(title: str, failed: dict[str, str]) -> Grid:
+    return Grid(title, ("what", "error"), list(failed.items()), left=2)
+
+
+def grids(document: dict[str, Any]) -> list[Grid]:
+    """All tables that the document has numbers for, and what could not be measured."""
+    found: list[Grid] = []
+    if section := document.get("throughput"):
+        results = Throughput.from_json(section["results"])
+        found += [*throughput_grids(results), budget_grid(judge(results.summaries()))]
+        absences = absence_grid(results)
+        if absences.rows:
+            found.append(absences)
+    if section := document.get("sleepers"):
+        if section["results"] is None:
+            found.append(failure_grid("Sleepers: not measured", {"sleepers": section["error"]}))
+        else:
+            found.append(sleepers_grid(Sleepers(**section["results"])))
+    if section := document.get("idle"):
+        if section["results"]:
+            found.append(idle_grid([Idle(**idle) for idle in section["results"]]))
+        if section["failed"]:
+            found.append(failure_grid("Idle worker: not measured", section["failed"]))
+    return found
+
+
+def print_grids(console: Console, found: Iterable[Grid]) -> None:
+    for grid in found:
+        table = Table(title=grid.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(grid.columns):
+            table.add_column(column, justify="left" if index < grid.left else "right", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*(f"[{STYLES[text]}]{text}[/]" if text in STYLES else text for text in row))
+        console.print(table)
+        if grid.note:
+            console.print(grid.note, style="dim")

@@ -1,0 +1,154 @@
+"""All parts of a run on one embedded Postgres, with their progress on the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from benchmarks.budgets import judge
+from benchmarks.contenders import Contender
+from benchmarks.document import load
+from benchmarks.environments import environment
+from benchmarks.idle import Idle, measure_idle
+from benchmarks.machine import describe_run
+from benchmarks.meters import COMMITS_METHOD
+from benchmarks.postgres import Postgres, start_embedded
+from benchmarks.report import number
+from benchmarks.results import Cell, Failure
+from benchmarks.runner import Plan, Runner, Watcher
+from benchmarks.sleepers import measure_sleepers
+
+EXPECTED_FAILURES = (RuntimeError, OSError)
+"""What a contender or its environment can do to us; VisitFailed and its kin are RuntimeErrors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteOptions:
+    """What to run: no plan, no contenders or no sleepers leaves that part out."""
+
+    throughput: Plan | None
+    idle_contenders: Sequence[Contender]
+    idle_seconds: float
+    sleepers: int
+    wake_rate: float
+    settle_seconds: float
+
+
+@dataclass
+class Suite:
+    """Runs the parts one after the other; a part that fails says so in its section."""
+
+    options: SuiteOptions
+    console: Console
+    progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+        )
+
+    async def run(self) -> dict[str, Any]:
+        """The last document with the sections of this run in it."""
+        document = load()
+        with self.progress:
+            starting = self.progress.add_task("starting an embedded Postgres", total=None)
+            server = await start_embedded()
+            self.progress.remove_task(starting)
+            try:
+                if self.options.throughput is not None:
+                    document["throughput"] = await self._throughput(server, self.options.throughput)
+                if self.options.sleepers:
+                    document["sleepers"] = await self._sleepers(server)
+                if self.options.idle_contenders:
+                    document["idle"] = await self._idle(server)
+            finally:
+                await server.stop()
+        return document
+
+    async def _throughput(self, server: Postgres, plan: Plan) -> dict[str, Any]:
+        run = describe_run()
+        bar = self.progress.add_task("side by side", total=len(plan.order()))
+
+        def measured(cell: Cell) -> None:
+            self.progress.advance(bar)
+            self._say(
+                f"round {cell.round + 1} {cell.inflight:>4} in flight  {cell.contender:<20}"
+                f"{number(cell.per_second):>8}/s  p50 {number(cell.p50_ms):>7} ms"
+                + (f"  [red]{cell.failures} failed: {escape(cell.note or '')}[/]" if cell.failures else "")
+            )
+
+        def failed(failure: Failure) -> None:
+            self.progress.advance(bar)
+            self._say(
+                f"round {failure.round + 1} {failure.inflight:>4} in flight  {failure.contender:<20}"
+                f"[red]{escape(failure.error)}[/]"
+            )
+
+        def skipped(name: str, reason: str) -> None:
+            self.progress.update(bar, total=sum(c.name != name for _, _, c in plan.order()))
+            self._say(f"[yellow]{name} is skipped:[/] {escape(reason)}")
+
+        watcher = Watcher(
+            doing=lambda text: self.progress.update(bar, description=text),
+            measured=measured,
+            failed=failed,
+            skipped=skipped,
+        )
+        results = await Runner(plan, server, watcher).run()
+        results.settings = {
+            "rounds": plan.rounds,
+            "seconds": plan.seconds,
+            "warmup_seconds": plan.warmup_seconds,
+            "inflight": list(plan.inflight),
+            "commits": COMMITS_METHOD,
+        }
+        self.progress.remove_task(bar)
+        verdicts = [verdict.to_json() for verdict in judge(results.summaries())]
+        return {"run": run, "results": results.to_json(), "verdicts": verdicts}
+
+    async def _sleepers(self, server: Postgres) -> dict[str, Any]:
+        run = describe_run()
+        task = self.progress.add_task("sleepers", total=None)
+        try:
+            found = await measure_sleepers(
+                server,
+                sleepers=self.options.sleepers,
+                wake_rate=self.options.wake_rate,
+                settle_seconds=self.options.settle_seconds,
+                doing=lambda text: self.progress.update(task, description=text),
+            )
+        except EXPECTED_FAILURES as error:
+            self._say(f"[red]sleepers:[/] {escape(str(error))}")
+            return {"run": run, "results": None, "error": str(error), "verdicts": {}}
+        finally:
+            self.progress.remove_task(task)
+        verdicts = {"memory of sleepers": found.within_memory, "sleepers on time": found.on_time}
+        return {"run": run, "results": found.to_json(), "error": None, "verdicts": verdicts}
+
+    async def _idle(self, server: Postgres) -> dict[str, Any]:
+        run = describe_run()
+        found: list[Idle] = []
+        failed: dict[str, str] = {}
+        for contender in self.options.idle_contenders:
+            task = self.progress.add_task(f"idle: {contender.title}", total=None)
+            try:
+                made = await environment(contender.requirements, progress=self._say)
+                found.append(await measure_idle(server, contender, made, seconds=self.options.idle_seconds))
+            except EXPECTED_FAILURES as error:
+                failed[contender.name] = str(error)
+                self._say(f"[red]idle {contender.name}:[/] {escape(str(error))}")
+            finally:
+                self.progress.remove_task(task)
+        return {"run": run, "results": [idle.to_json() for idle in found], "failed": failed}
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
