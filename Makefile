@@ -23,10 +23,12 @@ nightly: $(STAMP) ## the long variants: hundreds of kills, thousands of examples
 	@$(PY) -m pytest -n 2 --dist loadfile -m nightly --timeout 1800
 
 lint: $(STAMP) ## ruff, mypy --strict, import layers
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy
-	@.venv/bin/lint-imports --no-logo
+	@status=0; \
+	$(PY) -m ruff check . || status=1; \
+	$(PY) -m ruff format --check . || status=1; \
+	$(PY) -m mypy || status=1; \
+	.venv/bin/lint-imports --no-logo || status=1; \
+	exit $$status
 
 format: $(STAMP) ## let ruff put things right
 	@$(PY) -m ruff check --fix .
