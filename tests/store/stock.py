@@ -29,7 +29,11 @@ class PostgresStockTools:
         await asyncio.to_thread(
             self._with_client,
             lambda client: client.send(
-                workflow_uuid, json.loads(message), topic, message_id, serialization_type=WorkflowSerializationFormat.PORTABLE
+                workflow_uuid,
+                json.loads(message),
+                topic,
+                message_id,
+                serialization_type=WorkflowSerializationFormat.PORTABLE,
             ),
         )
 

@@ -33,7 +33,9 @@ async def test_an_idle_pulse_finds_nothing(ours):
     pulse = await ours.pulse()
 
     assert (pulse.lapsed, pulse.touched) == ((), ())
-    assert not (pulse.runnable or pulse.offered or pulse.requests)
+    assert not (pulse.runnable)
+    assert not (pulse.offered)
+    assert not (pulse.requests)
 
 
 async def test_a_pulse_sees_a_due_run_of_our_queues(ours, theirs):

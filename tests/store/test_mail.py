@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from dbos_core.commit import PARK_FOREVER, Commit, RunStatus, Verdict
 from dbos_core.mailbox import CANCEL
@@ -32,7 +33,7 @@ async def test_mail_is_ordered_by_times_that_grow_strictly_per_run(ours, theirs)
     assert ids(mail) == ids(sent)
     times = [one.created_ms for one in mail]
     assert times[0] > 0
-    assert all(earlier < later for earlier, later in zip(times, times[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(times))
     assert (await ours.row("order-42")).last_mail_ms == times[-1]
 
 
