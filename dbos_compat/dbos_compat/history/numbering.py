@@ -48,7 +48,7 @@ _EVENTS_PER_COMMAND = {
 
 
 def ran(outcome: Record) -> bool:
-    """Had the activity's last attempt begun? Then its history has a started event, written together with the outcome."""
+    """Had the activity's last attempt begun? Its history then has a started event, written with the outcome."""
     return outcome.get("st") is not None and outcome.get("t") != SCHEDULE_TO_START
 
 
@@ -62,8 +62,8 @@ class TaskIds:
     """The ids that one workflow task has, should it be committed."""
 
     events: list[int]
-    """One per event. For an activity the id of its outcome; for an update the id of the last event before it, which is
-    the ``accepted_request_sequencing_event_id``."""
+    """One per event: for an activity the id of its outcome, for an update (which has no event) the id of the event
+    before it."""
     scheduled: int
 
     @property
@@ -79,18 +79,19 @@ class TaskIds:
 class EventIds:
     """Counts the events of one run. Fed with every committed task in order, by a live run and by a replay alike::
 
-        task = ids.begin_task(record["ev"])         # changes nothing: ask again if the task is built anew
-        ...                                         # activate
-        ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
+    task = ids.begin_task(record["ev"])         # changes nothing: ask again if the task is built anew
+    ...                                         # activate
+    ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
     """
 
-    __slots__ = ("_abandoned", "_activities", "_timers", "_updates", "last")
+    __slots__ = ("_abandoned", "_activities", "_cancels", "_timers", "_updates", "last")
 
     def __init__(self) -> None:
         self.last = 0
         """The id of the newest event."""
         self._activities: dict[int, int] = {}
         self._abandoned: set[int] = set()
+        self._cancels: dict[int, int] = {}
         self._timers: dict[int, int] = {}
         self._updates: dict[str, int] = {}
 
@@ -110,9 +111,11 @@ class EventIds:
         ids: list[int] = []
         for command in commands:
             kind = command["k"]
-            if kind == "cancel_activity" and command["seq"] in self._abandoned:
-                ids.append(0)  # an abandoned activity is never told, so there is nothing to record
-                continue
+            if kind == "cancel_activity":
+                if command["seq"] in self._abandoned:
+                    ids.append(0)  # an abandoned activity is never told, so there is nothing to record
+                    continue
+                self._cancels[command["seq"]] = last + 1
             last += _EVENTS_PER_COMMAND[kind]
             ids.append(last)
             if kind == "activity":
@@ -129,6 +132,10 @@ class EventIds:
     def activity_scheduled(self, seq: int) -> int:
         """The id of the activity's scheduled event."""
         return self._activities[seq]
+
+    def activity_cancel_requested(self, seq: int) -> int:
+        """The id of the event that asks for its cancellation. 0: nobody asked."""
+        return self._cancels.get(seq, 0)
 
     def timer_started(self, seq: int) -> int:
         """The id of the timer's started event."""

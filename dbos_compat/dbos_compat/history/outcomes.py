@@ -1,0 +1,39 @@
+"""How an activity timed out, as Temporal words it. For the event in the history, and for what the workflow sees.
+
+Messages and nesting are what user code branches on, so they are the server's, word for word (temporal-seam §2.8).
+"""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import TimeoutType
+from temporalio.api.failure.v1 import Failure, TimeoutFailureInfo
+
+from dbos_compat.convert.failures import failure
+from dbos_compat.history.attributes import some_payloads
+from dbos_compat.history.numbering import Record
+
+_TIMEOUT_MESSAGES = {
+    TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "activity StartToClose timeout",
+    TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START: "activity ScheduleToStart timeout",
+    TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE: (
+        "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+    ),
+    TimeoutType.TIMEOUT_TYPE_HEARTBEAT: "activity Heartbeat timeout",
+}
+
+
+def timeout_failure(outcome: Record) -> Failure:
+    """The failure of a ``timed_out`` activity. The attempt before, if one failed, is its cause, without its details."""
+    kind = TimeoutType.ValueType(outcome["t"])
+    made = Failure(
+        message=_TIMEOUT_MESSAGES[kind],
+        source="Server",
+        timeout_failure_info=TimeoutFailureInfo(
+            timeout_type=kind, last_heartbeat_details=some_payloads(outcome.get("hb"))
+        ),
+    )
+    if outcome.get("lf"):
+        made.cause.CopyFrom(failure(outcome["lf"]))
+        if made.cause.HasField("application_failure_info"):
+            made.cause.application_failure_info.ClearField("details")
+    return made

@@ -1,0 +1,172 @@
+"""What a workflow asked for → history events: one per command, except for the closing one (``closing``).
+
+One function per kind of journal command; ``REQUESTS`` is the list of them.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import ActivityType, Header, Memo, Priority, RetryPolicy, SearchAttributes
+from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.history.v1 import (
+    ActivityTaskCancelRequestedEventAttributes,
+    ActivityTaskScheduledEventAttributes,
+    TimerCanceledEventAttributes,
+    TimerStartedEventAttributes,
+    UpsertWorkflowSearchAttributesEventAttributes,
+    WorkflowExecutionUpdateAcceptedEventAttributes,
+    WorkflowExecutionUpdateCompletedEventAttributes,
+    WorkflowPropertiesModifiedEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.update.v1 import Input, Meta, Outcome, Request
+
+from dbos_compat.convert.failures import failure
+from dbos_compat.convert.payloads import as_payloads, payload_map
+from dbos_compat.convert.times import duration
+from dbos_compat.history.attributes import header, some_payloads
+from dbos_compat.history.numbering import EventIds, Record, TaskIds
+
+
+@dataclass(slots=True)
+class Asking:
+    """The workflow task whose commands are written down, and what came before it."""
+
+    ids: EventIds
+    task: TaskIds
+    identity: str
+    run_timeout_ms: int
+    updates: dict[str, Record] = field(default_factory=dict)
+    """Message records of the updates that arrived so far, by update id."""
+
+
+def task_queue(name: str) -> TaskQueue:
+    return TaskQueue(name=name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+
+
+def activity(command: Record, asking: Asking) -> Message:
+    timeouts = _timeouts(command, asking.run_timeout_ms)
+    return ActivityTaskScheduledEventAttributes(
+        activity_id=command["id"],
+        activity_type=ActivityType(name=command["type"]),
+        task_queue=task_queue(command["queue"]),
+        header=header(command.get("h")) or Header(),
+        input=some_payloads(command.get("in")),
+        schedule_to_close_timeout=duration(timeouts["s2c"]),
+        schedule_to_start_timeout=duration(timeouts["s2s"]),
+        start_to_close_timeout=duration(timeouts["stc"]),
+        heartbeat_timeout=duration(timeouts["hb"]),
+        workflow_task_completed_event_id=asking.task.completed,
+        retry_policy=_retry(command.get("retry") or {}),
+        priority=Priority.FromString(b64decode(command.get("prio") or "")),
+    )
+
+
+def _timeouts(command: Record, run_timeout_ms: int) -> dict[str, int]:
+    """The four timeouts as they apply (temporal-seam §2.2): what is not given follows from what is. 0 is none."""
+    to_close = _shortest(command.get("s2c"), run_timeout_ms)
+    return {
+        "s2c": to_close,
+        "s2s": _shortest(command.get("s2s"), to_close),
+        "stc": (start_to_close := _shortest(command.get("stc"), to_close)),
+        "hb": _shortest(command["hb"], start_to_close) if command.get("hb") else 0,
+    }
+
+
+def _shortest(*timeouts_ms: int | None) -> int:
+    return min([timeout for timeout in timeouts_ms if timeout], default=0)
+
+
+def _retry(policy: Record) -> RetryPolicy:
+    """The policy that applies: also an activity without one is tried again."""
+    initial = policy.get("initial") or 1_000
+    return RetryPolicy(
+        initial_interval=duration(initial),
+        backoff_coefficient=policy.get("coefficient") or 2.0,
+        maximum_interval=duration(policy.get("max_interval") or 100 * initial),
+        maximum_attempts=policy.get("max_attempts") or 0,
+        non_retryable_error_types=policy.get("non_retryable") or (),
+    )
+
+
+def cancel_activity(command: Record, asking: Asking) -> Message:
+    return ActivityTaskCancelRequestedEventAttributes(
+        scheduled_event_id=asking.ids.activity_scheduled(command["seq"]),
+        workflow_task_completed_event_id=asking.task.completed,
+    )
+
+
+def timer(command: Record, asking: Asking) -> Message:
+    return TimerStartedEventAttributes(
+        timer_id=str(command["seq"]),
+        start_to_fire_timeout=duration(command["ms"]),
+        workflow_task_completed_event_id=asking.task.completed,
+    )
+
+
+def cancel_timer(command: Record, asking: Asking) -> Message:
+    return TimerCanceledEventAttributes(
+        timer_id=str(command["seq"]),
+        started_event_id=asking.ids.timer_started(command["seq"]),
+        workflow_task_completed_event_id=asking.task.completed,
+        identity=asking.identity,
+    )
+
+
+def update_accepted(command: Record, asking: Asking) -> Message:
+    update_id = command["id"]
+    asked = asking.updates[update_id]
+    return WorkflowExecutionUpdateAcceptedEventAttributes(
+        protocol_instance_id=update_id,
+        accepted_request_message_id=f"{update_id}/request",
+        accepted_request_sequencing_event_id=asking.task.scheduled,
+        accepted_request=Request(
+            meta=_meta(update_id, asking),
+            input=Input(
+                header=header(asked.get("headers")), name=asked.get("name", ""), args=some_payloads(asked.get("args"))
+            ),
+        ),
+    )
+
+
+def update_completed(command: Record, asking: Asking) -> Message:
+    update_id = command["id"]
+    outcome = Outcome(failure=failure(command["f"])) if "f" in command else Outcome(success=as_payloads([command["r"]]))
+    return WorkflowExecutionUpdateCompletedEventAttributes(
+        meta=_meta(update_id, asking), accepted_event_id=asking.ids.update_accepted(update_id), outcome=outcome
+    )
+
+
+def _meta(update_id: str, asking: Asking) -> Meta:
+    return Meta(update_id=update_id, identity=asking.updates[update_id].get("identity", ""))
+
+
+def upsert_sa(command: Record, asking: Asking) -> Message:
+    return UpsertWorkflowSearchAttributesEventAttributes(
+        workflow_task_completed_event_id=asking.task.completed,
+        search_attributes=SearchAttributes(indexed_fields=payload_map(command["sa"])),
+    )
+
+
+def memo(command: Record, asking: Asking) -> Message:
+    return WorkflowPropertiesModifiedEventAttributes(
+        workflow_task_completed_event_id=asking.task.completed, upserted_memo=Memo(fields=payload_map(command["memo"]))
+    )
+
+
+REQUESTS: dict[str, Callable[[Record, Asking], Message]] = {
+    "activity": activity,
+    "cancel_activity": cancel_activity,
+    "timer": timer,
+    "cancel_timer": cancel_timer,
+    "update_accepted": update_accepted,
+    "update_completed": update_completed,
+    "upsert_sa": upsert_sa,
+    "memo": memo,
+}
+
+CLOSING = frozenset({"complete", "fail", "cancel"})

@@ -1,0 +1,183 @@
+"""Journal → the whole Temporal history of a run: what ``fetch_history`` gives, a UI shows and ``Replayer`` accepts.
+
+Nothing of it is stored. The journal holds what happened and what was asked for (``arrivals``, ``requests``), the run's
+row how it began and ended; ``numbering`` says which event has which id. Payloads stay encoded as they are stored.
+
+What differs from a history that a server has written: workflow tasks that failed or timed out are not in it, and an
+outcome that came after its activity was given up (``TRY_CANCEL``, ``ABANDON``) is not either.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from temporalio.api.history.v1 import (
+    HistoryEvent,
+    WorkflowExecutionStartedEventAttributes,
+    WorkflowTaskCompletedEventAttributes,
+    WorkflowTaskScheduledEventAttributes,
+    WorkflowTaskStartedEventAttributes,
+)
+from temporalio.api.sdk.v1 import WorkflowTaskCompletedMetadata
+
+from dbos_compat.convert.metadata import metadata_record
+from dbos_compat.convert.records import started
+from dbos_compat.convert.times import duration_ms
+from dbos_compat.history.arrivals import ARRIVALS, cancel_requested, signaled
+from dbos_compat.history.attributes import event, user_metadata
+from dbos_compat.history.closing import close_event
+from dbos_compat.history.numbering import EventIds, Record, TaskIds
+from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, task_queue
+from dbos_core.commit import LoadedRun, Mail, RunStatus
+from dbos_core.mailbox import ACTIVITY, CANCEL, NULL_TOPIC, OWN_ID, UPDATE
+
+CORE_FLAGS = (1, 2, 3)
+"""What Temporal's core calls the rules that our journals follow: ids and types are checked, a patch upserts its search
+attribute, closing commands come last. A replay on Temporal keeps to them."""
+
+SDK_NAME = "temporal-python"
+
+
+def events(loaded: LoadedRun) -> list[HistoryEvent]:
+    """The history of a run, closed or open, as far as it is journalled, and what waits for it."""
+    history = _History(loaded)
+    for entry in loaded.entries:
+        history.add_task(json.loads(entry.record))
+    if not history.closed:
+        history.add_waiting(loaded.mail)
+        if loaded.run.status is not RunStatus.RUNNING:
+            history.add_close(task_completed=0)
+    return history.events
+
+
+class _History:
+    """The events so far, and what is needed to write the next."""
+
+    def __init__(self, loaded: LoadedRun) -> None:
+        self.run = loaded.run
+        self.started = _started(loaded)
+        self.run_timeout_ms = duration_ms(self.started.workflow_run_timeout)
+        self.ids = EventIds()
+        self.events: list[HistoryEvent] = []
+        self.updates: dict[str, Record] = {}
+        self.flags: set[int] = set()
+        self.closed = False
+        self._first_task = True
+        self._begin()
+
+    def _begin(self) -> None:
+        first = event(1, self.run.start_ms, self.started)
+        if (given := metadata_record(self.run.metadata).user) is not None:
+            first.user_metadata.CopyFrom(given)
+        self.events.append(first)
+
+    def add_task(self, record: dict[str, Any]) -> None:
+        """One journal record: what happened, the workflow task, what was asked for."""
+        at_ms: int = record["at"]
+        task = self.ids.begin_task(record["ev"])
+        for arrival, event_id in zip(record["ev"], task.events, strict=True):
+            if arrival["k"] == "update":
+                self.updates[arrival["m"]["update_id"]] = arrival["m"]
+            elif arrival["k"] != "start":
+                self.events += ARRIVALS[arrival["k"]](arrival, event_id, at_ms, self.ids)
+        self._add_workflow_task(record, task, at_ms)
+        event_ids = self.ids.end_task(task, record["cmds"])
+        asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates)
+        for command, event_id in zip(record["cmds"], event_ids, strict=True):
+            if command["k"] in CLOSING:
+                self.add_close(task_completed=task.completed)
+            elif event_id:
+                made = event(event_id, at_ms, REQUESTS[command["k"]](command, asking))
+                if given := user_metadata(command.get("meta")):
+                    made.user_metadata.CopyFrom(given)
+                self.events.append(made)
+
+    def _add_workflow_task(self, record: dict[str, Any], task: TaskIds, at_ms: int) -> None:
+        identity = record.get("by") or ""
+        fresh = set(record.get("flags") or ()) - self.flags
+        self.flags |= fresh
+        metadata = WorkflowTaskCompletedMetadata(
+            core_used_flags=CORE_FLAGS if self._first_task else (),
+            lang_used_flags=sorted(fresh),
+            sdk_name=SDK_NAME if self._first_task else "",
+            sdk_version=record.get("sdk", "") if self._first_task else "",
+        )
+        self._first_task = False
+        self.events += [
+            event(task.scheduled, at_ms, self._scheduled()),
+            event(
+                task.started,
+                at_ms,
+                WorkflowTaskStartedEventAttributes(scheduled_event_id=task.scheduled, identity=identity),
+            ),
+            event(
+                task.completed,
+                at_ms,
+                WorkflowTaskCompletedEventAttributes(
+                    scheduled_event_id=task.scheduled,
+                    started_event_id=task.started,
+                    identity=identity,
+                    sdk_metadata=metadata,
+                ),
+            ),
+        ]
+
+    def _scheduled(self) -> WorkflowTaskScheduledEventAttributes:
+        return WorkflowTaskScheduledEventAttributes(
+            task_queue=task_queue(self.run.task_queue),
+            start_to_close_timeout=self.started.workflow_task_timeout,
+            attempt=1,
+        )
+
+    def add_waiting(self, mail: list[Mail]) -> None:
+        """Messages that no task has handled yet, and the task that is to handle them, or that is to begin the run."""
+        at_ms = self.run.execution_ms
+        due = self._first_task and self.run.execution_ms <= self.run.start_ms
+        for letter in mail:
+            if letter.topic in (UPDATE, ACTIVITY):
+                continue  # neither has an event before the task that handles it
+            due = due or not self._first_task
+            at_ms = letter.created_ms
+            message = _message(letter)
+            if letter.topic == CANCEL:
+                self.events.append(cancel_requested(self._next, at_ms, message))
+            else:
+                name = "" if letter.topic == NULL_TOPIC else letter.topic
+                self.events.append(signaled(self._next, at_ms, name, message))
+        if due:
+            self.events.append(event(self._next, at_ms, self._scheduled()))
+
+    def add_close(self, *, task_completed: int) -> None:
+        self.closed = True
+        self.events.append(close_event(self.run, event_id=self._next, task_completed=task_completed))
+
+    @property
+    def _next(self) -> int:
+        return self.events[-1].event_id + 1
+
+
+def _started(loaded: LoadedRun) -> WorkflowExecutionStartedEventAttributes:
+    """The start as it was recorded; what the record leaves to the row (and a replay needs) is filled in."""
+    run = loaded.run
+    attributes = started(loaded.inputs)
+    attributes.workflow_type.name = attributes.workflow_type.name or run.workflow_type
+    if not attributes.task_queue.name:
+        attributes.task_queue.CopyFrom(task_queue(run.task_queue))
+    attributes.original_execution_run_id = attributes.original_execution_run_id or run.run_id
+    attributes.first_execution_run_id = attributes.first_execution_run_id or run.first_run_id
+    attributes.workflow_id = attributes.workflow_id or run.workflow_id
+    attributes.attempt = attributes.attempt or 1
+    if not attributes.input.payloads:
+        attributes.ClearField("input")
+    return attributes
+
+
+def _message(mail: Mail) -> Record:
+    """A message of ours, or the value that a stock DBOS tool has sent (shown once it is delivered, if not JSON)."""
+    if mail.mail_id.startswith(OWN_ID):
+        message: Record = json.loads(mail.message)
+        return message
+    if mail.serialization == "portable_json":
+        return {"args": [{"j": json.loads(mail.message)}], "identity": "dbos"}
+    return {"identity": "dbos"}

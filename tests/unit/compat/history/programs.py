@@ -1,0 +1,660 @@
+"""Programs whose real histories the synthesis is measured against: each uses one part of the language.
+
+A program is a workflow and what its client does to it. ``PROGRAMS`` maps its name to the driver, which runs it to the
+point where its history shall be taken and returns the handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from temporalio import activity, workflow
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
+)
+from temporalio.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from temporalio.exceptions import ActivityError, ApplicationError
+
+ONCE = RetryPolicy(maximum_attempts=1)
+SOON = timedelta(seconds=20)
+INT = SearchAttributeKey.for_int("HistoryInt")
+KEYWORD = SearchAttributeKey.for_keyword("HistoryKeyword")
+
+# -- activities --------------------------------------------------------------------------------------------------------
+
+
+@activity.defn
+async def add(left: int, right: int) -> int:
+    return left + right
+
+
+@activity.defn
+async def refuse(message: str) -> None:
+    raise ApplicationError(message, {"reason": message}, type="Refused", non_retryable=True)
+
+
+@activity.defn
+async def fail_twice() -> str:
+    if activity.info().attempt < 3:
+        raise ValueError(f"attempt {activity.info().attempt}")
+    return f"attempt {activity.info().attempt}"
+
+
+@activity.defn
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@activity.defn
+async def beat_then_hang() -> None:
+    activity.heartbeat("halfway", 50)
+    await asyncio.Event().wait()
+
+
+@activity.defn
+async def fail_then_hang() -> None:
+    if activity.info().attempt == 1:
+        raise ValueError("first attempt")
+    await asyncio.Event().wait()
+
+
+@activity.defn
+async def beat_until_cancelled(swallow: bool) -> str:
+    try:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        if swallow:
+            return "cancelled, but done"
+        raise
+
+
+ACTIVITIES: list[Callable[..., Any]] = [
+    add,
+    refuse,
+    fail_twice,
+    hang,
+    beat_then_hang,
+    fail_then_hang,
+    beat_until_cancelled,
+]
+
+# -- workflows ---------------------------------------------------------------------------------------------------------
+
+
+@workflow.defn
+class Nothing:
+    @workflow.run
+    async def run(self) -> None:
+        pass
+
+
+@workflow.defn
+class Echo:
+    @workflow.run
+    async def run(self, value: Any) -> Any:
+        return value
+
+
+@workflow.defn
+class TwoSteps:
+    @workflow.run
+    async def run(self) -> list[Any]:
+        lengths = [workflow.info().get_current_history_length()]
+        first = await workflow.execute_activity(add, args=[1, 2], start_to_close_timeout=SOON)
+        lengths.append(workflow.info().get_current_history_length())
+        second = await workflow.execute_activity(
+            add,
+            args=[first, 3],
+            activity_id="the second",
+            schedule_to_close_timeout=SOON,
+            heartbeat_timeout=timedelta(seconds=7),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=1500),
+                backoff_coefficient=1.5,
+                maximum_interval=timedelta(seconds=30),
+                maximum_attempts=4,
+                non_retryable_error_types=["Never"],
+            ),
+            summary="adds three",
+            priority=Priority(priority_key=2),
+        )
+        lengths.append(workflow.info().get_current_history_length())
+        return [second, lengths]
+
+
+@workflow.defn
+class Parallel:
+    @workflow.run
+    async def run(self) -> list[int]:
+        return await asyncio.gather(
+            *[workflow.execute_activity(add, args=[n, n], start_to_close_timeout=SOON) for n in range(5)]
+        )
+
+
+@workflow.defn
+class Refused:
+    @workflow.run
+    async def run(self, catch: bool) -> list[Any]:
+        try:
+            await workflow.execute_activity(refuse, "no", start_to_close_timeout=SOON)
+        except ActivityError as error:
+            if not catch:
+                raise
+            return [error.scheduled_event_id, error.started_event_id, str(error.cause)]
+        return []
+
+
+@workflow.defn
+class Retried:
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_activity(
+            fail_twice,
+            start_to_close_timeout=SOON,
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)),
+        )
+
+
+async def _ended(awaitable: Awaitable[Any]) -> list[Any]:
+    try:
+        return ["completed", await awaitable]
+    except ActivityError as error:
+        return [type(error.cause).__name__, str(error.cause), error.scheduled_event_id, error.started_event_id]
+    except asyncio.CancelledError:
+        return ["cancelled"]
+
+
+@workflow.defn
+class TimedOut:
+    @workflow.run
+    async def run(self, which: str) -> list[Any]:
+        short = timedelta(milliseconds=300)
+        if which == "start to close":
+            return await _ended(workflow.execute_activity(hang, start_to_close_timeout=short, retry_policy=ONCE))
+        if which == "schedule to start":
+            return await _ended(
+                workflow.execute_activity(
+                    hang,
+                    task_queue="nobody-" + workflow.info().workflow_id,
+                    schedule_to_start_timeout=short,
+                    start_to_close_timeout=SOON,
+                )
+            )
+        if which == "never started":
+            return await _ended(
+                workflow.execute_activity(
+                    hang, task_queue="nobody-" + workflow.info().workflow_id, schedule_to_close_timeout=short
+                )
+            )
+        if which == "heartbeat":
+            return await _ended(
+                workflow.execute_activity(
+                    beat_then_hang, start_to_close_timeout=SOON, heartbeat_timeout=short, retry_policy=ONCE
+                )
+            )
+        return await _ended(
+            workflow.execute_activity(
+                fail_then_hang,
+                schedule_to_close_timeout=timedelta(seconds=2),
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)),
+            )
+        )
+
+
+@workflow.defn
+class Sleeps:
+    @workflow.run
+    async def run(self) -> int:
+        await asyncio.sleep(0.1)
+        await workflow.sleep(0.2, summary="a nap")
+        return workflow.info().get_current_history_length()
+
+
+@workflow.defn
+class Approval:
+    """Waits for signals with a timeout, so that its timer is cancelled or rings."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    @workflow.signal
+    def approve(self, name: str) -> None:
+        self.names.append(name)
+
+    @workflow.run
+    async def run(self, timeout_s: float, wanted: int) -> list[str]:
+        try:
+            await workflow.wait_condition(
+                lambda: len(self.names) >= wanted, timeout=timeout_s, timeout_summary="patience"
+            )
+        except TimeoutError:
+            return ["too late", *self.names]
+        return self.names
+
+
+@workflow.defn
+class Cancels:
+    """Starts an activity, gives it a moment, cancels it."""
+
+    @workflow.run
+    async def run(self, kind: str, where: str) -> list[Any]:
+        types = {
+            "try": workflow.ActivityCancellationType.TRY_CANCEL,
+            "wait": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            "abandon": workflow.ActivityCancellationType.ABANDON,
+        }
+        queue = "nobody-" + workflow.info().workflow_id if where == "nowhere" else None
+        handle = workflow.start_activity(
+            beat_until_cancelled,
+            where == "swallow",
+            task_queue=queue,
+            start_to_close_timeout=SOON,
+            heartbeat_timeout=timedelta(seconds=1),
+            cancellation_type=types[kind],
+            retry_policy=ONCE,
+        )
+        if where != "at once":
+            await asyncio.sleep(1)
+        else:
+            await asyncio.sleep(0)
+        handle.cancel()
+        ended = await _ended(handle)
+        second = await workflow.execute_activity(add, args=[1, 1], start_to_close_timeout=SOON)
+        return [ended, second]
+
+
+@workflow.defn
+class CancelledBeforeSent:
+    @workflow.run
+    async def run(self) -> str:
+        timer = asyncio.create_task(asyncio.sleep(100))
+        step = workflow.start_activity(add, args=[1, 1], start_to_close_timeout=SOON)
+        await asyncio.sleep(0)
+        timer.cancel()
+        step.cancel()
+        outcome = await _ended(step)
+        await asyncio.sleep(0.01)
+        return outcome[0]
+
+
+@workflow.defn
+class Cancellable:
+    @workflow.run
+    async def run(self, clean_up: bool) -> str:
+        try:
+            await asyncio.gather(
+                asyncio.sleep(1000),
+                workflow.execute_activity(
+                    beat_until_cancelled,
+                    False,
+                    start_to_close_timeout=SOON,
+                    heartbeat_timeout=timedelta(seconds=1),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                ),
+            )
+        except BaseException:
+            if clean_up:
+                await workflow.execute_activity(add, args=[0, 0], start_to_close_timeout=SOON)
+                return "cleaned up"
+            raise
+        return "not cancelled"
+
+
+@workflow.defn
+class Counter:
+    """Updates of every fate, and signals between them."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.done = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.done)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.total
+
+    @workflow.signal
+    def finish(self) -> None:
+        self.done = True
+
+    @workflow.signal
+    def bump(self, by: int) -> None:
+        self.total += by
+
+    @workflow.update
+    def add_now(self, by: int) -> int:
+        self.total += by
+        return self.total
+
+    @add_now.validator
+    def positive(self, by: int) -> None:
+        if by < 0:
+            raise ValueError("negative")
+
+    @workflow.update
+    async def add_slowly(self, by: int) -> int:
+        self.total = await workflow.execute_activity(add, args=[self.total, by], start_to_close_timeout=SOON)
+        return self.total
+
+    @workflow.update
+    async def break_down(self) -> None:
+        await asyncio.sleep(0.01)
+        raise ApplicationError("broken", type="Broken")
+
+
+@workflow.defn
+class Metadata:
+    @workflow.run
+    async def run(self) -> str:
+        workflow.upsert_memo({"phase": "one", "count": 1})
+        workflow.upsert_search_attributes([INT.value_set(7), KEYWORD.value_set("blue")])
+        await asyncio.sleep(0.01)
+        workflow.upsert_memo({"count": None})
+        workflow.upsert_search_attributes([KEYWORD.value_unset()])
+        await workflow.execute_activity(add, args=[1, 1], start_to_close_timeout=SOON)
+        return str(workflow.uuid4())
+
+
+@workflow.defn
+class Loop:
+    @workflow.run
+    async def run(self, rounds: int) -> int:
+        total = 0
+        for n in range(rounds):
+            if workflow.random().random() < 0.5:
+                total = await workflow.execute_activity(add, args=[total, n], start_to_close_timeout=SOON)
+            else:
+                await asyncio.sleep(0.001)
+        return total
+
+
+@workflow.defn
+class FirstWins:
+    @workflow.run
+    async def run(self) -> int:
+        nap = asyncio.create_task(asyncio.sleep(100))
+        step = asyncio.create_task(workflow.execute_activity(add, args=[1, 1], start_to_close_timeout=SOON))
+        await workflow.wait([nap, step], return_when=asyncio.FIRST_COMPLETED)
+        nap.cancel()
+        try:
+            async with asyncio.timeout(100):
+                return await workflow.execute_activity(add, args=[2, 2], start_to_close_timeout=SOON)
+        except TimeoutError:
+            return 0
+
+
+@workflow.defn
+class Fails:
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            raise ValueError("root")
+        except ValueError as error:
+            raise ApplicationError("failed on purpose", 1, {"two": 2}, type="OnPurpose") from error
+
+
+@workflow.defn
+class Forever:
+    @workflow.signal
+    def note(self, _text: str) -> None:
+        pass
+
+    @workflow.run
+    async def run(self) -> None:
+        step = workflow.start_activity(hang, start_to_close_timeout=SOON)
+        await asyncio.sleep(1000)
+        await step
+
+
+@workflow.defn
+class CompletesWithOpenWork:
+    """An activity asked for together with the end, and an update that ends with the run."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    @workflow.update
+    def finish(self) -> str:
+        self.done = True
+        return "finishing"
+
+    @workflow.run
+    async def run(self) -> str:
+        nap = asyncio.create_task(asyncio.sleep(1000))
+        await workflow.wait_condition(lambda: self.done)
+        workflow.start_activity(add, args=[1, 1], start_to_close_timeout=SOON)
+        del nap
+        return "done"
+
+
+WORKFLOWS: list[type] = [
+    Nothing,
+    Echo,
+    TwoSteps,
+    Parallel,
+    Refused,
+    Retried,
+    TimedOut,
+    Sleeps,
+    Approval,
+    Cancels,
+    CancelledBeforeSent,
+    Cancellable,
+    Counter,
+    Metadata,
+    Loop,
+    FirstWins,
+    Fails,
+    Forever,
+    CompletesWithOpenWork,
+]
+
+# -- drivers -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a program runs."""
+
+    client: Client
+    task_queue: str
+
+    async def start(self, run: Any, *args: Any, **options: Any) -> WorkflowHandle[Any, Any]:
+        return await self.client.start_workflow(
+            run, args=list(args), id=f"history-{uuid4()}", task_queue=self.task_queue, **options
+        )
+
+
+Driver = Callable[[Place], Awaitable[WorkflowHandle[Any, Any]]]
+PROGRAMS: dict[str, Driver] = {}
+
+
+def program(name: str) -> Callable[[Driver], Driver]:
+    def register(driver: Driver) -> Driver:
+        PROGRAMS[name] = driver
+        return driver
+
+    return register
+
+
+def runs(name: str, run: Any, *args: Any, **options: Any) -> None:
+    """A program that just runs to its end, whichever that is."""
+
+    @program(name)
+    async def drive(place: Place) -> WorkflowHandle[Any, Any]:
+        handle = await place.start(run, *args, **options)
+        await ended(handle)
+        return handle
+
+
+async def ended(handle: WorkflowHandle[Any, Any]) -> None:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+
+
+async def reaches(handle: WorkflowHandle[Any, Any], event_type: str, count: int = 1) -> None:
+    """Wait until the history holds that many events of the type."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = 0
+        async for event in handle.fetch_history_events():
+            found += EventType.Name(event.event_type) == f"EVENT_TYPE_{event_type}"
+        if found >= count:
+            return
+        assert time.monotonic() < deadline, f"no {event_type} in time"
+        await asyncio.sleep(0.05)
+
+
+runs("nothing", Nothing.run)
+runs("echo", Echo.run, {"text": "ünïcode", "none": None, "list": [1, 2.5]}, static_summary="an echo", memo={"m": 1})
+runs("two steps", TwoSteps.run, task_timeout=timedelta(seconds=7), run_timeout=timedelta(seconds=60))
+runs("parallel", Parallel.run)
+runs("activity refused, caught", Refused.run, True)
+runs("activity refused", Refused.run, False)
+runs("activity retried", Retried.run)
+for _which in ("start to close", "schedule to start", "never started", "heartbeat", "schedule to close"):
+    runs(f"activity timed out: {_which}", TimedOut.run, _which)
+runs("timers", Sleeps.run)
+runs("condition timed out", Approval.run, 0.1, 1)
+for _kind, _where in (
+    ("try", "running"),
+    ("try", "nowhere"),
+    ("try", "at once"),
+    ("wait", "running"),
+    ("wait", "swallow"),
+    ("wait", "nowhere"),
+    ("wait", "at once"),
+    ("abandon", "running"),
+    ("abandon", "nowhere"),
+    ("abandon", "at once"),
+):
+    runs(f"activity cancelled: {_kind}, {_where}", Cancels.run, _kind, _where)
+runs("cancelled before sent", CancelledBeforeSent.run)
+runs("loop", Loop.run, 12)
+runs("first wins", FirstWins.run)
+runs("failed", Fails.run)
+runs("retry policy, failed", Fails.run, retry_policy=ONCE)
+runs("run timed out", Forever.run, run_timeout=timedelta(seconds=1))
+runs(
+    "memo and search attributes",
+    Metadata.run,
+    memo={"given": True},
+    search_attributes=TypedSearchAttributes([SearchAttributePair(INT, 1)]),
+)
+
+
+@program("signals cancel the timer")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Approval.run, 100.0, 3, start_signal="approve", start_signal_args=["ann"])
+    await reaches(handle, "TIMER_STARTED")
+    await asyncio.gather(handle.signal("approve", "bob"), handle.signal("unheard", "of"))
+    await handle.signal("approve", "cid")
+    await ended(handle)
+    return handle
+
+
+@program("start delay")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Nothing.run, start_delay=timedelta(seconds=1))
+    await ended(handle)
+    return handle
+
+
+@program("cancelled")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Cancellable.run, False)
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED")
+    await handle.cancel()
+    await ended(handle)
+    return handle
+
+
+@program("cancelled, cleaned up")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Cancellable.run, True)
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED")
+    await handle.cancel()
+    await ended(handle)
+    return handle
+
+
+@program("terminated")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Forever.run)
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED")
+    await handle.signal(Forever.note, "hello")
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED", 2)
+    await handle.terminate({"some": "detail"}, 2, reason="enough")
+    await ended(handle)
+    return handle
+
+
+@program("open")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Forever.run)
+    await reaches(handle, "TIMER_STARTED")
+    await handle.signal(Forever.note, "hello")
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED", 2)
+    return handle
+
+
+@program("updates")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Counter.run)
+    await handle.execute_update(Counter.add_now, 1, id="first")
+    with contextlib.suppress(WorkflowUpdateFailedError):
+        await handle.execute_update(Counter.add_now, -1)
+    await handle.signal(Counter.bump, 10)
+    await reaches(handle, "WORKFLOW_TASK_COMPLETED", 2)
+    await handle.execute_update(Counter.add_slowly, 2)
+    with contextlib.suppress(WorkflowUpdateFailedError):
+        await handle.execute_update(Counter.break_down)
+    await asyncio.gather(*[handle.execute_update(Counter.add_now, n) for n in range(4)])
+    await handle.signal(Counter.finish)
+    await ended(handle)
+    return handle
+
+
+@program("update with start")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    start = WithStartWorkflowOperation(
+        CompletesWithOpenWork.run,
+        id=f"history-{uuid4()}",
+        task_queue=place.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+    )
+    await place.client.execute_update_with_start_workflow(CompletesWithOpenWork.finish, start_workflow_operation=start)
+    handle = await start.workflow_handle()
+    await ended(handle)
+    return handle
+
+
+@program("update accepted, open")
+async def _(place: Place) -> WorkflowHandle[Any, Any]:
+    handle = await place.start(Counter.run)
+    await handle.start_update(Counter.add_slowly, 2, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await reaches(handle, "WORKFLOW_EXECUTION_UPDATE_COMPLETED")
+    return handle
