@@ -7,9 +7,12 @@ Times ending in ``_ms`` are milliseconds: durations in the policy and the timeou
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dbos_core.retry import RetryPolicy
+if TYPE_CHECKING:
+    from dbos_core.retry import RetryPolicy
 
 
 class TimeoutKind(enum.IntEnum):
@@ -63,6 +66,28 @@ class AttemptOutcome:
     """Of the worker that ran it."""
     lost: bool = False
     """The process that ran it died: counts as an attempt; reported as START_TO_CLOSE / HEARTBEAT timeout when final."""
+    heartbeat: str | None = None
+    """JSON text: the newest heartbeat details of this attempt, also those that the throttle had held back."""
+    started_ms: int | None = None
+    """When it started, for an owner that did not start it itself."""
+
+
+def timeout_failure(kind: TimeoutKind) -> str:
+    """The failure record of an attempt that a clock ended: where an executor's record would be, but made here.
+
+    Heartbeat details are left out: Temporal strips them from the failure of an attempt before (observed).
+    """
+    return json.dumps({"timeout": int(kind)})
+
+
+def kernel_failure(error_type: str, message: str) -> str:
+    """The failure record of an attempt that the kernel itself refused, in place of an executor's record."""
+    return json.dumps({"kernel_failure": {"type": error_type, "message": message}})
+
+
+ASYNC_WORKER = "async"
+"""``ActivityRow.worker`` of an attempt that has left its process to be completed from outside: no process's death ends
+it, only its clocks do."""
 
 
 class RetryState(enum.IntEnum):
@@ -93,9 +118,16 @@ class FinalOutcome:
     """When the last attempt started; None if it never did."""
     identity: str
     last_failure: str | None
-    """JSON text: failure record of the attempt before, which becomes the cause of a timeout."""
+    """JSON text: failure record of the attempt before, which becomes the cause of a timeout. Either a record that an
+    executor reported or one of ``timeout_failure``."""
     heartbeat: str | None
     """JSON text: last heartbeat details."""
+    has_row: bool = False
+    """There is a row: the commit that journals this outcome deletes it (``activities_done``)."""
+    mail_ids: tuple[str, ...] = ()
+    """The mail that brought the outcome from another process: the commit that journals it consumes that too."""
+    mail_ms: int = 0
+    """``created_ms`` of that mail."""
 
 
 @dataclass(slots=True, kw_only=True)

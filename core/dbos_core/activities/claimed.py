@@ -1,0 +1,203 @@
+"""Attempts of runs that other processes own: taken from their offers, run here, reported by mail to the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from dbos_core import mailbox
+from dbos_core.activities.attempt import Attempt, RunRef
+from dbos_core.activities.execution import AttemptExecution
+from dbos_core.activities.machine import State
+from dbos_core.activities.spec import ActivityRow, AttemptOutcome, OutcomeKind, kernel_failure
+from dbos_core.activities.wire import left_open_mail, outcome_mail, read_offer
+from dbos_core.commit import Commit, LoadedRun, Mail, Verdict
+from dbos_core.errors import BadCommit, StoreUnavailable
+from dbos_core.failpoints import hit
+
+if TYPE_CHECKING:
+    from dbos_core.activities.lanes import Lane, TaskQueue
+    from dbos_core.activities.service import ActivityService, Writer
+    from dbos_core.store.base import OfferedActivity
+
+logger = logging.getLogger(__name__)
+
+CLAIM_MAX = 64
+"""At most so many attempts are taken at once, so that other processes get some of a large offer."""
+
+
+class ActivityStore(Protocol):
+    """What activities need of ``store.base.Store``."""
+
+    async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]: ...
+
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool: ...
+
+    async def heartbeat(
+        self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
+    ) -> tuple[bool, bool]: ...
+
+    async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]: ...
+
+
+class ClaimedAttempts:
+    """Part of an :class:`~dbos_core.activities.service.ActivityService`; home of the attempts that it took."""
+
+    def __init__(self, service: ActivityService, store: ActivityStore, writer: Writer) -> None:
+        self._service = service
+        self._store = store
+        self._writer = writer
+        self._executions: dict[tuple[str, int], AttemptExecution] = {}
+
+    def runs(self, row: ActivityRow) -> bool:
+        """Is this attempt one that we took and that runs here?"""
+        execution = self._executions.get((row.workflow_uuid, row.seq))
+        return execution is not None and execution.attempt.attempt == row.attempt
+
+    # -- taking them ---------------------------------------------------------------------------------------------------
+
+    def claim(self, queue: TaskQueue) -> None:
+        """Take what is offered on a queue with free slots, one claim at a time."""
+        slots: list[Lane] = []
+        # Half of the free slots, so that our own attempts need not wait for the answer.
+        for _ in range(min(CLAIM_MAX, (queue.free + 1) // 2)):
+            lane = queue.take_slot()
+            if lane is None:
+                break
+            slots.append(lane)
+        if slots:
+            queue.claiming = True
+            self._service.spawn(self._claim(queue, slots), f"claim activities of {queue.name}")
+
+    async def _claim(self, queue: TaskQueue, slots: list[Lane]) -> None:
+        wanted = len(slots)
+        queue.offers_wait = False  # an offer that is announced meanwhile sets it again
+        taken: list[OfferedActivity] = []
+        try:
+            taken = await self._store.claim_activities(self._service.process_id, [queue.name], wanted)
+            queue.offers_wait |= len(taken) == wanted
+        except StoreUnavailable as error:
+            logger.warning(
+                "activities of queue %r could not be claimed (%s); the next poll tries again", queue.name, error
+            )
+        finally:
+            queue.claiming = False
+            for offered in taken:
+                self._begin(offered, slots.pop())
+            for lane in slots:
+                queue.give_back(lane)
+        queue.pump()
+
+    def _begin(self, offered: OfferedActivity, lane: Lane) -> None:
+        row, service = offered.row, self._service
+        machine = service.machine_of(row.workflow_uuid, row.seq)
+        if (
+            machine is not None
+            and machine.state in (State.OFFERED, State.WITHDRAWING)
+            and machine.attempt == row.attempt
+        ):  # our own run's: no need for mail
+            machine.slot = lane
+            service.act(machine, machine.taken(service.now_ms(), row))
+            return
+        assert row.spec is not None
+        spec = read_offer(row.spec)
+        attempt = Attempt(
+            token=service.token(row.workflow_uuid, row.seq, row.attempt),
+            run=RunRef(row.workflow_uuid, offered.workflow_id, offered.run_id, offered.workflow_type),
+            spec=spec,
+            attempt=row.attempt,
+            due_ms=row.due_ms,
+            started_ms=service.now_ms(),
+            heartbeat=row.heartbeat,
+        )
+        execution = AttemptExecution(attempt, self, lane.executor, service.clock, lane.throttle)
+        execution.lane = lane
+        if row.cancel_requested:
+            execution.request_cancel()
+        self._executions[row.workflow_uuid, row.seq] = execution
+        if lane not in lane.queue.lanes:  # its worker went away while we asked
+            failed = AttemptOutcome(
+                kind=OutcomeKind.FAILED, error_type="WorkerShutdown", record=lane.executor.shutdown_record
+            )
+            execution.lane = None
+            execution.completed(failed)
+            lane.queue.give_back(lane)
+            return
+        service.start_execution(execution)
+
+    # -- home ----------------------------------------------------------------------------------------------------------
+
+    def attempt_ended(self, execution: AttemptExecution, outcome: AttemptOutcome) -> None:
+        attempt = execution.attempt
+        self._remove(execution)
+        outcome.started_ms = attempt.started_ms
+        seq, number = attempt.spec.seq, attempt.attempt
+        hit("activity.before_report")
+
+        def refused() -> None:
+            record = kernel_failure("BadCommit", "The outcome of the activity could not be stored.")
+            bad = AttemptOutcome(
+                kind=OutcomeKind.FAILED, error_type="BadCommit", non_retryable=True, record=record,
+                identity=outcome.identity, started_ms=attempt.started_ms,
+            )  # fmt: skip
+            self._send(attempt, "refused", outcome_mail(seq, number, bad), None)
+
+        self._send(attempt, "ended", outcome_mail(seq, number, outcome), refused)
+
+    def attempt_beat(self, execution: AttemptExecution, details: str | None) -> None:
+        self._service.spawn(self._beat(execution, details), "heartbeat of an activity")
+
+    def left_open(self, execution: AttemptExecution) -> None:
+        """The owner takes its clocks over."""
+        attempt = execution.attempt
+        self._remove(execution)
+        execution.disown()
+        self._send(attempt, "open", left_open_mail(attempt.spec.seq, attempt.attempt, attempt.started_ms), None)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    async def _beat(self, execution: AttemptExecution, details: str | None) -> None:
+        attempt, worker = execution.attempt, self._service.process_id
+        details = attempt.heartbeat if details is None else details
+        try:
+            wanted, cancel = await self._store.heartbeat(
+                attempt.run.workflow_uuid, attempt.spec.seq, attempt.attempt, details, worker
+            )
+        except StoreUnavailable as error:
+            logger.warning("a heartbeat of activity %r was not stored: %s", attempt.spec.activity_id, error)
+            return
+        except BadCommit as error:
+            logger.warning("heartbeat details of activity %r cannot be stored: %s", attempt.spec.activity_id, error)
+            return
+        if execution.home is None:
+            return
+        if not wanted:
+            self._remove(execution)
+            execution.not_found()
+        elif cancel:
+            execution.deliver_cancel()
+
+    def _remove(self, execution: AttemptExecution) -> None:
+        key = execution.attempt.run.workflow_uuid, execution.attempt.spec.seq
+        if self._executions.get(key) is execution:
+            del self._executions[key]
+
+    def _send(self, attempt: Attempt, what: str, message: str, refused: Callable[[], None] | None) -> None:
+        run = attempt.run.workflow_uuid
+        # The token is unique per attempt and process, so a repeat is the same mail and a second life is another one.
+        mail = Mail(
+            mail_id=f"{mailbox.OWN_ID}{what}:{attempt.token.decode()}",
+            workflow_uuid=run,
+            topic=mailbox.ACTIVITY,
+            message=message,
+        )
+
+        def done(verdict: Verdict | BadCommit) -> None:
+            if isinstance(verdict, BadCommit):
+                logger.warning("the outcome of activity %r of workflow %r cannot be stored: %s",
+                               attempt.spec.activity_id, attempt.run.workflow_id, verdict)  # fmt: skip
+                if refused is not None:
+                    refused()
+
+        self._writer.submit(Commit(workflow_uuid=run, fenced=False, mail=(mail,)), done)

@@ -1,0 +1,86 @@
+"""Owner's side of attempts that run elsewhere: their mail, taking offers back, telling them of a cancel."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dbos_core.activities.machine import ActivityMachine, Effects, State
+from dbos_core.activities.spec import ActivityRow
+from dbos_core.activities.wire import read_outcome
+from dbos_core.commit import Commit, Mail
+
+if TYPE_CHECKING:
+    from dbos_core.activities.claimed import ActivityStore
+    from dbos_core.activities.service import ActivityService
+
+logger = logging.getLogger(__name__)
+
+
+class OwnerMail:
+    """Part of an :class:`~dbos_core.activities.service.ActivityService`."""
+
+    def __init__(self, service: ActivityService, store: ActivityStore) -> None:
+        self._service = service
+        self._store = store
+
+    def arrived(self, workflow_uuid: str, mail: Mail) -> None:
+        """How an attempt ended elsewhere. Mail about an attempt that nobody waits for is only consumed."""
+        try:
+            message: dict[str, Any] = json.loads(mail.message)
+            seq, attempt = int(message["seq"]), int(message["attempt"])
+            outcome = read_outcome(message["outcome"]) if "outcome" in message else None
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("run %s has activity mail %s that cannot be read: %r", workflow_uuid, mail.mail_id, error)
+            self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
+            return
+        machine = self._service.machine_of(workflow_uuid, seq)
+        if machine is None or not machine.expects(attempt):
+            self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
+        elif outcome is not None:
+            machine.served = self._service.serves(machine.spec.task_queue)
+            self._by_mail(machine, mail, lambda now: machine.ended(now, outcome))
+        elif message.get("left_open"):
+            self._by_mail(machine, mail, lambda now: machine.leave_open(now, message.get("started_ms")))
+        else:
+            self._service.spawn(self._lost(machine, attempt, mail), "lost activity")
+
+    def _by_mail(self, machine: ActivityMachine, mail: Mail, move: Callable[[int], Effects]) -> None:
+        """An input that came by mail: the commit that follows from it consumes the mail."""
+        machine.mail_ids, machine.mail_ms = (mail.mail_id,), mail.created_ms
+        self._service.act(machine, move(self._service.now_ms()))
+        if machine.mail_ids:  # nothing had to be written
+            machine.mail_ids = ()
+            self._service.submit(Commit(workflow_uuid=machine.run.workflow_uuid, consumed=(mail.mail_id,)))
+
+    async def _lost(self, machine: ActivityMachine, attempt: int, mail: Mail) -> None:
+        """The process that ran it died. What it left behind (start, heartbeat) is in the row."""
+        row = await self._row(machine)
+        if machine.expects(attempt):
+            machine.served = self._service.serves(machine.spec.task_queue)
+            self._by_mail(machine, mail, lambda now: machine.lost(now, row))
+        else:
+            self._service.submit(Commit(workflow_uuid=machine.run.workflow_uuid, consumed=(mail.mail_id,)))
+
+    async def withdraw(self, machine: ActivityMachine, attempt: int) -> None:
+        """Take an offer back unless somebody has taken it."""
+        spec, run = machine.spec, machine.run.workflow_uuid
+        success = await self._service.until_available(lambda: self._store.withdraw_activity(run, spec.seq, attempt))
+        if machine.state is State.WITHDRAWING and machine.attempt == attempt:
+            self._service.act(machine, machine.withdrawn(self._service.now_ms(), success=success))
+
+    async def flag_cancel(self, machine: ActivityMachine, attempt: int) -> None:
+        """Let the next heartbeat in the process that runs it learn of the cancel."""
+        row = await self._row(machine)
+        if row is not None and row.attempt == attempt and row.worker is not None and machine.expects(attempt):
+            flagged = replace(row, cancel_requested=True)
+            self._service.submit(Commit(workflow_uuid=row.workflow_uuid, activities=(flagged,)))
+
+    async def _row(self, machine: ActivityMachine) -> ActivityRow | None:
+        run, seq = machine.run.workflow_uuid, machine.spec.seq
+        loaded = await self._service.until_available(lambda: self._store.load([run]))
+        rows = [row for one in loaded for row in one.activities if row.seq == seq]
+        return rows[0] if rows else None
