@@ -63,6 +63,8 @@ def cancel_requested(event_id: int, at_ms: int, message: Record) -> HistoryEvent
 
 def timer(arrival: Record, event_id: int, at_ms: int, ids: EventIds) -> list[HistoryEvent]:
     seq = arrival["seq"]
+    if ids.timer_stopped(seq):
+        return []
     attributes = TimerFiredEventAttributes(timer_id=str(seq), started_event_id=ids.timer_started(seq))
     return [event(event_id, at_ms, attributes)]
 

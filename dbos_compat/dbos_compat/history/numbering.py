@@ -62,8 +62,8 @@ class TaskIds:
     """The ids that one workflow task has, should it be committed."""
 
     events: list[int]
-    """One per event: for an activity the id of its outcome, for an update (which has no event) the id of the event
-    before it."""
+    """One per event: for an activity the id of its outcome. What has no event (an update, a timer that rang when it was
+    cancelled already) has the id of the event before it."""
     scheduled: int
 
     @property
@@ -84,7 +84,7 @@ class EventIds:
     ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
     """
 
-    __slots__ = ("_abandoned", "_activities", "_cancels", "_timers", "_updates", "last")
+    __slots__ = ("_abandoned", "_activities", "_cancels", "_stopped", "_timers", "_updates", "last")
 
     def __init__(self) -> None:
         self.last = 0
@@ -93,6 +93,7 @@ class EventIds:
         self._abandoned: set[int] = set()
         self._cancels: dict[int, int] = {}
         self._timers: dict[int, int] = {}
+        self._stopped: set[int] = set()
         self._updates: dict[str, int] = {}
 
     def begin_task(self, events: Sequence[Record]) -> TaskIds:
@@ -101,7 +102,10 @@ class EventIds:
         ids: list[int] = []
         for event in events:
             kind = event["k"]
-            last += (2 if ran(event) else 1) if kind == "activity" else _EVENTS_PER_ARRIVAL[kind]
+            if kind == "activity":
+                last += 2 if ran(event) else 1
+            elif kind != "timer" or event["seq"] not in self._stopped:
+                last += _EVENTS_PER_ARRIVAL[kind]
             ids.append(last)
         return TaskIds(ids, last + 1)
 
@@ -112,8 +116,8 @@ class EventIds:
         for command in commands:
             kind = command["k"]
             if kind == "cancel_activity":
-                if command["seq"] in self._abandoned:
-                    ids.append(0)  # an abandoned activity is never told, so there is nothing to record
+                if command["seq"] in self._abandoned or command["seq"] in self._cancels:
+                    ids.append(0)  # an abandoned activity is never told, and nobody is told twice
                     continue
                 self._cancels[command["seq"]] = last + 1
             last += _EVENTS_PER_COMMAND[kind]
@@ -124,6 +128,8 @@ class EventIds:
                     self._abandoned.add(command["seq"])
             elif kind == "timer":
                 self._timers[command["seq"]] = last
+            elif kind == "cancel_timer":
+                self._stopped.add(command["seq"])
             elif kind == "update_accepted":
                 self._updates[command["id"]] = last
         self.last = last
@@ -136,6 +142,10 @@ class EventIds:
     def activity_cancel_requested(self, seq: int) -> int:
         """The id of the event that asks for its cancellation. 0: nobody asked."""
         return self._cancels.get(seq, 0)
+
+    def timer_stopped(self, seq: int) -> bool:
+        """Was the timer cancelled? Then nobody hears it ring."""
+        return seq in self._stopped
 
     def timer_started(self, seq: int) -> int:
         """The id of the timer's started event."""

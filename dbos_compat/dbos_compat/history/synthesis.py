@@ -19,7 +19,7 @@ from temporalio.api.history.v1 import (
     WorkflowTaskScheduledEventAttributes,
     WorkflowTaskStartedEventAttributes,
 )
-from temporalio.api.sdk.v1 import WorkflowTaskCompletedMetadata
+from temporalio.api.sdk.v1 import UserMetadata, WorkflowTaskCompletedMetadata
 
 from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.records import started
@@ -61,6 +61,7 @@ class _History:
         self.ids = EventIds()
         self.events: list[HistoryEvent] = []
         self.updates: dict[str, Record] = {}
+        self.timers: dict[int, str] = {}
         self.flags: set[int] = set()
         self.closed = False
         self._first_task = True
@@ -89,9 +90,18 @@ class _History:
                 self.add_close(task_completed=task.completed)
             elif event_id:
                 made = event(event_id, at_ms, REQUESTS[command["k"]](command, asking))
-                if given := user_metadata(command.get("meta")):
+                if given := self._metadata(command):
                     made.user_metadata.CopyFrom(given)
                 self.events.append(made)
+
+    def _metadata(self, command: Record) -> UserMetadata | None:
+        """What user code said about a step. A timer's summary is repeated where it is cancelled."""
+        given = command.get("meta")
+        if command["k"] == "timer" and given:
+            self.timers[command["seq"]] = given
+        elif command["k"] == "cancel_timer":
+            given = self.timers.get(command["seq"])
+        return user_metadata(given)
 
     def _add_workflow_task(self, record: dict[str, Any], task: TaskIds, at_ms: int) -> None:
         identity = record.get("by") or ""

@@ -56,7 +56,7 @@ async def refuse(message: str) -> None:
 @activity.defn
 async def fail_twice() -> str:
     if activity.info().attempt < 3:
-        raise ValueError(f"attempt {activity.info().attempt}")
+        raise ApplicationError(f"attempt {activity.info().attempt}", "its detail")
     return f"attempt {activity.info().attempt}"
 
 
@@ -74,7 +74,7 @@ async def beat_then_hang() -> None:
 @activity.defn
 async def fail_then_hang() -> None:
     if activity.info().attempt == 1:
-        raise ValueError("first attempt")
+        raise ApplicationError("first attempt", "its detail", type="First")
     await asyncio.Event().wait()
 
 
@@ -296,7 +296,7 @@ class CancelledBeforeSent:
         step.cancel()
         outcome = await _ended(step)
         await asyncio.sleep(0.01)
-        return outcome[0]
+        return str(outcome[0])
 
 
 @workflow.defn

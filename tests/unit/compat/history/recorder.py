@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from dbos_compat.convert import records
@@ -31,8 +33,7 @@ CLOSES = {
 
 
 def kind(event: HistoryEvent) -> str:
-    name: str = event.DESCRIPTOR.fields_by_name["event_type"].enum_type.values_by_number[event.event_type].name
-    return name.removeprefix("EVENT_TYPE_")
+    return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
 
 
 def attributes(event: HistoryEvent) -> Any:
@@ -317,3 +318,37 @@ def _retry(policy: RetryPolicy) -> dict[str, Any]:
         "max_attempts": policy.maximum_attempts,
         "non_retryable": list(policy.non_retryable_error_types),
     }
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+
+def canonical(history: Iterable[HistoryEvent]) -> list[HistoryEvent]:
+    """The history as if everything that a task handled had come before the task was scheduled, as it does with us."""
+    order: list[HistoryEvent] = []
+    scheduled: int | None = None
+    for event in history:
+        name = kind(event)
+        if scheduled is not None and (name in _ARRIVALS or name == "ACTIVITY_TASK_STARTED"):
+            order.insert(scheduled, event)
+            scheduled += 1
+            continue
+        scheduled = len(order) if name == "WORKFLOW_TASK_SCHEDULED" else None
+        order.append(event)
+    ids = {event.event_id: number for number, event in enumerate(order, 1)}
+    renumbered = []
+    for event in order:
+        copy = HistoryEvent()
+        copy.CopyFrom(event)
+        copy.event_id = ids[event.event_id]
+        _renumber(attributes(copy), ids)
+        renumbered.append(copy)
+    return renumbered
+
+
+def _renumber(message: Message, ids: Mapping[int, int]) -> None:
+    for field, value in message.ListFields():
+        if field.name.endswith("_event_id"):
+            setattr(message, field.name, ids[value])
+        elif isinstance(value, Message):
+            _renumber(value, ids)
