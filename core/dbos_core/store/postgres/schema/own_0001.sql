@@ -18,7 +18,7 @@ create table {own}.processes (
     process_id          text   primary key,
     identity            text   not null,
     application_version text   not null,
-    task_queues         text[] not null default '{{}}',
+    task_queues         text[] not null default '{}',
     started_ms          bigint not null,
     lease_until_ms      bigint not null
 );
@@ -83,7 +83,7 @@ create table {own}.activities (
     primary key (workflow_uuid, seq)
 );
 create index activities_offered on {own}.activities (task_queue, due_ms) where offered and worker is null;
-create index activities_worker on {own}.activities (worker) where worker is not null;
+create index activities_worker on {own}.activities (worker) where worker is not null and offered;
 
 create table {own}.updates (
     workflow_uuid text     not null

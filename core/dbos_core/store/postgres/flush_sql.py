@@ -1,0 +1,476 @@
+"""Flush, the SQL: the parts of the one writing statement of the group commit, and how they are put together.
+
+The statement first decides and then writes:
+
+* ``st`` are the starts whose id is free, ``f`` the fenced commits of runs that this process owns, each with a ``code``
+  (0: goes through, 1: its position is taken, 2: mail waits). ``f`` locks what it judges, so that the owner, and for a
+  closing or parking run the time of its newest mail, are the latest committed ones.
+* Everything else writes what ``st`` and ``f`` let through, unconditionally. A row that the snapshot did not show yet
+  breaks a key, nothing is written, and the caller runs the statement again, which then sees that row.
+
+Every part walks its rows once and probes other tables by key: no part joins two lists, so cost grows with the number of
+commits and not with its square. Lists inside a commit (mail ids, activities ...) travel as JSON for the same reason.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from functools import cache
+
+
+class Shape(enum.IntFlag):
+    """What a batch needs. A shape is one prepared statement; a lone journal row is a small one."""
+
+    START = enum.auto()
+    START_ENTRY = enum.auto()
+    START_END = enum.auto()
+    """Some start closes in its first activation."""
+    START_MAIL = enum.auto()
+    FENCED = enum.auto()
+    ENTRY = enum.auto()
+    END = enum.auto()
+    """Some fenced commit closes or parks."""
+    RUN = enum.auto()
+    """Some fenced commit changes the run's own row (END does, too)."""
+    CONSUMED = enum.auto()
+    ACTIVITIES = enum.auto()
+    START_ACTIVITIES = enum.auto()
+    ACTIVITIES_DONE = enum.auto()
+    UPDATES = enum.auto()
+    START_UPDATES = enum.auto()
+    MAIL = enum.auto()
+    ANNOUNCE_MAIL = enum.auto()
+    """The DBOS schema has no trigger that announces messages."""
+
+
+S = Shape
+
+START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
+    ("i", "int", S(0)),
+    ("uuid", "text", S(0)),
+    ("workflow_id", "text", S(0)),
+    ("run_id", "text", S(0)),
+    ("first_run_id", "text", S(0)),
+    ("workflow_type", "text", S(0)),
+    ("task_queue", "text", S(0)),
+    ("inputs", "text", S(0)),
+    ("start_ms", "bigint", S(0)),
+    ("execution_ms", "bigint", S(0)),
+    ("claimed", "boolean", S(0)),
+    ("request_id", "text", S(0)),
+    ("deadline_ms", "bigint", S(0)),
+    ("memo", "text", S(0)),
+    ("search_attributes", "text", S(0)),
+    ("metadata", "text", S(0)),
+    ("parent", "text", S(0)),
+    ("creator", "text", S(0)),
+    ("position", "int", S.START_ENTRY),
+    ("entry_name", "text", S.START_ENTRY),
+    ("entry", "text", S.START_ENTRY),
+    ("entry_started", "bigint", S.START_ENTRY),
+    ("entry_completed", "bigint", S.START_ENTRY),
+    ("status", "int", S.START_END),
+    ("dbos_status", "text", S.START_END),
+    ("finer", "text", S.START_END),
+    ("close_ms", "bigint", S.START_END),
+    ("close", "text", S.START_END),
+    ("output", "text", S.START_END),
+    ("error", "text", S.START_END),
+    ("history_length", "int", S.START_END),
+    ("mail", "text", S.START_MAIL),
+    ("activities", "text", S.START_ACTIVITIES),
+    ("updates", "text", S.START_UPDATES),
+)
+
+FENCED_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
+    ("i", "int", S(0)),
+    ("uuid", "text", S(0)),
+    ("position", "int", S.ENTRY | S.CONSUMED),
+    ("entry_name", "text", S.ENTRY),
+    ("entry", "text", S.ENTRY),
+    ("entry_started", "bigint", S.ENTRY),
+    ("entry_completed", "bigint", S.ENTRY),
+    ("mail_seen", "bigint", S.END),
+    ("touches", "boolean", S.RUN),
+    ("lets_go", "boolean", S.RUN),
+    ("wake_at", "bigint", S.RUN),
+    ("status", "int", S.RUN),
+    ("dbos_status", "text", S.RUN),
+    ("finer", "text", S.RUN),
+    ("close_ms", "bigint", S.RUN),
+    ("close", "text", S.RUN),
+    ("output", "text", S.END),
+    ("error", "text", S.END),
+    ("history_length", "int", S.RUN),
+    ("memo", "text", S.RUN),
+    ("search_attributes", "text", S.RUN),
+    ("consumed", "text", S.CONSUMED),
+    ("activities", "text", S.ACTIVITIES),
+    ("done", "text", S.ACTIVITIES_DONE),
+    ("updates", "text", S.UPDATES),
+)
+
+_CLOCK = "clock as materialized (select {own}.now_ms() as ms)"
+
+_ST = """
+st as materialized (
+    select s.* from unnest(/*arrays*/) as s (/*columns*/)
+     where not exists (select from {dbos}.workflow_status w where w.workflow_uuid = s.uuid)
+       and not exists (select from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current))"""
+
+_ST_STATUS = """
+st_status as (
+    insert into {dbos}.workflow_status (
+        workflow_uuid, status, name, executor_id, created_at, updated_at, application_version, recovery_attempts,
+        queue_name, started_at_epoch_ms, owner_xid, parent_workflow_id, serialization, delay_until_epoch_ms,
+        completed_at, attributes, application_name, creator_xid)
+    select uuid,
+           /*closed:status*/case when claimed then 'PENDING'
+                when execution_ms > (select ms from clock) then 'DELAYED' else 'ENQUEUED' end,
+           workflow_type, $process, start_ms, start_ms, $version, case when claimed then 1 else 0 end,
+           task_queue, case when claimed then start_ms end,
+           /*closed:owner*/case when claimed then $process end,
+           parent, 'portable_json', case when execution_ms > start_ms then execution_ms end,
+           /*closed:completed*/null,
+           /*closed:attributes*/search_attributes::jsonb,
+           $application, creator
+      from st)"""
+
+_ST_INPUT = """
+st_input as (
+    insert into {dbos}.workflow_input (workflow_uuid, inputs) select uuid, inputs from st)"""
+
+_ST_RUNS = """
+st_runs as (
+    insert into {own}.runs (
+        workflow_uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue, owner, wake_at_ms, last_mail_ms,
+        request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes, metadata, parent_workflow_uuid
+        /*closed:names*/)
+    select uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue,
+           /*closed:owner*/case when claimed then $process end,
+           /*closed:wake*/case when not claimed then execution_ms end,
+           /*mail:last*/0,
+           request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes::jsonb, metadata, parent
+           /*closed:values*/
+      from st
+    returning task_queue, owner, wake_at_ms, status)"""
+
+_ST_MAIL = """
+st_mail as (
+    insert into {dbos}.notifications (
+        message_uuid, destination_uuid, topic, message, created_at_epoch_ms, serialization, consumed,
+        consumed_by_function_id)
+    select m.id, st.uuid, m.topic, m.message, (select ms from clock) + m.ord, m.serialization, m.consumed, m.position
+      from st, json_to_recordset(st.mail::json)
+               as m (ord int, id text, topic text, message text, serialization text, consumed boolean, position int)
+    on conflict (message_uuid) do nothing
+    returning message_uuid, created_at_epoch_ms)"""
+
+_F = """
+f as materialized (
+    select c.*,
+           case /*position*/ /*mail*/ else 0 end as code
+      from unnest(/*arrays*/) as c (/*columns*/)
+      join {dbos}.workflow_status w on w.workflow_uuid = c.uuid
+      /*join*/
+     where w.owner_xid = $process and w.status = 'PENDING'
+       for no key update of w/*lock*/)"""
+
+_F_POSITION = """when c.position is not null and exists (
+                    select from {dbos}.operation_outputs o
+                     where o.workflow_uuid = c.uuid and o.function_id = c.position) then 1"""
+
+# The last line: `r` is the locked, newest row, `seen` the snapshot's. They differ when mail came in between.
+_F_MAIL = """when c.mail_seen is not null and (
+                    exists (select from {dbos}.notifications n
+                             where n.destination_uuid = c.uuid and not n.consumed
+                               and n.created_at_epoch_ms > c.mail_seen)
+                    or r.last_mail_ms <> (select seen.last_mail_ms from {own}.runs seen
+                                           where seen.workflow_uuid = c.uuid)) then 2"""
+
+_ENTRIES = """
+entries as (
+    insert into {dbos}.operation_outputs (
+        workflow_uuid, function_id, function_name, output, started_at_epoch_ms, completed_at_epoch_ms, serialization,
+        application_name)
+    /*from*/)"""
+_ENTRIES_OF_F = """select uuid, position, entry_name, entry, entry_started, entry_completed, 'portable_json', $application
+      from f where code = 0 and entry is not null"""
+_ENTRIES_OF_ST = """select uuid, position, entry_name, entry, entry_started, entry_completed, 'portable_json',
+           $application
+      from st where entry is not null"""
+
+_STATUSES = """
+statuses as (
+    update {dbos}.workflow_status w
+       set status = coalesce(f.dbos_status, w.status),
+           owner_xid = case when f.lets_go then null else w.owner_xid end,
+           deduplication_id = case when f.status is null then w.deduplication_id end,
+           completed_at = coalesce(f.close_ms, w.completed_at),
+           updated_at = (select ms from clock),
+           attributes = case when f.finer is null then coalesce(f.search_attributes::jsonb, w.attributes)
+                             else coalesce(f.search_attributes::jsonb, w.attributes, '{}')
+                                  || jsonb_build_object('dbos_compat.status', f.finer) end
+      from f
+     where f.code = 0 and (f.lets_go or f.search_attributes is not null) and w.workflow_uuid = f.uuid)"""
+
+_RUNS = """
+run_rows as (
+    update {own}.runs r
+       set status = coalesce(f.status, r.status),
+           owner = case when f.lets_go then null else r.owner end,
+           wake_at_ms = case when f.lets_go then f.wake_at else r.wake_at_ms end,
+           close_ms = coalesce(f.close_ms, r.close_ms),
+           close = coalesce(f.close, r.close),
+           history_length = coalesce(f.history_length, r.history_length),
+           memo = coalesce(f.memo, r.memo),
+           search_attributes = coalesce(f.search_attributes::jsonb, r.search_attributes)
+      from f
+     where f.code = 0 and f.touches and r.workflow_uuid = f.uuid
+    returning r.workflow_uuid, r.watched, r.status, r.owner, r.task_queue, r.wake_at_ms)"""
+
+_OUTPUTS = """
+outputs as (
+    insert into {dbos}.workflow_output (workflow_uuid, output, error)
+    /*from*/
+    on conflict (workflow_uuid) do update set output = excluded.output, error = excluded.error)"""
+_OUTPUTS_OF_F = "select uuid, output, error from f where code = 0 and (output is not null or error is not null)"
+_OUTPUTS_OF_ST = "select uuid, output, error from st where output is not null or error is not null"
+
+_CONSUMED = """
+consumed as (
+    update {dbos}.notifications n
+       set consumed = true, consumed_by_function_id = f.position
+      from f, json_array_elements_text(f.consumed::json) as m (id)
+     where f.code = 0 and n.message_uuid = m.id and n.destination_uuid = f.uuid and not n.consumed)"""
+
+_ACTIVITIES = """
+activity_rows as (
+    insert into {own}.activities as a (
+        workflow_uuid, seq, task_queue, attempt, scheduled_ms, due_ms, started_ms, worker, offered, spec, heartbeat,
+        heartbeat_at_ms, last_failure, cancel_requested)
+    select x.uuid, t.seq, t.task_queue, t.attempt, t.scheduled_ms, t.due_ms, t.started_ms, t.worker, t.offered, t.spec,
+           t.heartbeat, t.heartbeat_at_ms, t.last_failure, t.cancel_requested
+      from (/*from*/) as x (uuid, activities),
+           json_to_recordset(x.activities::json) as t (
+               seq int, task_queue text, attempt int, scheduled_ms bigint, due_ms bigint, started_ms bigint,
+               worker text, offered boolean, spec text, heartbeat text, heartbeat_at_ms bigint, last_failure text,
+               cancel_requested boolean)
+    on conflict (workflow_uuid, seq) do update set
+        task_queue = excluded.task_queue, attempt = excluded.attempt, scheduled_ms = excluded.scheduled_ms,
+        due_ms = excluded.due_ms, offered = excluded.offered, spec = excluded.spec,
+        -- An attempt that another process took meanwhile stays taken.
+        started_ms = case when a.attempt = excluded.attempt and a.offered and excluded.offered
+                          then coalesce(excluded.started_ms, a.started_ms) else excluded.started_ms end,
+        worker = case when a.attempt = excluded.attempt and a.offered and excluded.offered
+                      then coalesce(excluded.worker, a.worker) else excluded.worker end,
+        heartbeat = coalesce(excluded.heartbeat, a.heartbeat),
+        heartbeat_at_ms = coalesce(excluded.heartbeat_at_ms, a.heartbeat_at_ms),
+        last_failure = excluded.last_failure, cancel_requested = excluded.cancel_requested
+    returning a.task_queue, a.offered, a.due_ms, a.worker)"""
+_ACTIVITIES_OF_F = "select uuid, activities from f where code = 0 and activities is not null"
+_ACTIVITIES_OF_ST = "select uuid, activities from st where activities is not null"
+
+_ACTIVITIES_DONE = """
+activities_done as (
+    delete from {own}.activities a using f
+     where f.code = 0 and a.workflow_uuid = f.uuid and (/*which*/))"""
+
+_UPDATES = """
+update_rows as (
+    insert into {own}.updates as u (workflow_uuid, update_id, stage, outcome)
+    select x.uuid, t.update_id, t.stage, t.outcome
+      from (/*from*/) as x (uuid, updates),
+           json_to_recordset(x.updates::json) as t (update_id text, stage int, outcome text)
+     where t.stage > 0
+    on conflict (workflow_uuid, update_id) do update set stage = excluded.stage, outcome = excluded.outcome
+    returning u.workflow_uuid, u.update_id, u.watched),
+updates_gone as (
+    delete from {own}.updates u
+     using (/*from*/) as x (uuid, updates), json_to_recordset(x.updates::json) as t (update_id text, stage int)
+     where t.stage = 0 and u.workflow_uuid = x.uuid and u.update_id = t.update_id
+    returning u.workflow_uuid, u.update_id, u.watched)"""
+_UPDATES_OF_F = "select uuid, updates from f where code = 0 and updates is not null"
+_UPDATES_OF_ST = "select uuid, updates from st where updates is not null"
+
+_MAIL = """
+boxes as materialized (
+    select d.uuid, d.messages, d.size, greatest(r.last_mail_ms, (select ms from clock) - 1) as before
+      from unnest($m_uuid::text[], $m_size::int[], $m_messages::text[]) as d (uuid, size, messages)
+      join {own}.runs r on r.workflow_uuid = d.uuid
+     where r.status = 1
+       for no key update of r),
+boxed as (
+    update {own}.runs r
+       set last_mail_ms = boxes.before + boxes.size,
+           wake_at_ms = case when r.owner is null
+                             then least(coalesce(r.wake_at_ms, (select ms from clock)), (select ms from clock))
+                             else r.wake_at_ms end
+      from boxes
+     where r.workflow_uuid = boxes.uuid
+    returning r.task_queue, r.owner),
+mailed as (
+    insert into {dbos}.notifications (
+        message_uuid, destination_uuid, topic, message, created_at_epoch_ms, serialization)
+    select m.id, boxes.uuid, m.topic, m.message, boxes.before + m.ord, m.serialization
+      from boxes, json_to_recordset(boxes.messages::json)
+                  as m (ord int, id text, topic text, message text, serialization text)
+     where not exists (select from {dbos}.notifications n where n.message_uuid = m.id)
+    returning message_uuid, created_at_epoch_ms, destination_uuid)"""
+
+_WORK_OF_ST = """select 'work|' || task_queue from st_runs
+                   where owner is null and status = 1 and wake_at_ms <= (select ms from clock)"""
+_WORK_OF_RUNS = """select 'work|' || task_queue from run_rows
+                   where owner is null and status = 1 and wake_at_ms <= (select ms from clock)"""
+_WORK_OF_MAIL = "select 'work|' || task_queue from boxed where owner is null"
+_CLOSED_WAKE = "select 'closed|' || workflow_uuid from run_rows where watched and status <> 1"
+_ACTIVITY_WAKE = """select 'activity|' || task_queue from activity_rows
+                   where offered and worker is null and due_ms <= (select ms from clock)"""
+_UPDATE_WAKE = """select 'update|' || workflow_uuid || '|' || update_id from update_rows where watched
+          union all select 'update|' || workflow_uuid || '|' || update_id from updates_gone where watched"""
+_MAIL_WAKE = "select 'mail|' || destination_uuid from mailed"
+_MAIL_WAKE_OF_ST = "select 'mail|' || uuid from st where mail is not null"
+
+NOTIFY = """(select count(*) from (
+        select pg_notify('dbos_compat_wake', case when octet_length(wake) > 7000 then {wake} || 'resync|'
+                                                  else {wake} || wake end)
+          from (select distinct wake from (/*wakes*/) as w (wake)) as d offset 0) as n)"""
+"""Sends the wakes. A key too long for a NOTIFY payload becomes a RESYNC: everybody looks at everything."""
+
+
+@cache
+def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
+    """The statement of a shape and the names of its parameters, in order."""
+    ctes = [_CLOCK]
+    answers: list[str] = []
+    wakes: list[str] = []
+    if shape & S.START:
+        ctes += _starts(shape)
+        answers.append("array(select i from st) as started")
+        wakes.append(_WORK_OF_ST)
+        if shape & S.START_MAIL and shape & S.ANNOUNCE_MAIL:
+            wakes.append(_MAIL_WAKE_OF_ST)
+    if shape & S.FENCED:
+        ctes.append(_fenced(shape))
+        answers += [
+            "array(select i from f where code = 0) as done",
+            "array(select i from f where code = 1) as taken",
+            "array(select i from f where code = 2) as waiting",
+        ]
+    ctes += _writes(shape)
+    if shape & S.MAIL:
+        ctes.append(_MAIL)
+        answers.append("array(select uuid from boxes) as boxes")
+        wakes.append(_WORK_OF_MAIL)
+        if shape & S.ANNOUNCE_MAIL:
+            wakes.append(_MAIL_WAKE)
+    mailed = [name for part, name in ((S.START_MAIL, "st_mail"), (S.MAIL, "mailed")) if shape & part]
+    if mailed:
+        both = _union("select message_uuid, created_at_epoch_ms from " + name for name in mailed)
+        ctes.append("\nposted as materialized (" + both + ")")
+        answers.append("array(select message_uuid from posted) as mail_ids")
+        answers.append("array(select created_at_epoch_ms from posted) as mail_times")
+    if shape & S.RUN:
+        wakes += [_WORK_OF_RUNS, _CLOSED_WAKE]
+    if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
+        wakes.append(_ACTIVITY_WAKE)
+    if shape & (S.UPDATES | S.START_UPDATES):
+        wakes.append(_UPDATE_WAKE)
+    if wakes:
+        answers.append(NOTIFY.replace("/*wakes*/", _union(wakes)))
+    return numbered("with " + ",".join(ctes) + "\nselect " + ",\n       ".join(answers))
+
+
+def _starts(shape: Shape) -> list[str]:
+    status, runs = _ST_STATUS, _ST_RUNS
+    if shape & S.START_END:
+        for text, closed in (
+            ("/*closed:status*/case when claimed", "case when status is not null then dbos_status when claimed"),
+            ("/*closed:owner*/case when claimed", "case when status is null and claimed"),
+            ("/*closed:completed*/null", "close_ms"),
+            (
+                "/*closed:attributes*/search_attributes::jsonb",
+                "case when finer is null then search_attributes::jsonb else coalesce(search_attributes::jsonb, '{}')"
+                " || jsonb_build_object('dbos_compat.status', finer) end",
+            ),
+            ("/*closed:wake*/case when not claimed", "case when status is null and not claimed"),
+            ("/*closed:names*/", ", status, close_ms, close, history_length"),
+            ("/*closed:values*/", ", coalesce(status, 1), close_ms, close, coalesce(history_length, 0)"),
+        ):
+            status, runs = status.replace(text, closed), runs.replace(text, closed)
+    if shape & S.START_MAIL:
+        last = "coalesce((select ms from clock) + json_array_length(mail::json), 0)"
+        runs = runs.replace("/*mail:last*/0", last)
+    parts = [_columns(_ST, "s", START_COLUMNS, shape), status, _ST_INPUT, runs]
+    if shape & S.START_MAIL:
+        parts.append(_ST_MAIL)
+    return parts
+
+
+def _fenced(shape: Shape) -> str:
+    text = _columns(_F, "f", FENCED_COLUMNS, shape)
+    text = text.replace("/*position*/", _F_POSITION if shape & S.ENTRY else "when false then 1")
+    if shape & S.END:
+        text = text.replace("/*mail*/", _F_MAIL).replace("/*lock*/", ", r")
+        return text.replace("/*join*/", "join {own}.runs r on r.workflow_uuid = c.uuid")
+    return text.replace("/*mail*/", "").replace("/*lock*/", "").replace("/*join*/", "")
+
+
+def _writes(shape: Shape) -> list[str]:
+    parts: list[str] = []
+    if shape & (S.ENTRY | S.START_ENTRY):
+        parts.append(_from(_ENTRIES, shape, (S.ENTRY, _ENTRIES_OF_F), (S.START_ENTRY, _ENTRIES_OF_ST)))
+    if shape & (S.END | S.START_END):
+        parts.append(_from(_OUTPUTS, shape, (S.END, _OUTPUTS_OF_F), (S.START_END, _OUTPUTS_OF_ST)))
+    if shape & S.RUN:
+        parts += [_STATUSES, _RUNS]
+    if shape & S.CONSUMED:
+        parts.append(_CONSUMED)
+    if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
+        parts.append(
+            _from(_ACTIVITIES, shape, (S.ACTIVITIES, _ACTIVITIES_OF_F), (S.START_ACTIVITIES, _ACTIVITIES_OF_ST))
+        )
+    which = []
+    if shape & S.END:
+        which.append("f.status is not null")
+    if shape & S.ACTIVITIES_DONE:
+        which.append("a.seq = any (f.done::int[])")
+    if which:
+        parts.append(_ACTIVITIES_DONE.replace("/*which*/", " or ".join(which)))
+    if shape & (S.UPDATES | S.START_UPDATES):
+        parts.append(_from(_UPDATES, shape, (S.UPDATES, _UPDATES_OF_F), (S.START_UPDATES, _UPDATES_OF_ST)))
+    return parts
+
+
+def used(columns: tuple[tuple[str, str, Shape], ...], shape: Shape) -> list[tuple[str, str]]:
+    """The columns (name, type) that a shape has."""
+    return [(name, kind) for name, kind, needs in columns if not needs or shape & needs]
+
+
+def _columns(text: str, prefix: str, columns: tuple[tuple[str, str, Shape], ...], shape: Shape) -> str:
+    there = used(columns, shape)
+    arrays = ", ".join(["$" + prefix + "_" + name + "::" + kind + "[]" for name, kind in there])
+    return text.replace("/*arrays*/", arrays).replace("/*columns*/", ", ".join([name for name, _ in there]))
+
+
+def _from(text: str, shape: Shape, *sources: tuple[Shape, str]) -> str:
+    return text.replace("/*from*/", _union([source for needs, source in sources if shape & needs]))
+
+
+def _union(selects: object) -> str:
+    return "\n    union all ".join(selects)  # type: ignore[arg-type]
+
+
+def numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """Turn ``$name`` into ``$1`` ..., and tell the names in order."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    text = re.sub(r"\$([a-z][a-z_]*)", number, text)
+    return text, tuple(names)

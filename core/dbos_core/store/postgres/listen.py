@@ -1,0 +1,123 @@
+"""Listen: NOTIFY → callbacks, on a session of its own that comes back by itself.
+
+Two channels: our own (``<own schema>|<kind>|<key>``), and the one on which the DBOS schema's trigger announces messages
+(``<destination>::<topic>``, stock's as well as ours). After a lost session anything may have been missed: RESYNC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from dbos_core.errors import DBOSCompatError
+from dbos_core.store.base import Wake, WakeKind
+from dbos_core.store.postgres.connect import Database
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "dbos_compat_wake"
+MESSAGES_CHANNEL = "dbos_notifications_channel"
+
+RECONNECT_FIRST_S = 0.1
+RECONNECT_MAX_S = 5.0
+PROBE_S = 15.0
+"""How often a silent session is asked whether it is still there: a dead network says nothing by itself."""
+
+
+class Listener:
+    """The listening session of one store."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._callbacks: list[Callable[[Wake], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._prefix = db.schemas.own + "|"
+
+    def add(self, callback: Callable[[Wake], None]) -> None:
+        self._callbacks.append(callback)
+
+    async def start(self) -> None:
+        """Listen from when this returns."""
+        connection, lost = await self._listen()
+        self._task = asyncio.create_task(self._run(connection, lost), name="dbos-compat listener")
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self, connection: asyncpg.Connection[asyncpg.Record] | None, lost: asyncio.Event) -> None:
+        delay_s = RECONNECT_FIRST_S
+        try:
+            while True:
+                if connection is not None:
+                    await self._until_lost(connection, lost)
+                    logger.warning("the listening session was lost; it is made again")
+                    connection = None
+                try:
+                    connection, lost = await self._listen()
+                except DBOSCompatError as error:
+                    logger.debug("the listening session is not back yet: %s", error)
+                    await asyncio.sleep(delay_s)
+                    delay_s = min(delay_s * 2, RECONNECT_MAX_S)
+                    continue
+                delay_s = RECONNECT_FIRST_S
+                self._emit(Wake(WakeKind.RESYNC, ""))
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def _listen(self) -> tuple[asyncpg.Connection[asyncpg.Record], asyncio.Event]:
+        connection = await self._db.connect()
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANNEL, self._own)
+            await connection.add_listener(MESSAGES_CHANNEL, self._message)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            lost.set()
+        return connection, lost
+
+    async def _until_lost(self, connection: asyncpg.Connection[asyncpg.Record], lost: asyncio.Event) -> None:
+        while not lost.is_set():
+            try:
+                await asyncio.wait_for(lost.wait(), PROBE_S)
+            except TimeoutError:
+                try:
+                    await connection.execute("select 1", timeout=PROBE_S)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                    break
+        connection.terminate()
+
+    def _own(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        text = str(payload)
+        if not text.startswith(self._prefix):
+            return  # another namespace's
+        kind, _, key = text[len(self._prefix) :].partition("|")
+        try:
+            wake = Wake(WakeKind(kind), key)
+        except ValueError:
+            logger.debug("a wake of a kind that this release does not know: %s", kind)
+            return
+        self._emit(wake)
+
+    def _message(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        # The id ends at some "::", and ids and topics may hold more of them. A wake for a run that does not exist is
+        # harmless, so every reading is announced.
+        parts = str(payload).split("::")
+        for n in range(1, len(parts)):
+            self._emit(Wake(WakeKind.MAIL, "::".join(parts[:n])))
+
+    def _emit(self, wake: Wake) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(wake)
+            except Exception:
+                logger.exception("a callback raised on %s", wake)

@@ -1,0 +1,322 @@
+"""Runs: what decides about a whole run under its row lock: starting by policy, terminating, what stock tools did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+import asyncpg
+
+from dbos_core.commit import (
+    Close,
+    Commit,
+    IdConflict,
+    IdReuse,
+    NewRun,
+    RunRow,
+    RunStatus,
+    StartAnswer,
+    StartResult,
+    Verdict,
+)
+from dbos_core.store.postgres.connect import Connection, Database, Race
+from dbos_core.store.postgres.flush import Author, apply, finer_status
+from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
+
+_LOCK_CURRENT = (
+    "select"
+    + RUN_COLUMNS
+    + """
+      from {own}.runs r
+      join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
+     where r.workflow_id = $1 and r.is_current
+       for no key update of w, r"""
+)
+
+_NO_LONGER_CURRENT = "update {own}.runs set is_current = false where workflow_uuid = $1"
+
+_UUID_TAKEN = "select exists (select from {dbos}.workflow_status where workflow_uuid = $1)"
+
+_BY_UUID = "select" + RUN_COLUMNS + " from {own}.runs r where r.workflow_uuid = $1"
+
+# Whoever owns it is told, too: an owner that hears CLOSED of a run it has in memory drops it.
+_TERMINATE = """
+    with c as materialized (
+        select r.workflow_uuid, r.watched or r.owner is not null as announce
+          from {dbos}.workflow_status w
+          join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where w.workflow_uuid = $1 and r.status = 1
+           for no key update of w, r),
+    statuses as (
+        update {dbos}.workflow_status w
+           set status = $2, owner_xid = null, deduplication_id = null, completed_at = $3, updated_at = {own}.now_ms(),
+               attributes = case when $4::text is null then w.attributes
+                                 else coalesce(w.attributes, '{}')
+                                      || jsonb_build_object('dbos_compat.status', $4::text) end
+          from c where w.workflow_uuid = c.workflow_uuid),
+    outputs as (
+        insert into {dbos}.workflow_output (workflow_uuid, output, error)
+        select workflow_uuid, $5::text, $6::text from c where $5::text is not null or $6::text is not null
+        on conflict (workflow_uuid) do update set output = excluded.output, error = excluded.error),
+    run_rows as (
+        update {own}.runs r
+           set status = $7, owner = null, wake_at_ms = null, close_ms = $3, close = $8
+          from c where r.workflow_uuid = c.workflow_uuid),
+    activities_done as (
+        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid)
+    select (select count(*) from c) as closed,
+           (select count(*) from (
+               select pg_notify('dbos_compat_wake', {wake} || 'closed|' || workflow_uuid)
+                 from c where announce offset 0) as n)"""
+
+
+async def start_by_policy(
+    db: Database, author: Author, run: NewRun, derived_uuid: str, terminate_record: str
+) -> StartAnswer:
+    async def body(connection: Connection) -> StartAnswer:
+        async with connection.transaction():
+            row = await connection.fetchrow(db.sql(_LOCK_CURRENT), run.workflow_id)
+            current = None if row is None else run_row(row)
+            answer = _stands(current, run)
+            if answer is not None:
+                return answer
+            terminated: RunRow | None = None
+            if current is not None:
+                if current.status is RunStatus.RUNNING:
+                    terminated = await _end(db, connection, current, terminate_record)
+                await connection.execute(db.sql(_NO_LONGER_CURRENT), current.workflow_uuid)
+            started = await _start(db, connection, author, run, derived_uuid)
+            return StartAnswer(result=StartResult.STARTED, run=started, terminated=terminated)
+
+    return await db.run(f"starting workflow {run.workflow_id!r}", body)
+
+
+def _stands(current: RunRow | None, run: NewRun) -> StartAnswer | None:
+    """The answer without a new run; None when one may start. The order is Temporal's."""
+    if current is None:
+        return None
+    if current.run_id == run.run_id or (run.request_id is not None and run.request_id == current.request_id):
+        return StartAnswer(result=StartResult.SAME_REQUEST, run=current)
+    if current.status is RunStatus.RUNNING:
+        if run.reuse is IdReuse.TERMINATE_IF_RUNNING or run.conflict is IdConflict.TERMINATE_EXISTING:
+            return None
+        if run.conflict is IdConflict.USE_EXISTING:
+            return StartAnswer(result=StartResult.USED_EXISTING, run=current)
+        return StartAnswer(result=StartResult.ALREADY_STARTED, run=current)
+    refused = run.reuse is IdReuse.REJECT_DUPLICATE or (
+        run.reuse is IdReuse.ALLOW_DUPLICATE_FAILED_ONLY and current.status is RunStatus.COMPLETED
+    )
+    return StartAnswer(result=StartResult.ALREADY_STARTED, run=current) if refused else None
+
+
+async def _end(db: Database, connection: Connection, current: RunRow, record: str) -> RunRow:
+    now_ms = await connection.fetchval(db.sql("select {own}.now_ms()"))
+    close = Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=record, mail_seen_ms=None)
+    await _terminate(db, connection, current.workflow_uuid, close)
+    row = await connection.fetchrow(db.sql(_BY_UUID), current.workflow_uuid)
+    assert row is not None
+    return run_row(row)
+
+
+async def _start(db: Database, connection: Connection, author: Author, run: NewRun, derived_uuid: str) -> RunRow:
+    taken = await connection.fetchval(db.sql(_UUID_TAKEN), run.workflow_uuid)
+    stored = replace(run, workflow_uuid=derived_uuid) if taken else run
+    commit = Commit(workflow_uuid=stored.workflow_uuid, fenced=False, start=stored)
+    if await apply(db, connection, author, [commit]) != [Verdict.COMMITTED]:
+        raise Race  # somebody else started it after our look: begin again
+    row = await connection.fetchrow(db.sql(_BY_UUID), stored.workflow_uuid)
+    assert row is not None
+    return run_row(row)
+
+
+async def terminate(db: Database, workflow_uuid: str, close: Close) -> Verdict:
+    async def body(connection: Connection) -> Verdict:
+        return await _terminate(db, connection, workflow_uuid, close)
+
+    return await db.run(f"closing run {workflow_uuid!r}", body)
+
+
+async def _terminate(db: Database, connection: Connection, workflow_uuid: str, close: Close) -> Verdict:
+    row = await connection.fetchrow(
+        db.sql(_TERMINATE),
+        workflow_uuid,
+        close.status.dbos,
+        close.close_ms,
+        finer_status(close),
+        close.output,
+        close.error,
+        int(close.status),
+        close.record,
+    )
+    assert row is not None
+    return Verdict.COMMITTED if row["closed"] else Verdict.RUN_CLOSED
+
+
+# -- what stock tools did ----------------------------------------------------------------------------------------------
+
+CANCELED_BY_DBOS = '{"canceled_by": "dbos"}'
+"""The close record of a run that a stock DBOS tool cancelled."""
+
+INTERNAL_QUEUE = "_dbos_internal_queue"
+"""Where stock resume and fork put rows unless told otherwise."""
+
+# Rows that stock tools may have changed: those that this process owns (by its own list), cancelled ones that ended
+# since $3 (the index on completed_at), and what waits on the stock internal queue or, for named queues, on ours.
+_TOUCHED = """
+    select w.workflow_uuid, w.status, r.workflow_uuid is not null as ours, r.status as run_status, w.forked_from,
+           r.owner, r.wake_at_ms, w.updated_at, w.created_at
+      from {dbos}.workflow_status w
+      left join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+     where w.workflow_uuid in (
+               select r2.workflow_uuid
+                 from {own}.runs r2
+                 join {dbos}.workflow_status w2 on w2.workflow_uuid = r2.workflow_uuid
+                where r2.owner = $1 and (w2.owner_xid is distinct from $1 or w2.status <> 'PENDING')
+               union
+               select c.workflow_uuid
+                 from {dbos}.workflow_status c
+                 join {own}.runs r3 on r3.workflow_uuid = c.workflow_uuid
+                where c.completed_at >= $3 and c.status = 'CANCELLED' and r3.status = 1
+                  and r3.task_queue = any ($2::text[])
+               union
+               select e.workflow_uuid
+                 from {dbos}.workflow_status e
+                 left join {own}.runs r4 on r4.workflow_uuid = e.workflow_uuid
+                where e.queue_name = any ($2::text[] || '_dbos_internal_queue'::text) and e.status = 'ENQUEUED'
+                  and (r4.workflow_uuid is null and e.forked_from is not null
+                       or r4.status <> 1 or r4.owner is not null
+                       or e.queue_name = '_dbos_internal_queue' and r4.workflow_uuid is not null))
+     order by w.workflow_uuid collate "C"
+     limit $4"""
+
+_CLOSE_CANCELED = """
+    with c as materialized (
+        select r.workflow_uuid, r.watched or r.owner is not null as announce, w.completed_at
+          from {dbos}.workflow_status w
+          join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where w.workflow_uuid = $1 and w.status = 'CANCELLED' and r.status = 1
+           for no key update of w, r),
+    -- stock cancel clears the queue, by which stock tools find the run
+    statuses as (
+        update {dbos}.workflow_status w set queue_name = r.task_queue, owner_xid = null
+          from c join {own}.runs r on r.workflow_uuid = c.workflow_uuid
+         where w.workflow_uuid = c.workflow_uuid),
+    run_rows as (
+        update {own}.runs r
+           set status = 4, owner = null, wake_at_ms = null, close = $2,
+               close_ms = coalesce(c.completed_at, {own}.now_ms())
+          from c where r.workflow_uuid = c.workflow_uuid),
+    activities_done as (
+        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid)
+    select (select count(*) from c) as done,
+           (select count(*) from (
+               select pg_notify('dbos_compat_wake', {wake} || 'closed|' || workflow_uuid)
+                 from c where announce offset 0) as n)"""
+
+# A run that another one has followed under the same workflow id stays closed to the id policies: it is reopened, and
+# is not current.
+_REOPEN = """
+    with c as materialized (
+        select r.workflow_uuid, r.task_queue, {own}.now_ms() as now_ms
+          from {dbos}.workflow_status w
+          join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where w.workflow_uuid = $1 and w.status = 'ENQUEUED'
+           and (r.status <> 1 or r.owner is not null or w.queue_name is distinct from r.task_queue)
+           for no key update of w, r),
+    statuses as (
+        update {dbos}.workflow_status w
+           set queue_name = c.task_queue, owner_xid = null, completed_at = null,
+               attributes = nullif(w.attributes - 'dbos_compat.status', '{}'::jsonb)
+          from c where w.workflow_uuid = c.workflow_uuid),
+    outputs as (
+        delete from {dbos}.workflow_output o using c where o.workflow_uuid = c.workflow_uuid),
+    run_rows as (
+        update {own}.runs r
+           set status = 1, owner = null, wake_at_ms = c.now_ms, close = null, close_ms = null
+          from c where r.workflow_uuid = c.workflow_uuid)
+    select (select count(*) from c) as done,
+           (select count(*) from (
+               select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue) from c offset 0) as n)"""
+
+# A stock fork: a row of its own with a copied start record and journal. It becomes a run under its own id.
+_ADOPT = """
+    with c as materialized (
+        select w.workflow_uuid, s.task_queue, s.workflow_type, s.memo, s.search_attributes, s.metadata,
+               {own}.now_ms() as now_ms
+          from {dbos}.workflow_status w
+          join {own}.runs s on s.workflow_uuid = w.forked_from
+         where w.workflow_uuid = $1 and w.status = 'ENQUEUED' and s.task_queue = any ($3::text[])
+           and not exists (select from {own}.runs r where r.workflow_uuid = w.workflow_uuid)
+           for no key update of w),
+    statuses as (
+        update {dbos}.workflow_status w set queue_name = c.task_queue, owner_xid = null
+          from c where w.workflow_uuid = c.workflow_uuid),
+    run_rows as (
+        insert into {own}.runs (
+            workflow_uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue, wake_at_ms, start_ms,
+            execution_ms, memo, search_attributes, metadata)
+        select workflow_uuid, workflow_uuid, $2, $2, workflow_type, task_queue, now_ms, now_ms, now_ms, memo,
+               search_attributes, metadata
+          from c)
+    select (select count(*) from c) as done,
+           (select count(*) from (
+               select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue) from c offset 0) as n)"""
+
+
+async def reopened(db: Database, process_id: str, queues: Sequence[str], since_ms: int, limit: int) -> list[str]:
+    """Act on what stock tools did (``Store.reopened``); cancellations are looked for since ``since_ms``."""
+    rows = await db.rows("looking for what DBOS tools did", _TOUCHED, process_id, list(queues), since_ms, limit)
+    acted: list[str] = []
+    for row in rows:
+        if await _act(db, row, queues):
+            acted.append(row["workflow_uuid"])
+    return acted
+
+
+async def _act(db: Database, row: asyncpg.Record, queues: Sequence[str]) -> bool:
+    uuid = row["workflow_uuid"]
+    if row["status"] == "CANCELLED":
+        done = await db.row(f"closing cancelled run {uuid!r}", _CLOSE_CANCELED, uuid, CANCELED_BY_DBOS)
+    elif row["status"] == "ENQUEUED" and row["ours"]:
+        done = await db.row(f"reopening run {uuid!r}", _REOPEN, uuid)
+    elif row["status"] == "ENQUEUED":
+        done = await db.row(f"adopting fork {uuid!r}", _ADOPT, uuid, str(uuid4()), list(queues))
+    else:
+        return False
+    return bool(done and done["done"])
+
+
+# -- retention ---------------------------------------------------------------------------------------------------------
+
+# The payload tables first: they have no foreign key, and a row of them without its workflow would stay for ever.
+_DELETE_FINISHED = """
+    with old as materialized (
+        select r.workflow_uuid
+          from {own}.runs r
+          join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
+         where r.close_ms < $1 and r.status <> 1
+         order by r.close_ms
+         limit $2
+           for update of w, r skip locked),
+    steps as (delete from {dbos}.operation_outputs o using old where o.workflow_uuid = old.workflow_uuid),
+    inputs as (delete from {dbos}.workflow_input i using old where i.workflow_uuid = old.workflow_uuid),
+    outputs as (delete from {dbos}.workflow_output o using old where o.workflow_uuid = old.workflow_uuid),
+    gone as (delete from {dbos}.workflow_status w using old where w.workflow_uuid = old.workflow_uuid
+             returning w.workflow_uuid)
+    select count(*) from gone"""
+
+DELETE_BATCH = 500
+"""Runs per transaction: a big one holds back vacuum and the locks of its rows."""
+
+
+async def delete_finished(db: Database, before_ms: int, limit: int) -> int:
+    total = 0
+    while total < limit:
+        deleted: int = await db.value(
+            "deleting finished runs", _DELETE_FINISHED, before_ms, min(DELETE_BATCH, limit - total)
+        )
+        total += deleted
+        if deleted == 0:
+            break
+    return total

@@ -1,0 +1,224 @@
+"""PostgresStore: the promises of ``base.Store`` on PostgreSQL, through asyncpg.
+
+Wiring only: each method hands over to the module that holds its SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import asyncpg
+
+from dbos_core.commit import (
+    Close,
+    Commit,
+    LoadedRun,
+    Mail,
+    NewRun,
+    RunRow,
+    StartAnswer,
+    UpdateRow,
+    Verdict,
+)
+from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
+from dbos_core.store.postgres import claim, load, offers, requests, runs, updates
+from dbos_core.store.postgres.connect import Database, translated
+from dbos_core.store.postgres.flush import Author, flush
+from dbos_core.store.postgres.listen import Listener
+from dbos_core.store.postgres.schema.migrate import migrate
+from dbos_core.store.postgres.schema.names import Schemas
+
+_HAS_TRIGGER = """
+    select exists (select from pg_trigger
+                    where tgrelid = to_regclass($1) and tgname = 'dbos_notifications_trigger' and tgenabled <> 'D')"""
+
+CANCEL_LOOKBACK_MS = 3_600_000
+"""How far back the first ``reopened`` looks for cancellations by stock tools; later ones go on from the one before."""
+
+CANCEL_OVERLAP_MS = 60_000
+"""A cancellation is stamped before it commits."""
+
+
+class PostgresStore:
+    """Durable state of one namespace in one database."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "default",
+        application_name: str = "dbos-compat",
+        application_version: str = "",
+        create: bool = True,
+        pool_max: int = 8,
+        statement_cache: int = 512,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        """
+        Args:
+            url: ``postgresql://user:password@host:port/database``.
+            namespace: selects the two schemas, see ``schema_names``.
+            application_name: owner of the schema; every row carries it.
+            application_version: what stock tools show as the version, until ``register`` tells another.
+            create: make the schema where it is missing.
+            pool_max: sessions at most, besides the one that listens.
+            statement_cache: prepared statements per session. 0 behind a transaction pooler (pgbouncer): then nothing
+                is prepared and no session setting is made.
+            settings: session settings (``dbos_compat.now_ms`` stops the clock in tests).
+        """
+        self.schemas = Schemas.of(namespace)
+        self.application_name = application_name
+        self._version = application_version
+        self._create = create
+        self._db = Database(
+            url, self.schemas, pool_max=pool_max, statement_cache=statement_cache, settings=settings or {}
+        )
+        self._listener = Listener(self._db)
+        self._announce_mail = False
+        self._cancellations_seen_ms: int | None = None
+
+    @property
+    def database(self) -> Database:
+        """For modules that read besides the Store's calls (listing)."""
+        return self._db
+
+    async def open(self) -> None:
+        connection = await self._db.connect()
+        try:
+            with translated("checking the schema"):
+                await _migrate(connection, self.schemas, self.application_name, self._create)
+                table = self.schemas.fill("{dbos}.notifications")
+                self._announce_mail = not await connection.fetchval(_HAS_TRIGGER, table)
+        finally:
+            await connection.close()
+        await self._db.open()
+        await self._listener.start()
+
+    async def close(self) -> None:
+        await self._listener.stop()
+        await self._db.close()
+
+    async def now_ms(self) -> int:
+        return int(await self._db.value("reading the clock", "select {own}.now_ms()"))
+
+    def _author(self, process_id: str) -> Author:
+        return Author(process_id, self.application_name, self._version, self._announce_mail)
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    async def register(self, process: ProcessInfo, lease_ms: int) -> None:
+        self._version = process.application_version
+        await claim.register(self._db, process, lease_ms, self.application_name)
+        await requests.drop_expired(self._db)
+
+    async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
+        return await claim.pulse(self._db, process, lease_ms)
+
+    async def unregister(self, process_id: str) -> None:
+        await claim.unregister(self._db, self._author(process_id), process_id)
+
+    async def take_over(self, process_id: str, lapsed: Sequence[str], queues: Sequence[str], limit: int) -> list[str]:
+        return await claim.take_over(self._db, self._author(process_id), lapsed, queues, limit)
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    async def flush(self, process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        return await flush(self._db, self._author(process_id), commits, again=again)
+
+    async def start_by_policy(
+        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+    ) -> StartAnswer:
+        return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
+
+    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        return await claim.claim(self._db, self._author(process_id), queues, limit)
+
+    async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
+        return await claim.claim_one(self._db, self._author(process_id), workflow_uuid)
+
+    async def release(self, process_id: str, workflow_uuids: Sequence[str]) -> None:
+        await claim.release(self._db, process_id, workflow_uuids)
+
+    async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
+        return await load.load(self._db, workflow_uuids)
+
+    async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
+        return await load.mail(self._db, workflow_uuids)
+
+    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
+        assert isinstance(close, Close)
+        return await runs.terminate(self._db, workflow_uuid, close)
+
+    async def expired(self, limit: int) -> list[str]:
+        return await claim.expired(self._db, limit)
+
+    async def find(self, workflow_id: str, run_id: str | None) -> RunRow | None:
+        return await load.find(self._db, workflow_id, run_id)
+
+    async def rows(self, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
+        return await load.rows(self._db, workflow_uuids, watch=watch)
+
+    async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+        now_ms = await self.now_ms()
+        since_ms = self._cancellations_seen_ms
+        if since_ms is None:
+            since_ms = now_ms - CANCEL_LOOKBACK_MS
+        acted = await runs.reopened(self._db, process_id, queues, since_ms, limit)
+        if len(acted) < limit:
+            self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
+        return acted
+
+    # -- updates -------------------------------------------------------------------------------------------------
+
+    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+        return await updates.admit_update(self._db, workflow_uuid, update_id, mail)
+
+    async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
+        return await updates.update_row(self._db, workflow_uuid, update_id, watch=watch)
+
+    # -- activities ----------------------------------------------------------------------------------------------
+
+    async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]:
+        return await offers.claim_activities(self._db, process_id, queues, limit)
+
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
+        return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt)
+
+    async def heartbeat(
+        self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
+    ) -> tuple[bool, bool]:
+        return await offers.heartbeat(self._db, workflow_uuid, seq, attempt, details, worker)
+
+    # -- requests between processes --------------------------------------------------------------------------------
+
+    async def ask(self, request: RequestRow) -> None:
+        await requests.ask(self._db, request)
+
+    async def take_requests(self, process_id: str, queues: Sequence[str], limit: int) -> list[RequestRow]:
+        return await requests.take_requests(self._db, process_id, queues, limit)
+
+    async def answer(self, request_id: str, response: str) -> None:
+        await requests.answer(self._db, request_id, response)
+
+    async def response(self, request_id: str) -> str | None:
+        return await requests.response(self._db, request_id)
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_finished(self, before_ms: int, limit: int) -> int:
+        return await runs.delete_finished(self._db, before_ms, limit)
+
+    def listen(self, callback: Callable[[Wake], None]) -> None:
+        self._listener.add(callback)
+
+
+async def _migrate(
+    connection: asyncpg.Connection[asyncpg.Record], schemas: Schemas, application_name: str, create: bool
+) -> None:
+    await migrate(
+        connection,
+        dbos_schema=schemas.dbos,
+        own_schema=schemas.own,
+        application_name=application_name,
+        create=create,
+    )
