@@ -64,6 +64,10 @@ class Claims:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.give_back()
+
+    async def give_back(self) -> None:
+        """End our lease: what we own is claimable at once."""
         if self._registered:
             try:
                 await self._kernel.store.unregister(self._kernel.process_id)

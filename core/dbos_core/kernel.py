@@ -73,6 +73,8 @@ class Kernel:
             entropy=entropy,
             process_id=self.process_id,
             on_final=self._activity_final,
+            spawn=self.spawn,
+            on_lost=self._claim_lost,
         )
         self.claims = Claims(self, lease_ms=lease_ms)
         self.parking = Parking(self)
@@ -143,6 +145,13 @@ class Kernel:
             loop_task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.store.close()
+
+    async def abandon(self) -> None:
+        """The event loop ends: only give the lease back, so that others may go on with our runs at once."""
+        if not self.closing:
+            self.closing = True
+            await self.claims.give_back()
+            await self.store.close()
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
@@ -306,11 +315,8 @@ class Kernel:
         """
         uuid = mail.workflow_uuid
         verdict = await self.writer.write(Commit(workflow_uuid=uuid, fenced=False, mail=(mail,)))
-        if verdict is Verdict.COMMITTED and (run := self.live_runs.get(uuid)) is not None:
-            if mail.created_ms:
-                run.deliver_mail([mail])
-            else:
-                self.check_mail(uuid)
+        if verdict is Verdict.COMMITTED and uuid in self.live_runs:
+            self.check_mail(uuid)
         return verdict
 
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
@@ -340,11 +346,8 @@ class Kernel:
     async def admit_update(self, run: RunRow, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
         """Make an update request durable: COMMITTED; DUPLICATE with what is known of it; RUN_CLOSED."""
         verdict, row = await self.store.admit_update(run.workflow_uuid, update_id, mail)
-        if verdict is Verdict.COMMITTED and (live := self.live_runs.get(run.workflow_uuid)) is not None:
-            if mail.created_ms:
-                live.deliver_mail([mail])
-            else:
-                self.check_mail(run.workflow_uuid)
+        if verdict is Verdict.COMMITTED and run.workflow_uuid in self.live_runs:
+            self.check_mail(run.workflow_uuid)
         return verdict, row
 
     async def wait_update(
@@ -431,6 +434,12 @@ class Kernel:
         run = self.live_runs.get(workflow_uuid)
         if run is not None:
             run.deliver_outcome(outcome)
+
+    def _claim_lost(self, workflow_uuid: str) -> None:
+        run = self.live_runs.get(workflow_uuid)
+        if run is not None:
+            run.gone()
+            self.run_lost(run, Verdict.CLAIM_LOST)
 
     def tear_down(self, interpreter: Interpreter) -> None:
         """Evict an interpreter; one that takes its time does so in a task of its own."""

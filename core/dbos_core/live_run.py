@@ -50,6 +50,29 @@ class Phase(enum.Enum):
     GONE = "gone"
 
 
+class Pending:
+    """What a run still waits for, folded from its replayed decisions."""
+
+    def __init__(self) -> None:
+        self.timers: dict[int, int] = {}
+        self.activities: dict[int, ActivitySpec] = {}
+        self.cancel_requested: set[int] = set()
+
+    def fold(self, decision: Decision) -> None:
+        for seq in decision.consumed_timers:
+            self.timers.pop(seq, None)
+        for seq in decision.consumed_activities:
+            self.activities.pop(seq, None)
+        for spec in decision.schedule:
+            self.activities[spec.seq] = spec
+        self.timers.update(decision.start_timers)
+        for seq in decision.cancel_timers:
+            self.timers.pop(seq, None)
+        self.cancel_requested.update(decision.cancel_activities)
+        for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
+            self.activities.pop(seq, None)
+
+
 class LiveRun:
     """One run that this process owns. Made by the kernel; ``deliver`` is how anything reaches it."""
 
@@ -114,7 +137,7 @@ class LiveRun:
         self.inbox.append(Event(EventKind.START))
         for message in mail:
             self._add_mail(message)
-        self._step()
+        self.poke()
 
     def deliver(self, event: Event) -> None:
         """Something happened to the run. What arrives in one turn of the event loop goes into one activation."""
@@ -162,10 +185,6 @@ class LiveRun:
             kind = EventKind.SIGNAL
         self.inbox.append(Event(kind, mail=message))
 
-    def mail_done(self, mail_id: str, created_ms: int) -> None:
-        """Mail that the run need not journal (a remote attempt that is retried) has been dealt with."""
-        self.mail_seen_ms = max(self.mail_seen_ms, created_ms)
-
     # -- activation ------------------------------------------------------------------------------------------------
 
     def _step(self) -> None:
@@ -212,11 +231,13 @@ class LiveRun:
             return
         row = self.row
         events = activation.events
-        consumed = tuple([e.mail.mail_id for e in events if e.mail is not None])
+        consumed = tuple(_mail_of(events))
         mail_seen = self.mail_seen_ms
         for event in events:
-            if event.mail is not None and event.mail.created_ms > mail_seen:
-                mail_seen = event.mail.created_ms
+            if event.mail is not None:
+                mail_seen = max(mail_seen, event.mail.created_ms)
+            elif event.outcome is not None:
+                mail_seen = max(mail_seen, event.outcome.mail_ms)
         entry = None
         if decision.record is not None:
             entry = JournalRow(
@@ -233,9 +254,7 @@ class LiveRun:
         if close is None:
             for spec in decision.schedule:
                 rows.extend(self._kernel.activities.schedule(row, spec))
-        done = tuple(
-            [e.outcome.seq for e in events if e.outcome is not None and self._kernel.activities.has_row(row, e.outcome.seq)]
-        )
+        done = tuple([e.outcome.seq for e in events if e.outcome is not None and e.outcome.has_row])
         new, mail = self.new, ()
         if new is not None:
             mail = tuple([e.mail for e in events if e.mail is not None])
@@ -559,13 +578,17 @@ class LiveRun:
     async def restore(self, loaded: LoadedRun) -> None:
         """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
         self.phase = Phase.LOADING
-        timers: dict[int, int] = {}
-        specs: dict[int, ActivitySpec] = {}
-        if not await self._replay(loaded.entries, timers, specs):
+        pending = Pending()
+        if not await self._replay(loaded.entries, pending):
             return
-        self.activities = specs
-        self._kernel.activities.restore(self.row, list(specs.values()), loaded.activities)
-        for seq, due_ms in timers.items():
+        self.activities = pending.activities
+        self._kernel.activities.restore(
+            self.row,
+            list(pending.activities.values()),
+            loaded.activities,
+            cancel_requested=pending.cancel_requested,
+        )
+        for seq, due_ms in pending.timers.items():
             self._arm(seq, due_ms)
         if not loaded.entries:
             self.inbox.insert(0, Event(EventKind.START))
@@ -587,7 +610,7 @@ class LiveRun:
             self.gone()
             self._kernel.run_lost(self, Verdict.CLAIM_LOST)
             return
-        if not await self._replay(loaded.entries, None, None):
+        if not await self._replay(loaded.entries, None):
             return
         if mail or loaded.mail:
             for message in loaded.mail:
@@ -595,9 +618,7 @@ class LiveRun:
         self.phase = Phase.READY
         self._step()
 
-    async def _replay(
-        self, entries: list[Entry], timers: dict[int, int] | None, specs: dict[int, ActivitySpec] | None
-    ) -> bool:
+    async def _replay(self, entries: list[Entry], pending: Pending | None) -> bool:
         """Feed the journal. False: the run is gone or its replay failed (it is tried again later)."""
         interpreter = self.interpreter = self.runner.open(self.row, self.inputs)
         loop_time = self._kernel.loop.time
@@ -621,8 +642,8 @@ class LiveRun:
             self.position = entry.position
             self.history_length = decision.history_length
             self.last_at_ms = max(self.last_at_ms, decision.at_ms)
-            if timers is not None and specs is not None:
-                _fold(decision, timers, specs)
+            if pending is not None:
+                pending.fold(decision)
         return True
 
     def _replay_failed(self, entry: Entry, failure: TaskFailure) -> None:
@@ -654,19 +675,13 @@ class LiveRun:
         self._kernel.run_lost(self, Verdict.POSITION_LOST, attempt, failure)
 
 
-def _fold(decision: Decision, timers: dict[int, int], specs: dict[int, ActivitySpec]) -> None:
-    """What is pending after one replayed entry."""
-    for seq in decision.consumed_timers:
-        timers.pop(seq, None)
-    for seq in decision.consumed_activities:
-        specs.pop(seq, None)
-    for spec in decision.schedule:
-        specs[spec.seq] = spec
-    timers.update(decision.start_timers)
-    for seq in decision.cancel_timers:
-        timers.pop(seq, None)
-    for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
-        specs.pop(seq, None)
+def _mail_of(events: Iterable[Event]) -> Iterable[str]:
+    """Ids of the mail that these events came by."""
+    for event in events:
+        if event.mail is not None:
+            yield event.mail.mail_id
+        elif event.outcome is not None:
+            yield from event.outcome.mail_ids
 
 
 def _failed(error: Exception) -> Decision:

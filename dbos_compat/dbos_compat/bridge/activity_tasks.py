@@ -1,0 +1,171 @@
+"""Activities across the seam: a schedule command → the kernel's spec, a spec → the task, a completion → the outcome."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.common.v1 import Priority
+from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion
+from temporalio.bridge.proto.activity_task import Cancel, Start
+
+from dbos_compat.bridge.activations import timestamp
+from dbos_compat.bridge.commands import Command, ms
+from dbos_compat.convert.failures import failure_text, failure_type
+from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
+from dbos_compat.convert.times import duration
+from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind
+from dbos_core.commit import RunRow
+from dbos_core.retry import RetryPolicy, normalise
+
+_DEFAULT_POLICY = RetryPolicy()
+
+
+def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
+    """What the kernel shall do for a schedule command (defaults and clamps: temporal-seam §2.2)."""
+    a = command.message.schedule_activity
+    run_left = None if row.deadline_ms is None else max(1, row.deadline_ms - at_ms)
+    times = normalise(
+        schedule_to_close_ms=ms(a.schedule_to_close_timeout),
+        schedule_to_start_ms=ms(a.schedule_to_start_timeout),
+        start_to_close_ms=ms(a.start_to_close_timeout),
+        heartbeat_ms=ms(a.heartbeat_timeout),
+        run_timeout_ms=run_left,
+    )
+    record = f'{{"in":{payloads_text(a.arguments)}'
+    if a.headers:
+        record += f',"h":{payload_map_text(a.headers)}'
+    if a.HasField("priority"):
+        record += f',"prio":"{b64encode(a.priority.SerializeToString()).decode()}"'
+    return ActivitySpec(
+        seq=a.seq,
+        activity_id=a.activity_id,
+        activity_type=a.activity_type,
+        task_queue=a.task_queue,
+        record=record + "}",
+        schedule_to_close_ms=times.schedule_to_close_ms,
+        schedule_to_start_ms=times.schedule_to_start_ms,
+        start_to_close_ms=times.start_to_close_ms,
+        heartbeat_ms=times.heartbeat_ms,
+        retry=_policy(a) if a.HasField("retry_policy") else _DEFAULT_POLICY,
+        scheduled_ms=at_ms,
+    )
+
+
+def _policy(a: object) -> RetryPolicy:
+    policy = a.retry_policy  # type: ignore[attr-defined]
+    initial = ms(policy.initial_interval) or 1_000
+    return RetryPolicy(
+        initial_ms=initial,
+        coefficient=policy.backoff_coefficient or 2.0,
+        maximum_interval_ms=ms(policy.maximum_interval) or 100 * initial,
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_types=tuple(policy.non_retryable_error_types),
+    )
+
+
+def start_of(attempt: Attempt, namespace: str) -> Start:
+    """The task for one attempt."""
+    spec, run = attempt.spec, attempt.run
+    record = json.loads(spec.record)
+    start = Start(
+        workflow_namespace=namespace,
+        workflow_type=run.workflow_type,
+        activity_id=spec.activity_id,
+        activity_type=spec.activity_type,
+        input=payloads(record["in"]),
+        scheduled_time=timestamp(spec.scheduled_ms),
+        current_attempt_scheduled_time=timestamp(attempt.due_ms),
+        started_time=timestamp(attempt.started_ms),
+        attempt=attempt.attempt,
+        schedule_to_close_timeout=_duration(spec.schedule_to_close_ms),
+        start_to_close_timeout=_duration(spec.start_to_close_ms),
+        heartbeat_timeout=_duration(spec.heartbeat_ms),
+    )
+    start.workflow_execution.workflow_id = run.workflow_id
+    start.workflow_execution.run_id = run.run_id
+    if "h" in record:
+        for key, value in payload_map(record["h"]).items():
+            start.header_fields[key].CopyFrom(value)
+    if attempt.heartbeat:
+        start.heartbeat_details.extend(payloads(json.loads(attempt.heartbeat)))
+    if "prio" in record:
+        start.priority.CopyFrom(Priority.FromString(b64decode(record["prio"])))
+    policy = spec.retry
+    retry = start.retry_policy
+    retry.initial_interval.CopyFrom(duration(policy.initial_ms))
+    retry.backoff_coefficient = policy.coefficient
+    retry.maximum_interval.CopyFrom(duration(policy.maximum_interval_ms))
+    retry.maximum_attempts = policy.maximum_attempts
+    retry.non_retryable_error_types.extend(policy.non_retryable_types)
+    return start
+
+
+def _duration(value_ms: int | None) -> Duration:
+    return duration(value_ms or 0)
+
+
+def outcome_of(completion: ActivityTaskCompletion, identity: str) -> AttemptOutcome | None:
+    """How an attempt ended; None: it will be completed from outside (``raise_complete_async``)."""
+    result = completion.result
+    kind = result.WhichOneof("status")
+    if kind == "completed":
+        return AttemptOutcome(
+            kind=OutcomeKind.COMPLETED, record=payload_text(result.completed.result), identity=identity
+        )
+    if kind == "will_complete_async":
+        return None
+    if kind == "cancelled":
+        details = result.cancelled.failure.canceled_failure_info.details.payloads
+        return AttemptOutcome(kind=OutcomeKind.CANCELED, record=payloads_text(details), identity=identity)
+    return failed_outcome(result.failed.failure, identity)
+
+
+def failed_outcome(failure: Failure, identity: str, *, heartbeat: str | None = None) -> AttemptOutcome:
+    """A failure as an attempt's outcome.
+
+    An activity that raises ``CancelledError`` by itself is refused by a Temporal server, so that the attempt hangs until
+    its timeout; here it is a retryable application failure of type ``CancelledError`` (ledger: activity-cancelled-error).
+    """
+    if failure.HasField("canceled_failure_info"):
+        failure = Failure(message=failure.message or "Cancelled", stack_trace=failure.stack_trace)
+        failure.application_failure_info.type = "CancelledError"
+    info = failure.application_failure_info
+    delay = ms(info.next_retry_delay) if info.HasField("next_retry_delay") else None
+    return AttemptOutcome(
+        kind=OutcomeKind.FAILED,
+        record=failure_text(failure),
+        error_type=failure_type(failure),
+        non_retryable=info.non_retryable,
+        next_retry_delay_ms=delay,
+        identity=identity,
+        heartbeat=heartbeat,
+    )
+
+
+def heartbeat_text(heartbeat: ActivityHeartbeat) -> str | None:
+    """Details as JSON text; None when there are none."""
+    return payloads_text(heartbeat.details) if heartbeat.details else None
+
+
+def cancel_of(reason: CancelReason) -> Cancel:
+    """The cancel task for a reason. The SDK looks only at the details (temporal-seam §2.6)."""
+    cancel = Cancel(reason=reason.value)  # type: ignore[arg-type]
+    if reason is CancelReason.CANCELLED:
+        cancel.details.is_cancelled = True
+    elif reason is CancelReason.WORKER_SHUTDOWN:
+        cancel.details.is_worker_shutdown = True
+    else:
+        cancel.details.is_not_found = True
+        cancel.details.is_timed_out = reason is CancelReason.TIMED_OUT
+    return cancel
+
+
+def shutdown_record() -> str:
+    """The failure of an attempt that its worker's shutdown stopped (temporal-seam §2.9)."""
+    failure = Failure(message="Worker is shutting down and this activity did not complete in time")
+    failure.application_failure_info.type = "WorkerShutdown"
+    return failure_text(failure)

@@ -1,0 +1,284 @@
+"""A completion → commands, normalised (temporal-seam §1.6), as journal records and as what the kernel shall do. Pure.
+
+Every kind of command of the worker protocol is either in ``_HANDLERS`` or refused by name through the ledger of
+differences; a test compares both with the protocol's own list.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+
+from dbos_compat.convert.failures import failure_text
+from dbos_compat.convert.payloads import dumps, payload_map_text, payload_text, payloads_text
+
+TRY_CANCEL, WAIT_CANCELLATION_COMPLETED, ABANDON = 0, 1, 2
+
+TERMINAL = frozenset({"complete", "fail", "cancel"})
+
+
+class UnsupportedCommand(Exception):
+    """The workflow asked for something that this release does not do. ``slug`` is its entry in the ledger."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(slug)
+        self.slug = slug
+
+
+@dataclass(slots=True)
+class Command:
+    """One command: what a replay compares, and its text for the journal."""
+
+    kind: str
+    identity: str
+    """Exactly what Temporal matches on (temporal-seam §8.4), plus the seq."""
+    text: str
+    seq: int = 0
+    message: Any = None
+    """The protobuf that it came from."""
+    cancellation_type: int = 0
+    update_id: str = ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The fields that event numbering reads."""
+        return {"k": self.kind, "seq": self.seq, "id": self.update_id, "ct": self.cancellation_type}
+
+
+@dataclass(slots=True)
+class Rejected:
+    """An update that its validator refused (or that has no handler): leaves no trace in the journal."""
+
+    update_id: str
+    failure: Failure
+
+
+@dataclass(slots=True)
+class Commands:
+    """All commands of one workflow task, over all its activations."""
+
+    released: list[Command] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    terminal: Command | None = None
+
+
+def ms(duration: Duration) -> int:
+    """Milliseconds, rounded up so that a timer is never early."""
+    return duration.seconds * 1000 + -(-duration.nanos // 1_000_000)
+
+
+def read(command: WorkflowCommand) -> Command | Rejected | None:
+    """One protobuf command. None: nothing to journal (query answers are taken elsewhere).
+
+    Raises:
+        UnsupportedCommand: with the slug of the ledger's entry.
+    """
+    variant = command.WhichOneof("variant")
+    handler = _HANDLERS.get(variant or "")
+    if handler is None:
+        raise UnsupportedCommand(UNSUPPORTED.get(variant or "", variant or "unknown-command"))
+    return handler(command)
+
+
+def _schedule_activity(command: WorkflowCommand) -> Command:
+    a = command.schedule_activity
+    parts = [
+        f'"k":"activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},'
+        f'"queue":{dumps(a.task_queue)},"in":{payloads_text(a.arguments)}'
+    ]
+    if a.headers:
+        parts.append(f'"h":{payload_map_text(a.headers)}')
+    for key, name in (
+        ("s2c", "schedule_to_close_timeout"),
+        ("s2s", "schedule_to_start_timeout"),
+        ("stc", "start_to_close_timeout"),
+        ("hb", "heartbeat_timeout"),
+    ):
+        if a.HasField(name):  # type: ignore[arg-type]
+            parts.append(f'"{key}":{ms(getattr(a, name))}')
+    if a.HasField("retry_policy"):
+        parts.append(f'"retry":{_retry_text(a.retry_policy)}')
+    if a.cancellation_type:
+        parts.append(f'"ct":{a.cancellation_type}')
+    if a.HasField("priority"):
+        parts.append(f'"prio":"{b64encode(a.priority.SerializeToString()).decode()}"')
+    if command.HasField("user_metadata"):
+        parts.append(f'"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"')
+    return Command(
+        "activity",
+        f"activity {a.seq} {a.activity_id} {a.activity_type}",
+        "{" + ",".join(parts) + "}",
+        seq=a.seq,
+        message=command,
+        cancellation_type=a.cancellation_type,
+    )
+
+
+def _retry_text(policy: Any) -> str:
+    return dumps(
+        {
+            "initial": ms(policy.initial_interval),
+            "coefficient": policy.backoff_coefficient,
+            "max_interval": ms(policy.maximum_interval),
+            "max_attempts": policy.maximum_attempts,
+            "non_retryable": list(policy.non_retryable_error_types),
+        }
+    )
+
+
+def _request_cancel_activity(command: WorkflowCommand) -> Command:
+    seq = command.request_cancel_activity.seq
+    return Command("cancel_activity", f"cancel_activity {seq}", f'{{"k":"cancel_activity","seq":{seq}}}', seq=seq)
+
+
+def _start_timer(command: WorkflowCommand) -> Command:
+    timer = command.start_timer
+    duration = ms(timer.start_to_fire_timeout)
+    meta = ""
+    if command.HasField("user_metadata"):
+        meta = f',"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"'
+    return Command(
+        "timer",
+        f"timer {timer.seq}",
+        f'{{"k":"timer","seq":{timer.seq},"ms":{duration}{meta}}}',
+        seq=timer.seq,
+        message=duration,
+    )
+
+
+def _cancel_timer(command: WorkflowCommand) -> Command:
+    seq = command.cancel_timer.seq
+    return Command("cancel_timer", f"cancel_timer {seq}", f'{{"k":"cancel_timer","seq":{seq}}}', seq=seq)
+
+
+def _update_response(command: WorkflowCommand) -> Command | Rejected:
+    response = command.update_response
+    update_id = response.protocol_instance_id
+    kind = response.WhichOneof("response")
+    if kind == "accepted":
+        return Command(
+            "update_accepted",
+            "update_accepted",
+            f'{{"k":"update_accepted","id":{dumps(update_id)}}}',
+            update_id=update_id,
+        )
+    if kind == "completed":
+        return Command(
+            "update_completed",
+            "update_completed",
+            f'{{"k":"update_completed","id":{dumps(update_id)},"r":{payload_text(response.completed)}}}',
+            update_id=update_id,
+            message=response.completed,
+        )
+    return Rejected(update_id, response.rejected)
+
+
+def update_failed(rejected: Rejected) -> Command:
+    """A "rejected" after acceptance is the failure of the update's handler."""
+    return Command(
+        "update_completed",
+        "update_completed",
+        f'{{"k":"update_completed","id":{dumps(rejected.update_id)},"f":{failure_text(rejected.failure)}}}',
+        update_id=rejected.update_id,
+        message=rejected.failure,
+    )
+
+
+def _upsert_search_attributes(command: WorkflowCommand) -> Command:
+    fields = _indexed_fields(command.upsert_workflow_search_attributes)
+    return Command("upsert_sa", "upsert_sa", f'{{"k":"upsert_sa","sa":{payload_map_text(fields)}}}', message=fields)
+
+
+def _indexed_fields(message: Any) -> Mapping[str, Any]:
+    attributes = message.search_attributes
+    fields: Mapping[str, Any] = getattr(attributes, "indexed_fields", attributes)
+    return fields
+
+
+def _modify_properties(command: WorkflowCommand) -> Command:
+    memo = command.modify_workflow_properties.upserted_memo.fields
+    return Command("memo", "memo", f'{{"k":"memo","memo":{payload_map_text(memo)}}}', message=memo)
+
+
+def _complete(command: WorkflowCommand) -> Command:
+    result = command.complete_workflow_execution.result
+    return Command("complete", "complete", f'{{"k":"complete","r":{payload_text(result)}}}', message=result)
+
+
+def _fail(command: WorkflowCommand) -> Command:
+    failure = command.fail_workflow_execution.failure
+    return Command("fail", "fail", f'{{"k":"fail","f":{failure_text(failure)}}}', message=failure)
+
+
+def _cancel(command: WorkflowCommand) -> Command:
+    return Command("cancel", "cancel", '{"k":"cancel"}')
+
+
+def _answer(command: WorkflowCommand) -> None:
+    return None
+
+
+_HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
+    "schedule_activity": _schedule_activity,
+    "request_cancel_activity": _request_cancel_activity,
+    "start_timer": _start_timer,
+    "cancel_timer": _cancel_timer,
+    "update_response": _update_response,
+    "upsert_workflow_search_attributes": _upsert_search_attributes,
+    "modify_workflow_properties": _modify_properties,
+    "complete_workflow_execution": _complete,
+    "fail_workflow_execution": _fail,
+    "cancel_workflow_execution": _cancel,
+    "respond_to_query": _answer,
+}
+
+UNSUPPORTED: dict[str, str] = {
+    "continue_as_new_workflow_execution": "continue-as-new",
+    "set_patch_marker": "patching",
+    "start_child_workflow_execution": "child-workflows",
+    "cancel_child_workflow_execution": "child-workflows",
+    "request_cancel_external_workflow_execution": "external-workflows",
+    "signal_external_workflow_execution": "external-workflows",
+    "cancel_signal_workflow": "external-workflows",
+    "schedule_local_activity": "local-activities",
+    "request_cancel_local_activity": "local-activities",
+    "schedule_nexus_operation": "nexus",
+    "request_cancel_nexus_operation": "nexus",
+}
+"""Command → slug in the ledger of differences."""
+
+
+def normalise(commands: Sequence[Command]) -> tuple[list[Command], set[int]]:
+    """Drop what was asked for and taken back within the task.
+
+    Returns:
+        the commands that are released, and the seqs of activities that were cancelled before they were sent (the
+        workflow must be told of these).
+    """
+    kinds = {command.kind for command in commands}
+    unsent: set[int] = set()
+    if "cancel_activity" in kinds or "cancel_timer" in kinds:
+        asked = {(c.kind, c.seq) for c in commands if c.kind in ("activity", "timer")}
+        taken_back = {
+            (c.kind.removeprefix("cancel_"), c.seq)
+            for c in commands
+            if c.kind in ("cancel_activity", "cancel_timer") and (c.kind.removeprefix("cancel_"), c.seq) in asked
+        }
+        unsent = {seq for kind, seq in taken_back if kind == "activity"}
+        commands = [c for c in commands if (c.kind.removeprefix("cancel_"), c.seq) not in taken_back]
+    terminal = [c for c in commands if c.kind in TERMINAL]
+    if terminal:
+        commands = [c for c in commands if c.kind not in TERMINAL] + terminal[:1]
+    return list(commands), unsent
+
+
+def digest(commands: Sequence[Command]) -> str:
+    """What a replay has to repeat, in sixteen characters."""
+    return blake2b("\n".join([c.identity for c in commands]).encode(), digest_size=8).hexdigest()

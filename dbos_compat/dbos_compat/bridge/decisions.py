@@ -1,0 +1,184 @@
+"""Commands → what the kernel shall do, and what the interpreter must remember for later resolutions.
+
+The same code runs live and on replay; on replay the kernel only folds the decision to learn what is pending.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from temporalio.api.failure.v1 import Failure
+
+from dbos_compat.bridge.activations import PendingActivity
+from dbos_compat.bridge.activity_tasks import spec_of
+from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
+from dbos_compat.convert.answers import Answer, answer_text
+from dbos_compat.convert.failures import dbos_error_text
+from dbos_compat.convert.payloads import dumps, payload_text, plain_text
+from dbos_compat.convert.records import CloseRecord, close_text
+from dbos_compat.convert.search_attributes import merged_text
+from dbos_core.commit import Close, RunRow, RunStatus, UpdateRow
+from dbos_core.runner import Decision
+
+ACCEPTED_STAGE, COMPLETED_STAGE = 2, 3
+
+
+class Builder:
+    """What is pending in one run, and decisions made from its commands."""
+
+    __slots__ = ("_identity", "_row", "accepted", "activities", "at_ms", "inputs", "memo", "search_attributes")
+
+    def __init__(self, identity: str, row: RunRow, inputs: str) -> None:
+        self._identity = identity
+        self._row = row
+        self.inputs = inputs
+        self.at_ms = 0
+        self.activities: dict[int, PendingActivity] = {}
+        self.accepted: set[str] = set()
+        """Updates that were accepted and are not completed."""
+        self.memo: dict[str, Any] | None = None
+        self.search_attributes: str | None = None
+
+    def decision(
+        self,
+        *,
+        at_ms: int,
+        records: Sequence[Mapping[str, Any]],
+        commands: Sequence[Command],
+        event_ids: Sequence[int],
+        rejected: Sequence[Rejected],
+        history_length: int,
+        live: bool,
+    ) -> Decision:
+        self.at_ms = at_ms
+        decision = Decision(record=None, name=_name(records, self.activities), at_ms=at_ms, history_length=history_length)
+        for record in records:
+            if record["k"] == "activity":
+                self.activities.pop(record["seq"], None)
+                decision.consumed_activities.append(record["seq"])
+            elif record["k"] == "timer":
+                decision.consumed_timers.append(record["seq"])
+        for refused in rejected:
+            decision.updates.append(
+                UpdateRow(update_id=refused.update_id, stage=0, outcome=answer_text(Answer(failure=refused.failure)))
+            )
+        for command, event_id in zip(commands, event_ids, strict=False):
+            self._apply(decision, command, event_id, live)
+        if decision.close is not None and live:
+            for update_id in sorted(self.accepted):
+                decision.updates.append(
+                    UpdateRow(update_id=update_id, stage=COMPLETED_STAGE, outcome=answer_text(Answer(failure=_aborted())))
+                )
+        return decision
+
+    def _apply(self, decision: Decision, command: Command, event_id: int, live: bool) -> None:
+        kind = command.kind
+        if kind == "activity":
+            schedule = command.message.schedule_activity
+            self.activities[command.seq] = PendingActivity(
+                schedule.activity_id, schedule.activity_type, command.cancellation_type, event_id
+            )
+            decision.schedule.append(spec_of(command, decision.at_ms, self._row))
+        elif kind == "timer":
+            decision.start_timers.append((command.seq, decision.at_ms + command.message))
+        elif kind == "cancel_timer":
+            decision.cancel_timers.append(command.seq)
+        elif kind == "cancel_activity":
+            self._cancel_activity(decision, command)
+        elif kind == "update_accepted":
+            self.accepted.add(command.update_id)
+            decision.updates.append(UpdateRow(update_id=command.update_id, stage=ACCEPTED_STAGE))
+        elif kind == "update_completed":
+            self._update_completed(decision, command)
+        elif kind == "upsert_sa":
+            current = self.search_attributes or self._row.search_attributes
+            self.search_attributes = decision.search_attributes = merged_text(current, command.message)
+        elif kind == "memo":
+            memo = self.memo if self.memo is not None else json.loads(self._row.memo or "{}")
+            for key, payload in command.message.items():
+                form = json.loads(payload_text(payload))
+                if "n" in form:
+                    memo.pop(key, None)
+                else:
+                    memo[key] = form
+            self.memo = memo
+            decision.memo = dumps(memo)
+        elif kind in TERMINAL:
+            decision.close = self._close(command, event_id, decision.at_ms)
+
+    def _cancel_activity(self, decision: Decision, command: Command) -> None:
+        if command.cancellation_type == TRY_CANCEL:
+            decision.try_cancel_activities.append(command.seq)
+            self.activities.pop(command.seq, None)
+        elif command.cancellation_type == ABANDON:
+            decision.abandon_activities.append(command.seq)
+            self.activities.pop(command.seq, None)
+        else:
+            decision.cancel_activities.append(command.seq)
+
+    def _update_completed(self, decision: Decision, command: Command) -> None:
+        self.accepted.discard(command.update_id)
+        answer = (
+            Answer(failure=command.message)
+            if isinstance(command.message, Failure)
+            else Answer(payloads=[command.message])
+        )
+        # Accepted and completed in one task: only the later stage is written.
+        decision.updates = [u for u in decision.updates if u.update_id != command.update_id]
+        decision.updates.append(
+            UpdateRow(update_id=command.update_id, stage=COMPLETED_STAGE, outcome=answer_text(answer))
+        )
+
+    def _close(self, command: Command, event_id: int, at_ms: int) -> Close:
+        close = CloseRecord(kind="completed", identity=self._identity, event_id=event_id)
+        output = error = None
+        if command.kind == "complete":
+            status = RunStatus.COMPLETED
+            close.result = [command.message]
+            output = plain_text(command.message)
+        elif command.kind == "fail":
+            status = RunStatus.FAILED
+            close.kind = "failed"
+            close.failure = command.message
+            close.retry_state = 5  # RETRY_POLICY_NOT_SET
+            error = dbos_error_text(command.message)
+        else:
+            status = RunStatus.CANCELED
+            close.kind = "canceled"
+            error = '{"name":"CancelledError","message":"Workflow cancelled"}'
+        return Close(status=status, close_ms=at_ms, record=close_text(close), output=output, error=error)
+
+
+def _aborted() -> Failure:
+    """The outcome of an update that was accepted and not completed when its run closed (temporal-seam §4.4)."""
+    failure = Failure(
+        message="Workflow Update failed because the Workflow completed before the Update completed.", source="Server"
+    )
+    failure.application_failure_info.type = "AcceptedUpdateCompletedWorkflow"
+    failure.application_failure_info.non_retryable = True
+    return failure
+
+
+_NAMES = {"start": "start", "timer": "DBOS.sleep", "cancel": "cancel requested"}
+
+
+def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, PendingActivity]) -> str:
+    """What a stock tool shows as the step: the activity's type, ``signal approve`` …; several joined."""
+    names = []
+    for record in records[:4]:
+        kind = record["k"]
+        if kind == "activity":
+            pending = activities.get(record["seq"])
+            names.append(pending.activity_type if pending is not None else "activity")
+        elif kind == "signal":
+            names.append(f"signal {record['name']}")
+        elif kind == "update":
+            names.append(f"update {record['m']['name']}")
+        else:
+            names.append(_NAMES[kind])
+    more = len(records) - len(names)
+    return " + ".join(names) + (f" + {more} more" if more else "")
+
+

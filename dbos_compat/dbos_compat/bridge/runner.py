@@ -1,0 +1,401 @@
+"""TemporalRunner: the kernel's interpreter, made of temporalio's own workflow instances.
+
+One journal row is one Temporal workflow task: the activations that it takes (one for what happened, one more for each
+round of immediate answers such as a TRY_CANCEL), the events that went in and the commands that came out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+
+from dbos_compat.bridge.activations import PendingActivity, canceled_at_once, initialize, job, ordered, record_text, timestamp
+from dbos_compat.bridge.commands import (
+    ABANDON,
+    TRY_CANCEL,
+    Command,
+    Rejected,
+    UnsupportedCommand,
+    digest,
+    normalise,
+    read,
+    update_failed,
+)
+from dbos_compat.bridge.decisions import Builder
+from dbos_compat.convert.answers import Answer, answer_text, question
+from dbos_compat.convert.failures import failure_text
+from dbos_compat.convert.payloads import dumps
+from dbos_compat.convert.records import started
+from dbos_compat.errors import Unsupported
+from dbos_compat.history.numbering import EventIds
+from dbos_compat.private import SDK_VERSION, WorkflowHost
+from dbos_core.commit import Entry, RunRow
+from dbos_core.runner import Activation, Decision, Interpreter, TaskFailure
+
+logger = logging.getLogger("dbos_compat")
+
+_ROUNDS_MAX = 1000
+"""Activations within one task: far more than any workflow that makes progress needs."""
+
+
+class TemporalRunner:
+    """Runs the workflows of one SDK worker."""
+
+    def __init__(
+        self, host: WorkflowHost, *, task_queue: str, namespace: str, identity: str, max_cached: int
+    ) -> None:
+        self.task_queue = task_queue
+        self.identity = identity
+        self.max_cached = max_cached
+        self.namespace = namespace
+        self.host = host
+
+    def knows(self, workflow_type: str) -> bool:
+        return self.host.dynamic or workflow_type in self.host.workflow_types
+
+    def open(self, run: RunRow, inputs: str) -> Interpreter:
+        return TemporalInterpreter(self, run, inputs)
+
+
+class _Failed(Exception):
+    """The task failed; ``failure`` says how."""
+
+    def __init__(self, failure: TaskFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class TemporalInterpreter:
+    """One run in memory: an SDK workflow instance and what we must remember beside it."""
+
+    __slots__ = ("_builder", "_flags", "_host", "_ids", "_opened", "_row", "_runner", "_start")
+
+    def __init__(self, runner: TemporalRunner, row: RunRow, inputs: str) -> None:
+        self._runner = runner
+        self._host = runner.host
+        self._row = row
+        self._ids = EventIds()
+        self._flags: set[int] = set()
+        self._opened = False
+        self._builder = Builder(runner.identity, row, inputs)
+        self._start: InitializeWorkflow | None = None
+
+    # -- the Interpreter protocol ----------------------------------------------------------------------------------
+
+    def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
+        texts = [record_text(event) for event in activation.events]
+        records = [json.loads(text) for text in texts]
+        order = ordered(records)
+        task = _Task(
+            at_ms=activation.at_ms,
+            texts=[texts[i] for i in order],
+            records=[records[i] for i in order],
+            replaying=False,
+            flags=sorted(self._flags),
+        )
+        return self._run(task)
+
+    def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
+        record = json.loads(entry.record)
+        self._flags.update(record.get("flags", ()))
+        task = _Task(
+            at_ms=record["at"],
+            texts=[],
+            records=record["ev"],
+            replaying=True,
+            flags=sorted(self._flags),
+            recorded=record,
+            position=entry.position,
+        )
+        return self._run(task)
+
+    async def query(self, payload: str) -> str:
+        asked = question(payload)
+        activation = self._activation(self._builder.at_ms, self._ids.last, True, sorted(self._flags))
+        query = activation.jobs.add().query_workflow
+        query.query_id = "q"
+        query.query_type = asked.query_type
+        query.arguments.extend(asked.args)
+        for key, value in asked.headers.items():
+            query.headers[key].CopyFrom(value)
+        completion = self._host.activate(activation, self._row.workflow_type)
+        if not isinstance(completion, WorkflowActivationCompletion):
+            completion = await completion
+        if completion.HasField("failed"):
+            return answer_text(Answer(failure=completion.failed.failure))
+        for command in completion.successful.commands:
+            if command.HasField("respond_to_query"):
+                response = command.respond_to_query
+                if response.HasField("failed"):
+                    return answer_text(Answer(failure=response.failed))
+                return answer_text(Answer(payloads=[response.succeeded.response]))
+        raise RuntimeError(f"the SDK did not answer query {asked.query_type!r}")
+
+    def evict(self) -> Awaitable[None] | None:
+        if not self._opened:
+            return None
+        return self._host.evict(self._row.run_id, self._row.workflow_type, "evicted by the kernel")
+
+    # -- one task --------------------------------------------------------------------------------------------------
+
+    def _run(self, task: _Task) -> Decision | Awaitable[Decision]:
+        """All activations of a task, without leaving the caller's turn where the instance allows that."""
+        try:
+            jobs = self._first_jobs(task)
+        except Exception as error:
+            return self._void(task, _Failed(TaskFailure(str(error), "WORKFLOW_WORKER_UNHANDLED_FAILURE")))
+        try:
+            while True:
+                completion = self._host.activate(self._jobs(task, jobs), self._row.workflow_type)
+                if not isinstance(completion, WorkflowActivationCompletion):
+                    return self._run_on(task, completion)
+                jobs = self._absorb(task, completion)
+                if not jobs:
+                    return self._finish(task)
+        except _Failed as failed:
+            return self._void(task, failed)
+
+    async def _run_on(self, task: _Task, pending: Awaitable[WorkflowActivationCompletion]) -> Decision:
+        try:
+            while True:
+                jobs = self._absorb(task, await pending)
+                if not jobs:
+                    return self._finish(task)
+                completion = self._host.activate(self._jobs(task, jobs), self._row.workflow_type)
+                if isinstance(completion, WorkflowActivationCompletion):
+                    pending = _ready(completion)
+                else:
+                    pending = completion
+        except _Failed as failed:
+            return self._void(task, failed)
+
+    def _first_jobs(self, task: _Task) -> list[WorkflowActivationJob]:
+        task.ids = self._ids.begin_task(task.records)
+        jobs = []
+        for record, event_id in zip(task.records, task.ids.events, strict=True):
+            if record["k"] == "start":
+                self._start = initialize(self._row, started(self._builder.inputs))
+            made = job(
+                record, event_id, activities=self._builder.activities, start=self._start, replaying=task.replaying
+            )
+            if made is not None:
+                jobs.append(made)
+        self._start = None
+        return jobs
+
+    def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
+        return WorkflowActivation(
+            run_id=self._row.run_id,
+            timestamp=timestamp(at_ms),
+            is_replaying=replaying,
+            history_length=history_length,
+            available_internal_flags=flags,
+        )
+
+    def _jobs(self, task: _Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
+        assert task.ids is not None
+        activation = self._activation(task.at_ms, task.ids.started, task.replaying, task.flags)
+        activation.jobs.extend(jobs)
+        self._opened = True
+        task.rounds += 1
+        if task.rounds > _ROUNDS_MAX:
+            raise _Failed(
+                TaskFailure(
+                    f"workflow {self._row.workflow_id!r} keeps asking for and cancelling things without ever waiting",
+                    "WORKFLOW_WORKER_UNHANDLED_FAILURE",
+                )
+            )
+        return activation
+
+    def _absorb(self, task: _Task, completion: WorkflowActivationCompletion) -> list[WorkflowActivationJob]:
+        """Take in one completion; the immediate answers that it calls for are the next round."""
+        if completion.HasField("failed"):
+            failure = completion.failed.failure
+            raise _Failed(
+                TaskFailure(
+                    failure.message,
+                    _CAUSES.get(completion.failed.force_cause, "WORKFLOW_WORKER_UNHANDLED_FAILURE"),
+                    failure_text(failure),
+                )
+            )
+        successful = completion.successful
+        task.used_flags.update(successful.used_internal_flags)
+        fresh: list[Command] = []
+        for message in successful.commands:
+            try:
+                command = read(message)
+            except UnsupportedCommand as unsupported:
+                text = str(
+                    Unsupported(unsupported.slug, f"workflow {self._row.workflow_id!r} run {self._row.run_id}")
+                )
+                logger.error("%s", text)
+                raise _Failed(TaskFailure(text, "WORKFLOW_WORKER_UNHANDLED_FAILURE")) from None
+            if command is None:
+                continue
+            if isinstance(command, Rejected):
+                if command.update_id in task.accepted or command.update_id in self._builder.accepted:
+                    fresh.append(update_failed(command))
+                else:
+                    task.rejected.append(command)
+                continue
+            if command.kind == "update_accepted":
+                task.accepted.add(command.update_id)
+            fresh.append(command)
+        return self._follow_up(task, fresh)
+
+    def _follow_up(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
+        scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
+        answers: list[WorkflowActivationJob] = []
+        for command in fresh:
+            if command.kind != "cancel_activity":
+                continue
+            unsent = scheduled.get(command.seq)
+            if unsent is not None:
+                schedule = unsent.message.schedule_activity
+                pending = PendingActivity(schedule.activity_id, schedule.activity_type, 0, 0)
+                answers.append(canceled_at_once(command.seq, pending))
+                continue
+            known = self._builder.activities.get(command.seq)
+            if known is None:
+                task.void.append(command)  # ended already: dropped silently
+                continue
+            command.cancellation_type = known.cancellation_type
+            if known.cancellation_type in (TRY_CANCEL, ABANDON) and command.seq not in task.answered:
+                task.answered.add(command.seq)
+                answers.append(canceled_at_once(command.seq, known))
+        task.commands.extend(fresh)
+        return answers
+
+    def _finish(self, task: _Task) -> Decision:
+        assert task.ids is not None
+        commands, _ = normalise([c for c in task.commands if c not in task.void] if task.void else task.commands)
+        if task.replaying:
+            mismatch = self._mismatch(task, commands)
+            if mismatch is not None:
+                return self._void(task, _Failed(mismatch))
+        rejected = {r.update_id for r in task.rejected}
+        records, texts = task.records, task.texts
+        if rejected:
+            keep = [
+                i for i, r in enumerate(records) if r["k"] != "update" or r["m"]["update_id"] not in rejected
+            ]
+            records = [records[i] for i in keep]
+            texts = [texts[i] for i in keep]
+        silent = not records and not commands
+        event_ids: list[int] = []
+        if not silent:
+            ids = task.ids if not rejected else self._ids.begin_task(records)
+            event_ids = self._ids.end_task(ids, [c.record for c in commands])
+            self._flags.update(task.used_flags)
+        decision = self._builder.decision(
+            at_ms=task.at_ms,
+            records=records,
+            commands=commands,
+            event_ids=event_ids,
+            rejected=task.rejected,
+            history_length=self._ids.last,
+            live=not task.replaying,
+        )
+        if not task.replaying and not silent:
+            flags = f'"flags":{dumps(sorted(task.used_flags))},' if task.used_flags else ""
+            decision.record = (
+                f'{{"v":1,"at":{task.at_ms},"by":{dumps(self._runner.identity)},"sdk":"{SDK_VERSION}",{flags}'
+                f'"ev":[{",".join(texts)}],"cmds":[{",".join([c.text for c in commands])}],"d":"{digest(commands)}"}}'
+            )
+        return decision
+
+    def _mismatch(self, task: _Task, commands: list[Command]) -> TaskFailure | None:
+        """Temporal's determinism check: kind, order and identity of the commands (temporal-seam §8.4)."""
+        recorded = task.recorded
+        assert recorded is not None
+        if recorded["d"] == digest(commands):
+            return None
+        then = [_describe(c) for c in recorded["cmds"]]
+        now = [_describe(json.loads(c.text)) for c in commands]
+        index = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+        was = then[index] if index < len(then) else "nothing more"
+        came = now[index] if index < len(now) else "nothing more"
+        return TaskFailure(
+            f"[TMPRL1100] Nondeterminism error: workflow {self._row.workflow_id!r} run {self._row.run_id}, journal "
+            f"position {task.position}, command {index + 1}: recorded {was}, but the code now asks for {came}. "
+            f"Recorded with temporalio {recorded.get('sdk', '?')}, replayed with {SDK_VERSION}. "
+            "Deploy the code that began this run, or guard the change with workflow.patched().",
+            "NON_DETERMINISTIC_ERROR",
+        )
+
+    def _void(self, task: _Task, failed: _Failed) -> Decision:
+        return Decision(record=None, name="", failure=failed.failure)
+
+
+class _Task:
+    """One workflow task while it runs."""
+
+    __slots__ = (
+        "accepted",
+        "answered",
+        "at_ms",
+        "commands",
+        "flags",
+        "ids",
+        "position",
+        "recorded",
+        "records",
+        "rejected",
+        "replaying",
+        "rounds",
+        "texts",
+        "used_flags",
+        "void",
+    )
+
+    def __init__(
+        self,
+        *,
+        at_ms: int,
+        texts: list[str],
+        records: list[dict[str, Any]],
+        replaying: bool,
+        flags: Sequence[int],
+        recorded: Mapping[str, Any] | None = None,
+        position: int = 0,
+    ) -> None:
+        self.at_ms = at_ms
+        self.texts = texts
+        self.records = records
+        self.replaying = replaying
+        self.flags = flags
+        self.recorded = recorded
+        self.position = position
+        self.ids: Any = None
+        self.rounds = 0
+        self.commands: list[Command] = []
+        self.rejected: list[Rejected] = []
+        self.accepted: set[str] = set()
+        self.answered: set[int] = set()
+        self.void: list[Command] = []
+        self.used_flags: set[int] = set()
+
+
+_CAUSES = {24: "NON_DETERMINISTIC_ERROR"}
+"""``force_cause`` numbers (``WorkflowTaskFailedCause``) that have a meaning of their own here."""
+
+
+async def _ready(completion: WorkflowActivationCompletion) -> WorkflowActivationCompletion:
+    return completion
+
+
+def _describe(command: Mapping[str, Any]) -> str:
+    """A command for people, in the words of its identity."""
+    kind = command["k"]
+    if kind == "activity":
+        return f"activity {command['type']!r} (id {command['id']!r}, seq {command['seq']})"
+    if "seq" in command:
+        return f"{kind} {command['seq']}"
+    return str(kind)
+
+

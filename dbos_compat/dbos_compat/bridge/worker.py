@@ -1,0 +1,187 @@
+"""The object that temporalio's ``Worker`` takes for its Rust worker: one SDK worker on the kernel.
+
+It brings the SDK's workflow host and activity host to the kernel and takes them away again at shutdown, in the order
+that ``Worker._run`` expects (temporal-seam §0.3): first the activities end, within the graceful period or by a
+shutdown cancel, and what they report still reaches their workflows; then the workflows leave this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion, NamespaceInfo
+from temporalio.bridge.proto.activity_task import ActivityTask
+from temporalio.bridge.proto.nexus import NexusTask, NexusTaskCompletion
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+
+from dbos_compat.bridge.activity_tasks import cancel_of, heartbeat_text, outcome_of, shutdown_record, start_of
+from dbos_compat.bridge.runner import TemporalRunner
+from dbos_compat.bridge.slots import Slots
+from dbos_compat.errors import Unsupported
+from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, WorkflowHost
+from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.execution import Throttle
+from dbos_core.kernel import Kernel
+
+logger = logging.getLogger("dbos_compat")
+
+
+class ActivityExecutor:
+    """Runs the kernel's attempts on the SDK's activity worker."""
+
+    def __init__(self, host: ActivityHost, namespace: str) -> None:
+        self._host = host
+        self._namespace = namespace
+        self.shutdown_record = shutdown_record()
+
+    def start(self, attempt: Attempt) -> None:
+        self._host.start(attempt.token, start_of(attempt, self._namespace))
+
+    def cancel(self, token: bytes, reason: CancelReason) -> None:
+        self._host.cancel(token, cancel_of(reason))
+
+
+class EngineWorker(BridgeWorker):
+    """One SDK worker on one kernel. ``config`` is the SDK's own description of the worker."""
+
+    def __init__(self, kernel: Kernel, config: Any, *, identity: str) -> None:
+        """Raises Unsupported for what this release does not do."""
+        self._kernel = kernel
+        self._config = config
+        self._identity: str = config.identity_override or identity
+        self._slots = Slots.of(config)
+        self._stopping = asyncio.Event()
+        self._activities_done = asyncio.Event()
+        self._workflow_host: WorkflowHost | None = None
+        tasks = config.task_types
+        self._serves_activities: bool = tasks.enable_remote_activities
+        if tasks.enable_nexus:
+            raise Unsupported("nexus", f"worker of task queue {config.task_queue!r}")
+        strategy = type(config.versioning_strategy).__name__
+        if strategy == "WorkerVersioningStrategyLegacyBuildIdBased" or getattr(
+            config.versioning_strategy, "use_worker_versioning", False
+        ):
+            raise Unsupported("worker-versioning", f"worker of task queue {config.task_queue!r}")
+
+    # -- the halves ------------------------------------------------------------------------------------------------
+
+    async def run_workflows(self, host: WorkflowHost) -> None:
+        self._workflow_host = host
+        host.limit(self._slots.workflow_tasks)
+        runner = TemporalRunner(
+            host,
+            task_queue=self._config.task_queue,
+            namespace=self._config.namespace,
+            identity=self._identity,
+            max_cached=self._config.max_cached_workflows,
+        )
+        self._kernel.serve(runner)
+        try:
+            await self._stopping.wait()
+            if self._serves_activities:
+                await self._activities_done.wait()
+        finally:
+            await self._kernel.unserve(runner)
+
+    async def run_activities(self, host: ActivityHost) -> None:
+        if not self._serves_activities:
+            await self._stopping.wait()
+            return
+        executor = ActivityExecutor(host, self._config.namespace)
+        service = self._kernel.activities
+        service.serve(
+            self._config.task_queue,
+            executor,
+            self._slots.activities,
+            max_per_second=self._config.max_activities_per_second,
+            max_queue_per_second=self._config.max_task_queue_activities_per_second,
+            throttle=Throttle(
+                default_ms=self._config.default_heartbeat_throttle_interval_millis,
+                max_ms=self._config.max_heartbeat_throttle_interval_millis,
+            ),
+        )
+        self._kernel.claims.queues_changed()
+        failed = asyncio.ensure_future(host.failures.get())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([failed, stopping], return_when=asyncio.FIRST_COMPLETED)
+            service.unserve(self._config.task_queue, executor)
+            await self._wind_down(host, executor)
+            if failed.done():
+                raise failed.result()
+        finally:
+            failed.cancel()
+            stopping.cancel()
+            self._kernel.claims.queues_changed()
+            self._activities_done.set()
+
+    async def _wind_down(self, host: ActivityHost, executor: ActivityExecutor) -> None:
+        """Wait for the running attempts; after the graceful period ask them to stop, and wait on."""
+        grace_s = self._config.graceful_shutdown_period_millis / 1000
+        try:
+            await asyncio.wait_for(host.idle(), grace_s)
+        except TimeoutError:
+            self._kernel.activities.shut_down(executor)
+            await host.idle()
+
+    # -- what temporalio calls -------------------------------------------------------------------------------------
+
+    async def validate(self) -> NamespaceInfo:
+        """Raises when the database cannot be reached."""
+        await self._kernel.store.now_ms()
+        return NamespaceInfo()
+
+    async def poll_workflow_activation(self) -> WorkflowActivation:
+        """Only called to drain after a failure: there is nothing to drain."""
+        raise PollShutdownError
+
+    async def poll_activity_task(self) -> ActivityTask:
+        """Only called to drain after a failure: there is nothing to drain."""
+        raise PollShutdownError
+
+    async def poll_nexus_task(self) -> NexusTask:
+        raise PollShutdownError
+
+    async def complete_workflow_activation(self, completion: WorkflowActivationCompletion) -> None:
+        if self._workflow_host is not None:
+            self._workflow_host.completed(completion)
+
+    async def complete_activity_task(self, completion: ActivityTaskCompletion) -> None:
+        outcome = outcome_of(completion, self._identity)
+        if outcome is None:
+            self._kernel.activities.will_complete_async(completion.task_token)
+        else:
+            self._kernel.activities.completed(completion.task_token, outcome)
+
+    async def complete_nexus_task(self, completion: NexusTaskCompletion) -> None:
+        raise Unsupported("nexus")
+
+    def record_activity_heartbeat(self, heartbeat: ActivityHeartbeat) -> None:
+        self._kernel.activities.heartbeat(heartbeat.task_token, heartbeat_text(heartbeat))
+
+    def request_workflow_eviction(self, run_id: str) -> None:
+        for run in self._kernel.live_runs.values():
+            if run.row.run_id == run_id:
+                run.evict()
+                return
+
+    def replace_client(self, client: Any) -> None:
+        """A worker stays with its kernel; another client of the same engine is fine.
+
+        Raises:
+            ValueError: the new client belongs to another engine.
+        """
+        if getattr(getattr(client, "engine", None), "kernel", None) is not self._kernel:
+            raise ValueError(
+                "The new client belongs to another connection. A worker on dbos-compat stays with the connection it "
+                "was made with; make a new worker for the new connection."
+            )
+
+    def initiate_shutdown(self) -> None:
+        self._stopping.set()
+
+    async def finalize_shutdown(self) -> None:
+        """Everything has been done when the two halves returned."""

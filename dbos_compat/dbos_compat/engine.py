@@ -1,0 +1,79 @@
+"""Engine: what stands behind one connection: a kernel, the RPC handlers on it, and the workers made with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.message import Message
+
+from dbos_compat.bridge.worker import EngineWorker
+from dbos_compat.private import BridgeWorker
+from dbos_compat.service.client import EngineService
+from dbos_core.kernel import Kernel
+
+logger = logging.getLogger("dbos_compat")
+
+
+class ConnectionClosed(RuntimeError):
+    """The connection was closed with ``disconnect``; make a new one."""
+
+
+class Engine:
+    """One connection. ``close`` may be called twice."""
+
+    def __init__(
+        self, kernel: Kernel, *, namespace: str, identity: str, on_close: Callable[[], None] | None = None
+    ) -> None:
+        self.kernel = kernel
+        self.namespace = namespace
+        self.identity = identity
+        self.service = EngineService(kernel, namespace=namespace)
+        self._on_close = on_close
+        self._closed = False
+        self._guard = asyncio.get_running_loop().create_task(self._guarded(), name="dbos_compat guard")
+
+    async def _guarded(self) -> None:
+        """When the event loop ends without ``disconnect``, give the lease back at least, so that nobody waits for it."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not self._closed:
+                self._closed = True
+                with contextlib.suppress(Exception):
+                    await self.kernel.abandon()
+                if self._on_close is not None:
+                    self._on_close()
+            raise
+
+    async def call(
+        self,
+        rpc: str,
+        req: Message,
+        *,
+        service: str,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,
+    ) -> Message:
+        if self._closed:
+            raise ConnectionClosed(f"{rpc} was called on a connection that is closed; call dbos_compat.connect again")
+        return await self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+
+    def create_worker(self, config: Any) -> BridgeWorker:
+        return EngineWorker(self.kernel, config, identity=self.identity)
+
+    async def close(self) -> None:
+        """Let go of every run, give the lease back, close the database connections."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self.kernel.close()
+        finally:
+            self._guard.cancel()
+            if self._on_close is not None:
+                self._on_close()

@@ -1,0 +1,494 @@
+"""Every private name of temporalio that we touch, fetched and checked here and nowhere else.
+
+Two things of the SDK are replaced (temporal-seam §7): the service client under ``Client`` and the bridge worker under
+``Worker``. The SDK offers no public door for the second, so three attributes are wrapped once, on :func:`install`;
+each wrapper looks at what it was given and hands anything that is not ours to the original, so that a process may
+talk to a real Temporal server and to this engine at the same time.
+
+``SUPPORTED`` is the range that the test-suite runs against. Outside of it, and when a name has moved,
+:class:`UnsupportedTemporalio` says which name and which release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import google.protobuf.message
+import temporalio.bridge.worker
+import temporalio.service
+from temporalio.bridge.proto.activity_task import Start as ActivityStart
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, RemoveFromCache, WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.bridge.worker import PollShutdownError
+from temporalio.common import MetricMeter
+from temporalio.exceptions import ApplicationError
+from temporalio.service import ConnectConfig, ServiceClient
+from temporalio.service import __version__ as SDK_VERSION
+from temporalio.worker import _activity, _workflow
+
+__all__ = [
+    "SDK_VERSION",
+    "SUPPORTED",
+    "ActivityHost",
+    "BridgeWorker",
+    "EngineServiceClient",
+    "PollShutdownError",
+    "UnsupportedTemporalio",
+    "WorkflowHost",
+    "install",
+]
+
+logger = logging.getLogger("dbos_compat")
+
+SUPPORTED = ((1, 31), (1, 35))
+"""First and last minor release of temporalio that the suite runs against."""
+
+DEADLOCK_S = 2.0
+"""Temporal's limit for one activation."""
+SLOW_ACTIVATION_S = 0.1
+"""A workflow type that needed longer once is activated on the thread pool from then on, as the stock worker does."""
+
+Response = TypeVar("Response", bound=google.protobuf.message.Message)
+
+
+class UnsupportedTemporalio(ImportError):
+    """This release of temporalio keeps a name elsewhere."""
+
+
+_NAMES: tuple[tuple[Any, str], ...] = (
+    (temporalio.bridge.worker.Worker, "create"),
+    (temporalio.service, "_BridgeServiceClient"),
+    (_workflow._WorkflowWorker, "run"),
+    (_workflow._WorkflowWorker, "_handle_activation"),
+    (_workflow._WorkflowWorker, "_handle_cache_eviction"),
+    (_workflow._WorkflowWorker, "_create_workflow_instance"),
+    (_workflow, "_RunningWorkflow"),
+    (_workflow, "_DeadlockError"),
+    (_workflow, "_InterruptDeadlockError"),
+    (_activity._ActivityWorker, "run"),
+    (_activity._ActivityWorker, "_handle_start_activity_task"),
+    (_activity._ActivityWorker, "_handle_cancel_activity_task"),
+    (_activity, "_RunningActivity"),
+)
+
+
+def check() -> None:
+    """Raise :class:`UnsupportedTemporalio` when a name is not where we look for it."""
+    version = tuple(int(part) for part in SDK_VERSION.split(".")[:2])
+    for owner, name in _NAMES:
+        if not hasattr(owner, name):
+            raise UnsupportedTemporalio(
+                f"temporalio {SDK_VERSION} has no {getattr(owner, '__name__', owner)}.{name}, which dbos-compat needs. "
+                f"Supported are {_dotted(SUPPORTED[0])} to {_dotted(SUPPORTED[1])}: install one of these, "
+                "or a newer dbos-compat."
+            )
+    if version < SUPPORTED[0]:
+        raise UnsupportedTemporalio(
+            f"temporalio {SDK_VERSION} is older than {_dotted(SUPPORTED[0])}, the first release that dbos-compat supports."
+        )
+    if version > SUPPORTED[1]:
+        logger.warning(
+            "temporalio %s is newer than %s, the last release that dbos-compat was tested with",
+            SDK_VERSION,
+            _dotted(SUPPORTED[1]),
+        )
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+# -- client side -------------------------------------------------------------------------------------------------------
+
+
+class Engine(Protocol):
+    """What stands behind our service client."""
+
+    async def call(
+        self,
+        rpc: str,
+        req: google.protobuf.message.Message,
+        *,
+        service: str,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,
+    ) -> google.protobuf.message.Message: ...
+
+    def create_worker(self, config: Any) -> BridgeWorker: ...
+
+
+class _Runtime:
+    """Stands where the SDK expects a runtime; only the metric meter is read, and no native thread is started."""
+
+    metric_meter = MetricMeter.noop
+
+
+_RUNTIME = _Runtime()
+
+
+class _EngineRef:
+    """Stands where the SDK expects a connected native client."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def update_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """The engine has no connection to put metadata on."""
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """The engine has no connection to put a key on."""
+
+
+class EngineServiceClient(temporalio.service._BridgeServiceClient):
+    """The service client under a ``Client`` on our engine.
+
+    A subclass of the bridge's since ``Worker`` checks for that, but only :class:`ServiceClient`'s constructor runs.
+    """
+
+    def __init__(self, config: ConnectConfig, engine: Engine) -> None:
+        ServiceClient.__init__(self, config)
+        self.engine = engine
+        if config.runtime is None:
+            config.runtime = _RUNTIME  # type: ignore[assignment]
+        self._runtime = config.runtime
+        self._bridge_client = _EngineRef(engine)  # type: ignore[assignment]
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        self.config.rpc_metadata = metadata
+
+    def update_api_key(self, api_key: str | None) -> None:
+        self.config.api_key = api_key
+
+    async def _rpc_call(
+        self,
+        rpc: str,
+        req: google.protobuf.message.Message,
+        resp_type: type[Response],
+        *,
+        service: str,
+        retry: bool,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,
+    ) -> Response:
+        response = await self.engine.call(rpc, req, service=service, metadata=metadata, timeout=timeout)
+        assert isinstance(response, resp_type), f"{rpc} answered {type(response).__name__}"
+        return response
+
+
+# -- worker side -------------------------------------------------------------------------------------------------------
+
+
+class BridgeWorker:
+    """Base of the object that stands where the SDK expects its Rust worker (temporal-seam §0.1)."""
+
+    async def run_workflows(self, host: WorkflowHost) -> None:
+        """Serve workflows until shutdown."""
+        raise NotImplementedError
+
+    async def run_activities(self, host: ActivityHost) -> None:
+        """Serve activities until shutdown."""
+        raise NotImplementedError
+
+
+class WorkflowHost:
+    """The SDK's workflow worker: makes instances and activates them.
+
+    Two ways to activate. *Stock*: the SDK's own path, through its thread pool, payload visitors and deadlock detection.
+    *Inline*: straight into the instance on the event loop, which costs a third; taken when the data converter has
+    neither codec nor external storage, and the workflow type has proven quick. A watchdog thread keeps Temporal's
+    deadlock limit on inline activations as well.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._expected: dict[str, asyncio.Future[WorkflowActivationCompletion]] = {}
+        self._quick: dict[str, bool] = {}
+        self._inline_allowed = not (
+            worker._data_converter.payload_codec is not None
+            or getattr(worker._data_converter, "external_storage", None) is not None
+            or worker._debug_mode
+            or worker._workflow_task_executor_user_provided
+        )
+        self._watchdog = _Watchdog()
+        self._slots = asyncio.Semaphore(100)
+
+    def limit(self, workflow_tasks: int) -> None:
+        """How many activations may be on the thread pool at once (inline ones are one at a time by nature)."""
+        self._slots = asyncio.Semaphore(workflow_tasks)
+
+    @property
+    def workflow_types(self) -> frozenset[str]:
+        return frozenset(self._worker._workflows)
+
+    @property
+    def dynamic(self) -> bool:
+        """A dynamic workflow is registered: every type is known."""
+        return self._worker._dynamic_workflow is not None
+
+    @property
+    def fails_workflow_on_nondeterminism(self) -> Callable[[str], bool]:
+        everywhere: bool = self._worker.nondeterminism_as_workflow_fail()
+        types: set[str] = self._worker.nondeterminism_as_workflow_fail_for_types()
+        return lambda workflow_type: everywhere or workflow_type in types
+
+    def close(self) -> None:
+        self._watchdog.stop()
+
+    # -- activation ------------------------------------------------------------------------------------------------
+
+    def activate(
+        self, activation: WorkflowActivation, workflow_type: str
+    ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
+        """Feed one activation. The first of a run carries the initialize job."""
+        if not self._inline_allowed or not self._quick.get(workflow_type, False):
+            return self._activate_stock(activation, workflow_type)
+        worker = self._worker
+        running = worker._running_workflows.get(activation.run_id)
+        if running is None:
+            init = next((j.initialize_workflow for j in activation.jobs if j.HasField("initialize_workflow")), None)
+            if init is None:
+                return self._activate_stock(activation, workflow_type)
+            try:
+                running = self._create(activation, init)
+            except Exception as error:
+                return self._creation_failed(activation, error)
+        return self._inline(running, activation, workflow_type)
+
+    def _create(self, activation: WorkflowActivation, init: InitializeWorkflow) -> Any:
+        worker = self._worker
+        instance = worker._create_workflow_instance(activation, init)
+        running = _workflow._RunningWorkflow(instance, init.workflow_id)
+        worker._running_workflows[activation.run_id] = running
+        return running
+
+    def _inline(
+        self, running: Any, activation: WorkflowActivation, workflow_type: str
+    ) -> WorkflowActivationCompletion:
+        main_loop = asyncio._get_running_loop()
+        begun = time.perf_counter()
+        self._watchdog.watch(running, begun)
+        try:
+            completion: WorkflowActivationCompletion = contextvars.Context().run(running.activate, activation)
+        except _workflow._InterruptDeadlockError:
+            completion = self._failed(self._watchdog.verdict(running))
+        except Exception as error:
+            completion = self._failed(error)
+        finally:
+            self._watchdog.rest()
+            asyncio._set_running_loop(main_loop)
+        if time.perf_counter() - begun > SLOW_ACTIVATION_S:
+            self._quick[workflow_type] = False
+        completion.run_id = activation.run_id
+        return completion
+
+    def _creation_failed(self, activation: WorkflowActivation, error: Exception) -> WorkflowActivationCompletion:
+        logger.exception("failed creating the workflow instance of run %s", activation.run_id, exc_info=error)
+        completion = self._failed(error)
+        completion.run_id = activation.run_id
+        return completion
+
+    def _failed(self, error: BaseException) -> WorkflowActivationCompletion:
+        """The same completion that the stock path makes of an exception."""
+        converter = self._worker._data_converter
+        completion = WorkflowActivationCompletion()
+        if isinstance(error, ApplicationError) and error.non_retryable:
+            failure = completion.successful.commands.add().fail_workflow_execution.failure
+        else:
+            failure = completion.failed.failure
+        failure.SetInParent()
+        converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+        return completion
+
+    async def _activate_stock(
+        self, activation: WorkflowActivation, workflow_type: str
+    ) -> WorkflowActivationCompletion:
+        """The SDK's own path; it hands the completion to the bridge worker, which hands it to :meth:`completed`."""
+        run_id = activation.run_id
+        future: asyncio.Future[WorkflowActivationCompletion] = asyncio.get_running_loop().create_future()
+        self._expected[run_id] = future
+        created = run_id not in self._worker._running_workflows
+        async with self._slots:
+            begun = time.perf_counter()
+            try:
+                await self._worker._handle_activation(activation)
+                completion = await future
+            finally:
+                self._expected.pop(run_id, None)
+        if completion.HasField("successful") and workflow_type not in self._quick:
+            # Creating the first instance may import a whole sandbox; that is no sign of slow workflow code.
+            self._quick[workflow_type] = created or time.perf_counter() - begun < SLOW_ACTIVATION_S
+        return completion
+
+    def completed(self, completion: WorkflowActivationCompletion) -> None:
+        """What the SDK hands to ``complete_workflow_activation``."""
+        future = self._expected.get(completion.run_id)
+        if future is not None and not future.done():
+            future.set_result(completion)
+
+    # -- eviction --------------------------------------------------------------------------------------------------
+
+    def evict(self, run_id: str, workflow_type: str, message: str) -> Awaitable[None] | None:
+        """Tear an instance down. Inline where that is safe, else the SDK's patient way."""
+        worker = self._worker
+        running = worker._running_workflows.get(run_id)
+        if running is None:
+            return None
+        job = RemoveFromCache(message=message)
+        activation = WorkflowActivation(run_id=run_id)
+        activation.jobs.add().remove_from_cache.CopyFrom(job)
+        if self._inline_allowed and self._quick.get(workflow_type, False) and not running.deadlocked_activation_task:
+            main_loop = asyncio._get_running_loop()
+            self._watchdog.watch(running, time.perf_counter())
+            try:
+                contextvars.Context().run(running.activate, activation)
+                del worker._running_workflows[run_id]
+                return None
+            except BaseException as error:
+                logger.debug("eviction of run %s goes the patient way: %s", run_id, error)
+            finally:
+                self._watchdog.rest()
+                asyncio._set_running_loop(main_loop)
+        return self._evict_stock(activation, job)
+
+    async def _evict_stock(self, activation: WorkflowActivation, job: RemoveFromCache) -> None:
+        await self._worker._handle_cache_eviction(activation, job)
+
+
+class _Watchdog:
+    """Keeps the deadlock limit on inline activations: one thread, which looks twice a second."""
+
+    def __init__(self) -> None:
+        self._watched: tuple[Any, float] | None = None
+        self._verdicts: dict[int, BaseException] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, running: Any, begun: float) -> None:
+        self._watched = (running, begun)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="dbos_compat deadlock watchdog", daemon=True)
+            self._thread.start()
+
+    def rest(self) -> None:
+        self._watched = None
+
+    def verdict(self, running: Any) -> BaseException:
+        error = self._verdicts.pop(id(running), None) or _workflow._DeadlockError("[TMPRL1101] Potential deadlock")
+        swap = getattr(error, "swap_traceback", None)
+        if swap is not None:
+            swap()
+        return error
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.5):
+            watched = self._watched
+            if watched is None or time.perf_counter() - watched[1] < DEADLOCK_S:
+                continue
+            running = watched[0]
+            self._verdicts[id(running)] = _workflow._DeadlockError.from_deadlocked_workflow(
+                running.instance, int(DEADLOCK_S)
+            )
+            if self._watched is watched:
+                self._watched = None
+                running.attempt_deadlock_interruption()
+
+
+class ActivityHost:
+    """The SDK's activity worker: runs one attempt per call."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._context = contextvars.copy_context()
+
+    @property
+    def activity_types(self) -> frozenset[str]:
+        return frozenset(self._worker._activities)
+
+    @property
+    def failures(self) -> asyncio.Queue[Exception]:
+        """Errors that must end the worker (a broken executor)."""
+        queue: asyncio.Queue[Exception] = self._worker._fail_worker_exception_queue
+        return queue
+
+    @property
+    def running(self) -> int:
+        return len(self._worker._running_activities)
+
+    async def idle(self) -> None:
+        """Return when nothing runs any more."""
+        while tasks := [r.task for r in self._worker._running_activities.values() if r.task and not r.task.done()]:
+            await asyncio.wait(tasks)
+
+    def start(self, token: bytes, start: ActivityStart) -> None:
+        """Run an attempt; its completion arrives at the bridge worker."""
+        running = _activity._RunningActivity()
+        running.task = asyncio.get_running_loop().create_task(
+            self._worker._handle_start_activity_task(token, start, running), context=self._context.copy()
+        )
+        self._worker._running_activities[token] = running
+
+    def cancel(self, token: bytes, cancel: Any) -> None:
+        """Tell a running attempt to stop (``coresdk.activity_task.Cancel``); one that has ended is left alone."""
+        if token in self._worker._running_activities:
+            self._worker._handle_cancel_activity_task(token, cancel)
+
+
+# -- installation ------------------------------------------------------------------------------------------------------
+
+_installed = False
+
+
+def install() -> None:
+    """Wrap the three attributes, once per process."""
+    global _installed  # noqa: PLW0603 - what is patched is global, so is the knowledge that it is
+    if _installed:
+        return
+    check()
+    _installed = True
+    create = temporalio.bridge.worker.Worker.create
+    run_workflows = _workflow._WorkflowWorker.run
+    run_activities = _activity._ActivityWorker.run
+
+    def create_worker(client: Any, config: Any) -> Any:
+        if isinstance(client, _EngineRef):
+            return client.engine.create_worker(config)
+        return create(client, config)
+
+    async def run_workflow_worker(self: Any) -> None:
+        bridge = self._bridge_worker()
+        if not isinstance(bridge, BridgeWorker):
+            await run_workflows(self)
+            return
+        host = WorkflowHost(self)
+        try:
+            await bridge.run_workflows(host)
+        finally:
+            host.close()
+            if not self._workflow_task_executor_user_provided:
+                self._workflow_task_executor.shutdown(wait=False)
+        if self._throw_after_activation:
+            raise self._throw_after_activation
+
+    async def run_activity_worker(self: Any) -> None:
+        bridge = self._bridge_worker()
+        if not isinstance(bridge, BridgeWorker):
+            await run_activities(self)
+            return
+        try:
+            await bridge.run_activities(ActivityHost(self))
+        except Exception as error:
+            raise RuntimeError("Activity worker failed") from error
+
+    temporalio.bridge.worker.Worker.create = staticmethod(create_worker)  # type: ignore[method-assign]
+    _workflow._WorkflowWorker.run = run_workflow_worker  # type: ignore[method-assign]
+    _activity._ActivityWorker.run = run_activity_worker  # type: ignore[method-assign]
