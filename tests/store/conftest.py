@@ -111,5 +111,5 @@ def ear(theirs: Process) -> Ear:
 def stock(backend: str, store_factory: StoreFactory) -> Stock:
     """What a stock DBOS client would do."""
     if backend == "memory":
-        return StockTools(store_factory.memory)  # type: ignore[attr-defined,no-any-return]
+        return StockTools(store_factory.memory)  # type: ignore[attr-defined]
     return PostgresStockTools(backend)

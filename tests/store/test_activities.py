@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from dbos_core.activities.spec import ASYNC_WORKER
 from dbos_core.commit import Commit, Verdict
 from dbos_core.store.base import WakeKind
 from tests.store.support import HOUR, QUEUE, Process, activity, entry
@@ -268,3 +269,39 @@ async def test_a_heartbeat_for_a_missing_run_is_not_wanted(ours):
     wanted, _ = await ours.store.heartbeat("nothing", 1, 1, None, ours.id)
 
     assert not wanted
+
+
+async def test_the_next_attempt_keeps_the_heartbeat_details_that_another_process_stored(ours, theirs):
+    await ours.start("order-42")
+    await offer(ours, attempt=1)
+    await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
+    await theirs.store.heartbeat("order-42", 1, 1, '"so far"', theirs.id)
+
+    await offer(ours, attempt=2)
+
+    [taken] = await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
+    assert (taken.row.attempt, taken.row.heartbeat) == (2, '"so far"')
+
+
+async def test_an_attempt_that_was_taken_meanwhile_stays_taken(ours, theirs):
+    """The owner asks for its cancellation and does not know yet that another process runs it."""
+    await ours.start("order-42")
+    await offer(ours)
+    [taken] = await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
+
+    await offer(ours, cancel_requested=True)
+
+    [row] = (await ours.load("order-42")).activities
+    assert (row.worker, row.started_ms, row.cancel_requested) == (theirs.id, taken.row.started_ms, True)
+    assert await ours.store.claim_activities(ours.id, [QUEUE], 10) == []
+
+
+async def test_an_attempt_that_is_completed_from_outside_dies_with_no_process(ours, theirs):
+    await ours.start("order-42")
+    await offer(ours, worker=ASYNC_WORKER)
+
+    assert (await theirs.pulse()).lapsed == ()
+    await theirs.store.take_over(theirs.id, [ASYNC_WORKER], [QUEUE], 10)
+    assert await ours.mailbox("order-42") == []
+    [row] = (await ours.load("order-42")).activities
+    assert (row.worker, row.offered) == (ASYNC_WORKER, True)

@@ -124,6 +124,7 @@ async def test_a_run_parked_for_ever_is_not_claimed(ours, theirs):
     await ours.start("order-42")
     await ours.park("order-42")
 
+    assert (await ours.row("order-42")).wake_at_ms is None
     assert await theirs.claim() == []
     assert not (await theirs.pulse()).runnable
 
@@ -174,3 +175,27 @@ async def test_releasing_a_closed_run_changes_nothing(ours, theirs):
 
     assert await ours.row("order-42") == before
     assert await theirs.claim() == []
+
+
+async def test_an_unowned_run_past_its_deadline_is_named(ours, theirs):
+    now = await ours.store.now_ms()
+    await ours.start("early", claimed=False, deadline_ms=now - 10)
+    await ours.start("late", claimed=False, deadline_ms=now - 5, task_queue="mail")
+    await ours.start("not-yet", claimed=False, deadline_ms=now + HOUR)
+    await ours.start("owned", deadline_ms=now - 10)
+    await ours.start("closed", deadline_ms=now - 10)
+    await ours.finish("closed")
+
+    assert await theirs.store.expired(10) == ["early", "late"]
+    assert await theirs.store.expired(1) == ["early"]
+    assert (await theirs.pulse()).expired
+
+
+async def test_a_parked_run_past_its_deadline_is_named(ours, theirs):
+    await ours.start("order-42", deadline_ms=await ours.store.now_ms() - 1)
+    assert not (await theirs.pulse()).expired
+
+    await ours.park("order-42")
+
+    assert (await theirs.pulse()).expired
+    assert await theirs.store.expired(10) == ["order-42"]

@@ -22,6 +22,15 @@ async def test_mail_is_read_back_as_it_was_sent(ours):
     assert (mail.message, mail.serialization) == ('{"by": "ada"}', "portable_json")
 
 
+async def test_the_sender_hears_when_its_mail_was_stored(ours):
+    await ours.start("order-42")
+    first, second = letter("order-42"), letter("order-42")
+
+    await ours.flush(post(first), post(second))
+
+    assert [mail.created_ms for mail in await ours.mailbox("order-42")] == [first.created_ms, second.created_ms]
+
+
 async def test_mail_is_ordered_by_times_that_grow_strictly_per_run(ours, theirs):
     await ours.start("order-42")
     sent = [letter("order-42", str(n)) for n in range(20)]

@@ -120,8 +120,10 @@ async def test_mail_that_landed_is_delivered_once_and_its_sender_hears_of_succes
     signal = post(letter("order-42"))
     await ours.commit(signal)
 
+    signal.mail[0].created_ms = 0
     assert await ours.commit(signal, again=True) in (Verdict.COMMITTED, Verdict.DUPLICATE)
-    assert len(await ours.mailbox("order-42")) == 1
+    [mail] = await ours.mailbox("order-42")
+    assert signal.mail[0].created_ms == mail.created_ms
 
 
 async def test_mail_that_landed_and_was_consumed_is_not_delivered_again_by_the_repeat(ours):
@@ -181,3 +183,12 @@ async def test_in_a_repeated_flush_each_commit_is_recognised_by_itself(ours, the
     )
 
     assert verdicts == [Verdict.COMMITTED, Verdict.COMMITTED, Verdict.COMMITTED, Verdict.CLAIM_LOST]
+
+
+async def test_mail_that_landed_before_its_run_closed_was_delivered_all_the_same(ours):
+    await ours.start("order-42")
+    signal = post(letter("order-42"))
+    await ours.commit(signal)
+    await ours.finish("order-42")
+
+    assert await ours.commit(signal, again=True) in (Verdict.COMMITTED, Verdict.DUPLICATE)

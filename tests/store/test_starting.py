@@ -145,6 +145,58 @@ async def test_of_two_starts_of_one_id_in_one_flush_exactly_one_wins(ours):
     assert len(await ours.journal("twice")) == 1
 
 
+async def test_a_start_brings_its_mail(ours):
+    """Signal-with-start: what the first activation journals is consumed already, the rest waits."""
+    now = await ours.store.now_ms()
+    seen, unseen = letter("order-42", '"seen"'), letter("order-42", '"unseen"')
+    start = Commit(
+        workflow_uuid="order-42",
+        fenced=False,
+        start=new_run("order-42", at=now),
+        entry=entry(1),
+        mail=(seen, unseen),
+        consumed=(seen.mail_id,),
+    )
+
+    assert await ours.commit(start) is Verdict.COMMITTED
+
+    assert [mail.message for mail in await ours.mailbox("order-42")] == ['"unseen"']
+    assert 0 < seen.created_ms < unseen.created_ms == (await ours.row("order-42")).last_mail_ms
+    assert await ours.commit(post(seen)) is Verdict.DUPLICATE
+
+
+async def test_a_start_that_loses_delivers_none_of_its_mail(ours):
+    await ours.start("order-42")
+    mail = letter("order-42")
+    start = Commit(
+        workflow_uuid="order-42",
+        fenced=False,
+        start=new_run("order-42", at=await ours.store.now_ms()),
+        entry=entry(1),
+        mail=(mail,),
+    )
+
+    assert await ours.commit(start) is Verdict.ID_TAKEN
+
+    assert await ours.mailbox("order-42") == []
+    assert await ours.commit(post(mail)) is Verdict.COMMITTED, "the id was not used up"
+
+
+async def test_an_unclaimed_start_with_mail_is_runnable_and_wakes_its_queue(ours, theirs, ear):
+    start = Commit(
+        workflow_uuid="order-42",
+        fenced=False,
+        start=new_run("order-42", at=await ours.store.now_ms(), claimed=False),
+        mail=(letter("order-42", '"go"'),),
+    )
+
+    assert await ours.commit(start) is Verdict.COMMITTED
+
+    await ear.hears(WakeKind.WORK, QUEUE)
+    assert await theirs.claim() == ["order-42"]
+    assert [mail.message for mail in await theirs.mailbox("order-42")] == ['"go"']
+
+
 async def test_a_start_may_overtake_nobodys_mail(ours):
     """Mail for a run that does not exist yet is refused, so that a later start does not find it."""
     assert await ours.commit(post(letter("order-42"))) is Verdict.RUN_CLOSED

@@ -7,7 +7,7 @@ import json
 from dbos_core.commit import Commit, RunStatus, Verdict
 from dbos_core.mailbox import OWN_ID
 from dbos_core.store.base import WakeKind
-from tests.store.support import QUEUE, entry, letter, post
+from tests.store.support import HOUR, QUEUE, entry, letter, post
 
 
 async def test_a_run_cancelled_under_its_owner_takes_no_more_writes(ours, stock):
@@ -60,6 +60,26 @@ async def test_a_resumed_run_is_open_unowned_and_due_now(ours, theirs, stock):
     assert await theirs.commit(Commit(workflow_uuid="order-42", entry=entry(2))) is Verdict.COMMITTED
 
 
+async def test_a_parked_run_that_is_cancelled_is_closed_as_canceled(ours, theirs, stock):
+    await ours.start("order-42")
+    await ours.park("order-42")
+    await stock.cancel("order-42")
+
+    assert await theirs.claim() == []
+    assert await theirs.store.reopened(theirs.id, [QUEUE], 10) == ["order-42"]
+    assert (await ours.row("order-42")).status is RunStatus.CANCELED
+
+
+async def test_a_parked_run_that_is_resumed_is_due_now(ours, theirs, stock):
+    await ours.start("order-42")
+    await ours.park("order-42")
+    await stock.resume("order-42")
+
+    assert await theirs.store.reopened(theirs.id, [QUEUE], 10) == ["order-42"]
+    assert await theirs.claim() == ["order-42"]
+    assert await theirs.commit(Commit(workflow_uuid="order-42", entry=entry(2))) is Verdict.COMMITTED
+
+
 async def test_a_terminated_run_that_is_resumed_is_open_again(ours, theirs, stock):
     await ours.start("order-42")
     await ours.finish("order-42", RunStatus.TERMINATED)
@@ -87,6 +107,8 @@ async def test_a_completed_run_is_not_touched_by_cancel_or_resume(ours, stock):
 
 async def test_without_stock_tools_there_is_nothing_to_act_on(ours):
     await ours.start("open")
+    await ours.start("unclaimed", claimed=False)
+    await ours.start("delayed", claimed=False, execution_ms=await ours.store.now_ms() + HOUR)
     await ours.start("parked")
     await ours.park("parked")
     await ours.start("terminated")

@@ -17,13 +17,14 @@ def envelope(to: str, text: str = '{"update": "add"}'):
 async def test_an_admitted_update_is_a_row_and_a_mail(ours):
     await ours.start("order-42")
 
-    verdict, _ = await ours.store.admit_update("order-42", "update-1", envelope("order-42"))
+    sent = envelope("order-42")
+    verdict, _ = await ours.store.admit_update("order-42", "update-1", sent)
 
     assert verdict is Verdict.COMMITTED
     assert await ours.store.update_row("order-42", "update-1", watch=False) == UpdateRow(update_id="update-1", stage=1)
     [mail] = await ours.mailbox("order-42")
     assert (mail.topic, mail.message) == (UPDATE, '{"update": "add"}')
-    assert mail.created_ms > 0
+    assert mail.created_ms == sent.created_ms > 0
 
 
 async def test_an_admitted_update_wakes_its_run(ours, ear):
@@ -164,6 +165,18 @@ async def test_a_known_update_of_a_closed_run_can_still_be_read(ours):
     await ours.finish("order-42")
 
     assert await ours.store.update_row("order-42", "update-1", watch=True) == done
+
+
+async def test_a_known_update_of_a_closed_run_is_a_duplicate(ours):
+    await ours.start("order-42")
+    await ours.store.admit_update("order-42", "update-1", envelope("order-42"))
+    done = UpdateRow(update_id="update-1", stage=3, outcome='"ok"')
+    await ours.commit(Commit(workflow_uuid="order-42", entry=entry(2), updates=(done,)))
+    await ours.finish("order-42")
+
+    answer = await ours.store.admit_update("order-42", "update-1", envelope("order-42"))
+
+    assert answer == (Verdict.DUPLICATE, done)
 
 
 async def test_an_unknown_update_has_no_row(ours):

@@ -34,7 +34,7 @@ from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.store import memory_flush
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
 from dbos_core.store.memory_policy import start_by_policy
-from dbos_core.store.memory_tables import PENDING, Lease, Request, Run, Tables
+from dbos_core.store.memory_tables import Lease, Request, Run, Tables
 
 
 class MemoryStore:
@@ -83,6 +83,7 @@ class MemoryStore:
             runnable=tables.next_runnable(queues, now) is not None,
             offered=bool(tables.free_activities(queues, now)),
             requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
+            expired=bool(tables.expired(now)),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
 
@@ -113,7 +114,7 @@ class MemoryStore:
         """Tell the runs whose attempts died with another process. The attempt is over: it is offered no more."""
         for row in [row for row in self.tables.offered.values() if row.worker in dead]:
             run = self.tables.runs[row.workflow_uuid]
-            self.tables.put_activity(run, replace(row, worker=None, offered=False))
+            self.tables.put_activity(run, replace(row, worker=None, offered=False), now)
             mail_id = f"{OWN_ID}lost:{row.workflow_uuid}:{row.seq}:{row.attempt}"
             if mail_id not in self.tables.mail_ids:
                 message = json.dumps({"seq": row.seq, "attempt": row.attempt, "lost": True})
@@ -150,7 +151,7 @@ class MemoryStore:
 
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
         run = self.tables.runs.get(workflow_uuid)
-        if run is None or not run.open or run.row.owner is not None or run.dbos_status != PENDING:
+        if run is None or not run.claimable:
             return False
         self.tables.own(run, process_id)
         return True
@@ -185,6 +186,9 @@ class MemoryStore:
         self.tables.close_run(run, close)
         self._send_wakes()
         return Verdict.COMMITTED
+
+    async def expired(self, limit: int) -> list[str]:
+        return [run.row.workflow_uuid for run in self.tables.expired(self.clock.now_ms())[:limit]]
 
     async def find(self, workflow_id: str, run_id: str | None) -> RunRow | None:
         run = self.tables.current.get(workflow_id) if run_id is None else self.tables.by_run_id.get(run_id)

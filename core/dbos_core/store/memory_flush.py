@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dbos_core.commit import Commit, NewRun, Verdict
+from dbos_core.commit import PARK_FOREVER, Commit, NewRun, Verdict
 from dbos_core.errors import BadCommit
 from dbos_core.store.base import WakeKind
 from dbos_core.store.memory_tables import Run, Tables
@@ -19,7 +19,15 @@ from dbos_core.store.memory_tables import Run, Tables
 def flush(tables: Tables, process_id: str, commits: Sequence[Commit], *, again: bool, now_ms: int) -> list[Verdict]:
     for commit in commits:
         refuse_bad_values(commit)
-    return [_one(tables, process_id, commit, again, now_ms) for commit in commits]
+    verdicts: dict[int, Verdict] = {}
+    # Starts first, owners last: a run that would close or park in the same flush sees the mail that came with it.
+    for i, commit in sorted(enumerate(commits), key=lambda pair: _rank(pair[1])):
+        verdicts[i] = _one(tables, process_id, commit, again, now_ms)
+    return [verdicts[i] for i in range(len(commits))]
+
+
+def _rank(commit: Commit) -> int:
+    return 0 if commit.start is not None else 2 if commit.fenced else 1
 
 
 def _one(tables: Tables, process_id: str, commit: Commit, again: bool, now_ms: int) -> Verdict:
@@ -33,13 +41,17 @@ def _one(tables: Tables, process_id: str, commit: Commit, again: bool, now_ms: i
 
 def _start(tables: Tables, process_id: str, commit: Commit, new: NewRun, again: bool, now_ms: int) -> Verdict:
     known = tables.runs.get(commit.workflow_uuid)
+    if known is not None and again and known.row.run_id == new.run_id:
+        _set_times(tables, commit)
+        return Verdict.COMMITTED
     if known is not None:
-        return Verdict.COMMITTED if again and known.row.run_id == new.run_id else Verdict.ID_TAKEN
+        return Verdict.ID_TAKEN
     if new.workflow_id in tables.current:
         return Verdict.ID_TAKEN
     run = tables.add_run(new, commit.workflow_uuid, process_id if new.claimed else None, now_ms)
     for mail in commit.mail:
-        tables.add_mail(run, mail, now_ms)
+        if mail.mail_id not in tables.mail_ids:
+            tables.add_mail(run, mail, now_ms)
     _apply(tables, run, commit, now_ms)
     return Verdict.COMMITTED
 
@@ -65,7 +77,8 @@ def _landed(run: Run, commit: Commit) -> bool:
     if commit.close is not None:
         return run.row.close == commit.close.record
     if commit.park_until_ms is not None:
-        return run.open and run.row.owner is None
+        until_ms = None if commit.park_until_ms >= PARK_FOREVER else commit.park_until_ms
+        return run.open and run.row.owner is None and run.row.wake_at_ms == until_ms
     return False
 
 
@@ -82,6 +95,7 @@ def _refused_by_mail(run: Run, commit: Commit) -> bool:
 def _mail(tables: Tables, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:
     fresh = [mail for mail in commit.mail if mail.mail_id not in tables.mail_ids]
     if again and commit.mail and not fresh:
+        _set_times(tables, commit)
         return Verdict.DUPLICATE
     if run is None or not run.open:
         return Verdict.RUN_CLOSED
@@ -91,6 +105,12 @@ def _mail(tables: Tables, commit: Commit, run: Run | None, again: bool, now_ms: 
         tables.add_mail(run, mail, now_ms)
     _apply(tables, run, commit, now_ms)
     return Verdict.COMMITTED
+
+
+def _set_times(tables: Tables, commit: Commit) -> None:
+    """Tell the repeat of a commit that landed when its messages were stored."""
+    for mail in commit.mail:
+        mail.created_ms = tables.mail_ids.get(mail.mail_id, mail.created_ms)
 
 
 def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
@@ -105,7 +125,7 @@ def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
     if commit.search_attributes is not None:
         row.search_attributes = commit.search_attributes
     for activity in commit.activities:
-        tables.put_activity(run, activity)
+        tables.put_activity(run, activity, now_ms)
     for seq in commit.activities_done:
         tables.drop_activity(run, seq)
     _put_updates(tables, run, commit)

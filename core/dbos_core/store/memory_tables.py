@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from dbos_core.activities.spec import ActivityRow
+from dbos_core.activities.spec import ASYNC_WORKER, ActivityRow
 from dbos_core.commit import (
     PARK_FOREVER,
     Close,
@@ -55,6 +55,10 @@ class Run:
         """The fence of every owner's write."""
         return self.owner_xid == process_id and self.dbos_status == PENDING and self.open
 
+    @property
+    def claimable(self) -> bool:
+        return self.open and self.row.owner is None and self.dbos_status in (PENDING, "ENQUEUED")
+
     def newest_waiting_ms(self) -> int:
         """Time of the newest mail that is not consumed; 0 if there is none."""
         for mail in reversed(self.mail.values()):
@@ -95,8 +99,8 @@ class Tables:
         self.current: dict[str, Run] = {}
         """By workflow id; a closed run stays current until the id is used again."""
         self.by_run_id: dict[str, Run] = {}
-        self.mail_ids: set[str] = set()
-        """Every mail id ever accepted, consumed or not: what makes a message arrive once."""
+        self.mail_ids: dict[str, int] = {}
+        """Every mail id ever accepted, consumed or not, and its time: what makes a message arrive once."""
         self.owned: dict[str, dict[str, Run]] = {}
         self.offered: dict[tuple[str, int], ActivityRow] = {}
         self.leases: dict[str, Lease] = {}
@@ -145,13 +149,14 @@ class Tables:
         self._forget_owner(run)
         run.row.owner = run.owner_xid = process_id
         run.row.wake_at_ms = None
+        run.dbos_status = PENDING
         self.owned.setdefault(process_id, {})[run.row.workflow_uuid] = run
 
     def let_go(self, run: Run, wake_at_ms: int, now_ms: int) -> None:
         """Nobody's from now on, runnable at that time; whoever serves the queue hears of it if that is now."""
         self._forget_owner(run)
-        run.row.wake_at_ms = wake_at_ms
-        if wake_at_ms < PARK_FOREVER:
+        run.row.wake_at_ms = None if wake_at_ms >= PARK_FOREVER else wake_at_ms
+        if run.row.wake_at_ms is not None:
             heap = self._runnable.setdefault(run.row.task_queue, [])
             heapq.heappush(heap, (wake_at_ms, next(self._arrivals), run.row.workflow_uuid))
         if wake_at_ms <= now_ms:
@@ -181,7 +186,8 @@ class Tables:
             del self.current[row.workflow_id]
         for seq in list(run.activities):
             self.drop_activity(run, seq)
-        self.mail_ids -= run.mail_ids
+        for mail_id in run.mail_ids:
+            del self.mail_ids[mail_id]
 
     def next_runnable(self, queues: Iterable[str], now_ms: int) -> Run | None:
         """The due and unowned run of these queues that has waited longest. It stays where it is."""
@@ -194,15 +200,18 @@ class Tables:
                 best = heap[0]
         return None if best is None else self.runs[best[2]]
 
+    def expired(self, now_ms: int) -> list[Run]:
+        """Open, unowned runs past their deadline, earliest deadline first."""
+        late = [
+            (run.row.deadline_ms, run)
+            for run in self.runs.values()
+            if run.open and run.row.owner is None and run.row.deadline_ms is not None and run.row.deadline_ms <= now_ms
+        ]
+        return [run for _, run in sorted(late, key=lambda pair: pair[0])]
+
     def _still_waits(self, entry: tuple[int, int, str]) -> bool:
         run = self.runs.get(entry[2])
-        return (
-            run is not None
-            and run.row.wake_at_ms == entry[0]
-            and run.row.owner is None
-            and run.open
-            and run.dbos_status == PENDING
-        )
+        return run is not None and run.row.wake_at_ms == entry[0] and run.claimable
 
     def _forget_owner(self, run: Run) -> None:
         if run.row.owner is not None:
@@ -212,24 +221,34 @@ class Tables:
     # -- mail ----------------------------------------------------------------------------------------------------
 
     def add_mail(self, run: Run, mail: Mail, now_ms: int) -> None:
-        """Append to the mailbox; a run that nobody owns becomes runnable now."""
+        """Append to the mailbox and say when on ``mail`` itself; a run that nobody owns becomes runnable now."""
         row = run.row
-        row.last_mail_ms = max(now_ms, row.last_mail_ms + 1)
-        run.mail[mail.mail_id] = replace(mail, workflow_uuid=row.workflow_uuid, created_ms=row.last_mail_ms)
-        self.mail_ids.add(mail.mail_id)
+        row.last_mail_ms = mail.created_ms = max(now_ms, row.last_mail_ms + 1)
+        run.mail[mail.mail_id] = replace(mail, workflow_uuid=row.workflow_uuid)
+        self.mail_ids[mail.mail_id] = mail.created_ms
         run.mail_ids.add(mail.mail_id)
         self.wake(WakeKind.MAIL, row.workflow_uuid)
-        if row.owner is None:
-            self.let_go(run, min(now_ms, row.wake_at_ms if row.wake_at_ms is not None else now_ms), now_ms)
+        if row.owner is None and run.open:
+            self.let_go(run, now_ms if row.wake_at_ms is None else min(now_ms, row.wake_at_ms), now_ms)
 
     # -- activities ----------------------------------------------------------------------------------------------
 
-    def put_activity(self, run: Run, row: ActivityRow) -> None:
-        row = replace(row)
+    def put_activity(self, run: Run, row: ActivityRow, now_ms: int) -> None:
+        """Insert or overwrite. What other processes wrote stays: heartbeats, and who has taken this very attempt."""
+        row, before = replace(row), run.activities.get(row.seq)
+        if before is not None:
+            if row.heartbeat is None:
+                row.heartbeat = before.heartbeat
+            if row.heartbeat_at_ms is None:
+                row.heartbeat_at_ms = before.heartbeat_at_ms
+            if row.offered and before.offered and row.attempt == before.attempt:
+                row.started_ms = before.started_ms if row.started_ms is None else row.started_ms
+                row.worker = before.worker if row.worker is None else row.worker
         run.activities[row.seq] = row
         if row.offered:
             self.offered[row.workflow_uuid, row.seq] = row
-            self.wake(WakeKind.ACTIVITY, row.task_queue)
+            if row.worker is None and row.due_ms <= now_ms:
+                self.wake(WakeKind.ACTIVITY, row.task_queue)
         else:
             self.offered.pop((row.workflow_uuid, row.seq), None)
 
@@ -249,6 +268,8 @@ class Tables:
     # -- processes -----------------------------------------------------------------------------------------------
 
     def lapsed(self, process_id: str, now_ms: int) -> bool:
+        if process_id == ASYNC_WORKER:
+            return False
         lease = self.leases.get(process_id)
         return lease is None or lease.until_ms <= now_ms
 
