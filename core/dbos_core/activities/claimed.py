@@ -84,10 +84,23 @@ class ClaimedAttempts:
         finally:
             queue.claiming = False
             for offered in taken:
-                self._begin(offered, slots.pop())
+                self._begin_or_refuse(offered, slots.pop())
             for lane in slots:
                 queue.give_back(lane)
         queue.pump()
+
+    def _begin_or_refuse(self, offered: OfferedActivity, lane: Lane) -> None:
+        """One that cannot be read (made by a newer release) fails with that reason; its neighbours start."""
+        row = offered.row
+        try:
+            self._begin(offered, lane)
+        except (ValueError, KeyError, TypeError) as error:
+            logger.exception("activity %d of workflow %r cannot be read", row.seq, offered.workflow_id)
+            record = kernel_failure(type(error).__name__, f"The offered activity cannot be read: {error!r}")
+            outcome = AttemptOutcome(kind=OutcomeKind.FAILED, record=record, error_type=type(error).__name__)
+            token = self._service.token(row.workflow_uuid, row.seq, row.attempt)
+            self._send(row.workflow_uuid, "unread", token, outcome_mail(row.seq, row.attempt, outcome), None)
+            lane.queue.give_back(lane)
 
     def _begin(self, offered: OfferedActivity, lane: Lane) -> None:
         row, service = offered.row, self._service
@@ -100,7 +113,8 @@ class ClaimedAttempts:
             machine.slot = lane
             service.act(machine, machine.taken(service.now_ms(), row))
             return
-        assert row.spec is not None
+        if row.spec is None:
+            raise ValueError("an offered activity without its spec")
         spec = read_offer(row.spec)
         attempt = Attempt(
             token=service.token(row.workflow_uuid, row.seq, row.attempt),
@@ -116,14 +130,6 @@ class ClaimedAttempts:
         if row.cancel_requested:
             execution.request_cancel()
         self._executions[row.workflow_uuid, row.seq] = execution
-        if lane not in lane.queue.lanes:  # its worker went away while we asked
-            failed = AttemptOutcome(
-                kind=OutcomeKind.FAILED, error_type="WorkerShutdown", record=lane.executor.shutdown_record
-            )
-            execution.lane = None
-            execution.completed(failed)
-            lane.queue.give_back(lane)
-            return
         service.start_execution(execution)
 
     # -- home ----------------------------------------------------------------------------------------------------------
@@ -132,7 +138,7 @@ class ClaimedAttempts:
         attempt = execution.attempt
         self._remove(execution)
         outcome.started_ms = attempt.started_ms
-        seq, number = attempt.spec.seq, attempt.attempt
+        run, seq, number = attempt.run.workflow_uuid, attempt.spec.seq, attempt.attempt
         hit("activity.before_report")
 
         def refused() -> None:
@@ -141,9 +147,9 @@ class ClaimedAttempts:
                 kind=OutcomeKind.FAILED, error_type="BadCommit", non_retryable=True, record=record,
                 identity=outcome.identity, started_ms=attempt.started_ms,
             )  # fmt: skip
-            self._send(attempt, "refused", outcome_mail(seq, number, bad), None)
+            self._send(run, "refused", attempt.token, outcome_mail(seq, number, bad), None)
 
-        self._send(attempt, "ended", outcome_mail(seq, number, outcome), refused)
+        self._send(run, "ended", attempt.token, outcome_mail(seq, number, outcome), refused)
 
     def attempt_beat(self, execution: AttemptExecution, details: str | None) -> None:
         self._service.spawn(self._beat(execution, details), "heartbeat of an activity")
@@ -153,7 +159,8 @@ class ClaimedAttempts:
         attempt = execution.attempt
         self._remove(execution)
         execution.disown()
-        self._send(attempt, "open", left_open_mail(attempt.spec.seq, attempt.attempt, attempt.started_ms), None)
+        message = left_open_mail(attempt.spec.seq, attempt.attempt, attempt.started_ms)
+        self._send(attempt.run.workflow_uuid, "open", attempt.token, message, None)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -183,21 +190,21 @@ class ClaimedAttempts:
         if self._executions.get(key) is execution:
             del self._executions[key]
 
-    def _send(self, attempt: Attempt, what: str, message: str, refused: Callable[[], None] | None) -> None:
-        run = attempt.run.workflow_uuid
+    def _send(
+        self, workflow_uuid: str, what: str, token: bytes, message: str, refused: Callable[[], None] | None
+    ) -> None:
         # The token is unique per attempt and process, so a repeat is the same mail and a second life is another one.
         mail = Mail(
-            mail_id=f"{mailbox.OWN_ID}{what}:{attempt.token.decode()}",
-            workflow_uuid=run,
+            mail_id=f"{mailbox.OWN_ID}{what}:{token.decode()}",
+            workflow_uuid=workflow_uuid,
             topic=mailbox.ACTIVITY,
             message=message,
         )
 
         def done(verdict: Verdict | BadCommit) -> None:
             if isinstance(verdict, BadCommit):
-                logger.warning("the outcome of activity %r of workflow %r cannot be stored: %s",
-                               attempt.spec.activity_id, attempt.run.workflow_id, verdict)  # fmt: skip
+                logger.warning("the outcome of an activity of run %s cannot be stored: %s", workflow_uuid, verdict)
                 if refused is not None:
                     refused()
 
-        self._writer.submit(Commit(workflow_uuid=run, fenced=False, mail=(mail,)), done)
+        self._writer.submit(Commit(workflow_uuid=workflow_uuid, fenced=False, mail=(mail,)), done)

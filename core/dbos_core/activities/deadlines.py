@@ -45,6 +45,7 @@ class Deadlines:
         self._dead = 0
         self._armed_ms: int | None = None
         self._timer: TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """How many clocks can still ring."""
@@ -52,6 +53,8 @@ class Deadlines:
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Deadline:
         entry = Deadline(self, callback)
+        if self._closed:
+            return entry
         self._order += 1
         heapq.heappush(self._heap, (when_ms, self._order, entry))
         if self._armed_ms is None or when_ms < self._armed_ms:
@@ -60,6 +63,7 @@ class Deadlines:
 
     def close(self) -> None:
         """Nothing rings any more."""
+        self._closed = True
         self._heap.clear()
         self._dead = 0
         if self._timer is not None:

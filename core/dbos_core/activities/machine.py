@@ -32,41 +32,41 @@ from dbos_core.errors import Ours
 from dbos_core.retry import GiveUp, decide
 
 
-class State(enum.Enum):
-    PLANNED = "planned"
+class State(enum.IntEnum):  # whole numbers, since their hash costs nothing
+    PLANNED = enum.auto()
     """Asked for; the commit that journals it is not through."""
-    READY = "ready"
+    READY = enum.auto()
     """Due; waits for a free slot of this process."""
-    RECORDING = "recording"
+    RECORDING = enum.auto()
     """Has a slot; the row that records its start is being written."""
-    STARTED = "started"
+    STARTED = enum.auto()
     """Runs in this process, or was left open by it to be completed from outside."""
-    BACKOFF = "backoff"
+    BACKOFF = enum.auto()
     """Waits for the next attempt to be due."""
-    OFFERED = "offered"
+    OFFERED = enum.auto()
     """Whichever process serves the queue may take it, or has taken it."""
-    WITHDRAWING = "withdrawing"
+    WITHDRAWING = enum.auto()
     """The store was asked to take the offer back."""
-    SPENT = "spent"
+    SPENT = enum.auto()
     """The process that ran it died, and there is no further attempt: ends when its clock would have ended it."""
-    CLOSED = "closed"
+    CLOSED = enum.auto()
 
 
-class Input(enum.Enum):
-    RELEASE = "release"
-    RESTORE = "restore"
-    SLOT = "slot"
-    RECORDED = "recorded"
-    OUTCOME = "outcome"
-    LOST = "lost"
-    HEARTBEAT = "heartbeat"
-    LEFT_OPEN = "left open"
-    CLOCK = "clock"
-    CANCEL = "cancel"
-    UNSERVED = "unserved"
-    TAKEN = "taken"
-    WITHDRAWN = "withdrawn"
-    FORGET = "forget"
+class Input(enum.IntEnum):
+    RELEASE = enum.auto()
+    RESTORE = enum.auto()
+    SLOT = enum.auto()
+    RECORDED = enum.auto()
+    OUTCOME = enum.auto()
+    LOST = enum.auto()
+    HEARTBEAT = enum.auto()
+    LEFT_OPEN = enum.auto()
+    CLOCK = enum.auto()
+    CANCEL = enum.auto()
+    UNSERVED = enum.auto()
+    TAKEN = enum.auto()
+    WITHDRAWN = enum.auto()
+    FORGET = enum.auto()
 
 
 class Move(NamedTuple):
@@ -76,7 +76,7 @@ class Move(NamedTuple):
 
 _S, _I = State, Input
 _STAYS_CLOSED = Move("_nothing", (_S.CLOSED,))
-_ENDED = Move("_ended", (_S.CLOSED, _S.BACKOFF, _S.READY, _S.OFFERED))
+_ENDED = Move("_ended", (_S.CLOSED, _S.BACKOFF))
 _LOST = Move("_lost", (_S.CLOSED, _S.BACKOFF, _S.READY, _S.OFFERED, _S.SPENT))
 _UNSTARTED_CANCEL = Move("_cancel_unstarted", (_S.CLOSED,))
 
@@ -288,7 +288,7 @@ class ActivityMachine:
         spec = self.spec
         return (
             f"<activity {spec.activity_id!r} ({spec.activity_type}) of run {self.run.run_id} of workflow "
-            f"{self.run.workflow_id!r}: {self.state.value}, attempt {self.attempt}>"
+            f"{self.run.workflow_id!r}: {self.state.name}, attempt {self.attempt}>"
         )
 
     # -- inputs ----------------------------------------------------------------------------------------------------
@@ -376,11 +376,13 @@ class ActivityMachine:
         before = self.state
         move = _METHODS[before].get(what)
         if move is None:
-            raise Ours(f"{self!r} was told {what.value!r}, which cannot happen in this state; please report it")
+            raise Ours(f"{self!r} was told {what.name}, which cannot happen in this state; please report it")
         effects = move[0](self, now_ms, argument)
         state = self.state
         if state not in move[1]:
-            raise Ours(f"{self!r} went from {before.value!r} on {what.value!r} to where it may not; please report it")
+            raise Ours(
+                f"{self!r} went from {before.name} to {state.name} on {what.name}, which cannot be; please report it"
+            )
         if state is not State.CLOSED:
             when_ms = self._next_clock_ms()
             if when_ms is not None and when_ms != self._timer_ms:
@@ -425,11 +427,11 @@ class ActivityMachine:
         """The current attempt waits for its time, for a slot here, or for another process."""
         self.elsewhere = self.left_open = self.recorded_start = False
         self.started_ms = None
+        if self.due_ms > now_ms:
+            self.state = State.BACKOFF  # offered only when due, so that the offer wakes whoever serves the queue
+            return []
         if not self.served:
             return self._offer(now_ms, None)
-        if self.due_ms > now_ms:
-            self.state = State.BACKOFF
-            return []
         self.state = State.READY
         return [Enqueue()]
 
@@ -570,6 +572,8 @@ class ActivityMachine:
         if not self._past_close(now_ms):
             return []
         runs_here = self.state is State.STARTED
+        if self.elsewhere and self.started_ms is None:
+            self.started_ms = self.due_ms  # it did start; when exactly only the other process knows
         effects = self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)
         return [Abort(), *effects] if runs_here else effects
 
@@ -734,7 +738,7 @@ class ActivityMachine:
                     record=record,
                     retry_state=retry_state,
                     timeout=timeout,
-                    attempt=self.attempt,
+                    attempt=0 if self.started_ms is None else self.attempt,
                     started_ms=self.started_ms,
                     identity=self.identity if kind is not OutcomeKind.TIMED_OUT else "",
                     last_failure=self.last_failure,

@@ -450,6 +450,11 @@ class ActivityService:
         lane = execution.lane
         assert lane is not None
         self._running[execution.attempt.token] = execution
+        if lane not in lane.queue.lanes:  # its worker went away while the start was written
+            record = lane.executor.shutdown_record
+            gone = AttemptOutcome(kind=OutcomeKind.FAILED, error_type="WorkerShutdown", record=record)
+            self.completed(execution.attempt.token, gone)
+            return
         try:
             hit("activity.before_start")
             lane.executor.start(execution.attempt)
