@@ -28,8 +28,7 @@ _OWN = """
     select workflow_uuid from c"""
 
 # One index scan per queue, in order of waking, that stops at the limit.
-_CLAIM = (
-    """
+_CLAIM = """
     with clock as materialized (select {own}.now_ms() as ms),
     c as materialized (
         select due.*, (select ms from clock) as now_ms
@@ -45,21 +44,16 @@ _CLAIM = (
                      limit $4
                        for no key update of w, r skip locked) as due
          order by due.wake_at_ms
-         limit $4),"""
-    + _OWN
-)
+         limit $4),{own_them}""".replace("{own_them}", _OWN)
 
-_CLAIM_ONE = (
-    """
+_CLAIM_ONE = """
     with c as materialized (
         select r.workflow_uuid, {own}.now_ms() as now_ms
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
          where w.workflow_uuid = $3 and r.owner is null and r.status = 1
            and w.status in ('ENQUEUED', 'DELAYED', 'PENDING')
-           for no key update of w, r),"""
-    + _OWN
-)
+           for no key update of w, r),{own_them}""".replace("{own_them}", _OWN)
 
 _RELEASE = """
     with clock as materialized (select {own}.now_ms() as ms),
@@ -80,8 +74,7 @@ _RELEASE = """
         select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue)
           from (select distinct task_queue from c) as q offset 0) as n"""
 
-_TAKE_OVER = (
-    """
+_TAKE_OVER = """
     with c as materialized (
         select r.workflow_uuid, {own}.now_ms() as now_ms
           from {own}.runs r
@@ -91,9 +84,7 @@ _TAKE_OVER = (
            and not exists (select from {own}.processes p
                             where p.process_id = r.owner and p.lease_until_ms > {own}.now_ms())
          limit $5
-           for no key update of w, r skip locked),"""
-    + _OWN
-)
+           for no key update of w, r skip locked),{own_them}""".replace("{own_them}", _OWN)
 
 # Attempts of dead processes for runs that others own. They are no longer offered: the run decides what comes next.
 _GIVE_BACK = """

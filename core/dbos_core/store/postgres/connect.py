@@ -63,7 +63,7 @@ _REFUSED = (
 )
 
 
-class Race(Exception):  # noqa: N818 - a signal to repeat, not an error that anybody sees
+class Race(Exception):
     """A concurrent writer was met; look again."""
 
 
@@ -203,7 +203,7 @@ class Database:
                 # A row that the statement's snapshot did not show yet: the next one sees it.
                 if attempt >= ATTEMPTS_MAX:
                     raise BadCommit(f"{what}: {_said(error)}. Nothing was written.") from error
-            await asyncio.sleep(random.uniform(0, 0.002 * attempt))  # noqa: S311 - jitter
+            await asyncio.sleep(random.uniform(0, 0.002 * attempt))
 
 
 @contextlib.contextmanager

@@ -196,11 +196,11 @@ def _put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, value
     values["s_creator"] = [creator_xid(process_id, new) for new in news]
     if _put_entries("s", commits, values):
         shape |= Shape.START_ENTRY
-    if any([commit.close is not None for commit in commits]):
+    if any(commit.close is not None for commit in commits):
         shape |= Shape.START_END
         _put_closes("s", commits, values)
         values["s_history_length"] = [commit.history_length for commit in commits]
-    if any([commit.mail for commit in commits]):
+    if any(commit.mail for commit in commits):
         shape |= Shape.START_MAIL
         values["s_mail"] = [_mail_json(commit.mail, commit) if commit.mail else None for commit in commits]
     if _put_activities("s", commits, values):
@@ -229,12 +229,12 @@ def _put_fenced(fenced: list[tuple[int, Commit]], values: dict[str, Any]) -> Sha
         if any(values["f_lets_go"]):
             shape |= Shape.END
             values["f_mail_seen"] = [_mail_seen(commit) for commit in commits]
-    if any([commit.consumed for commit in commits]):
+    if any(commit.consumed for commit in commits):
         shape |= Shape.CONSUMED
         values["f_consumed"] = [json.dumps(commit.consumed) if commit.consumed else None for commit in commits]
     if _put_activities("f", commits, values):
         shape |= Shape.ACTIVITIES
-    if any([commit.activities_done for commit in commits]):
+    if any(commit.activities_done for commit in commits):
         shape |= Shape.ACTIVITIES_DONE
         values["f_done"] = [
             "{" + ",".join(map(str, commit.activities_done)) + "}" if commit.activities_done else None
@@ -295,7 +295,7 @@ def finer_status(close: Close) -> str | None:
 
 
 def _put_activities(prefix: str, commits: list[Commit], values: dict[str, Any]) -> bool:
-    if not any([commit.activities for commit in commits]):
+    if not any(commit.activities for commit in commits):
         return False
     values[f"{prefix}_activities"] = [
         json.dumps([_activity(row) for row in commit.activities]) if commit.activities else None for commit in commits
@@ -322,7 +322,7 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
 
 
 def _put_updates(prefix: str, commits: list[Commit], values: dict[str, Any]) -> bool:
-    if not any([commit.updates for commit in commits]):
+    if not any(commit.updates for commit in commits):
         return False
     values[f"{prefix}_updates"] = [
         json.dumps([{"update_id": u.update_id, "stage": u.stage, "outcome": u.outcome} for u in commit.updates])
@@ -427,10 +427,10 @@ async def _recognise(
         for row in rows:
             verdicts[row[0]] = Verdict.COMMITTED
     for i, commit in lost:
-        if commit.start is None and not commit.fenced and commit.mail:
-            if all([mail.mail_id in times for mail in commit.mail]):
-                verdicts[i] = Verdict.DUPLICATE
-                _set_times(commit, times)
+        plain_mail = commit.start is None and not commit.fenced and commit.mail
+        if plain_mail and all(mail.mail_id in times for mail in commit.mail):
+            verdicts[i] = Verdict.DUPLICATE
+            _set_times(commit, times)
 
 
 def _set_times(commit: Commit, times: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from functools import cache
 
 
@@ -319,6 +320,9 @@ mailed as (
      where not exists (select from {dbos}.notifications n where n.message_uuid = m.id)
     returning message_uuid, created_at_epoch_ms, destination_uuid)"""
 
+_POSTED = "select message_uuid, created_at_epoch_ms from mailed"
+_POSTED_BY_ST = "select message_uuid, created_at_epoch_ms from st_mail"
+
 _WORK_OF_ST = """select 'work|' || task_queue from st_runs
                    where owner is null and status = 1 and wake_at_ms <= (select ms from clock)"""
 _WORK_OF_RUNS = """select 'work|' || task_queue from run_rows
@@ -365,10 +369,9 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
         wakes.append(_WORK_OF_MAIL)
         if shape & S.ANNOUNCE_MAIL:
             wakes.append(_MAIL_WAKE)
-    mailed = [name for part, name in ((S.START_MAIL, "st_mail"), (S.MAIL, "mailed")) if shape & part]
-    if mailed:
-        both = _union("select message_uuid, created_at_epoch_ms from " + name for name in mailed)
-        ctes.append("\nposted as materialized (" + both + ")")
+    posted = [text for part, text in ((S.START_MAIL, _POSTED_BY_ST), (S.MAIL, _POSTED)) if shape & part]
+    if posted:
+        ctes.append("\nposted as materialized (" + _union(posted) + ")")
         answers.append("array(select message_uuid from posted) as mail_ids")
         answers.append("array(select created_at_epoch_ms from posted) as mail_times")
     if shape & S.RUN:
@@ -458,8 +461,8 @@ def _from(text: str, shape: Shape, *sources: tuple[Shape, str]) -> str:
     return text.replace("/*from*/", _union([source for needs, source in sources if shape & needs]))
 
 
-def _union(selects: object) -> str:
-    return "\n    union all ".join(selects)  # type: ignore[arg-type]
+def _union(selects: Sequence[str]) -> str:
+    return "\n    union all ".join(selects)
 
 
 def numbered(text: str) -> tuple[str, tuple[str, ...]]:

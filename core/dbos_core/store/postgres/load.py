@@ -17,10 +17,8 @@ RUN_COLUMNS = """
            r.parent_workflow_uuid"""
 
 # The journal comes straight from its primary key, in order (tests/postgres/test_plans.py).
-_LOAD = (
-    "select"
-    + RUN_COLUMNS
-    + """,
+_LOAD = """
+    select{run},
            coalesce(i.inputs, w.inputs, '{}') as inputs,
            array(select row(o.function_id, o.function_name, coalesce(o.output, o.error, 'null'))
                    from {dbos}.operation_outputs o
@@ -42,8 +40,7 @@ _LOAD = (
       from {own}.runs r
       join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
       left join {dbos}.workflow_input i on i.workflow_uuid = r.workflow_uuid
-     where r.workflow_uuid = any ($1::text[])"""
-)
+     where r.workflow_uuid = any ($1::text[])""".replace("{run}", RUN_COLUMNS)
 
 _MAIL = """
     select n.message_uuid, n.topic, n.message, n.created_at_epoch_ms, n.serialization, n.destination_uuid
@@ -53,11 +50,10 @@ _MAIL = """
      where not n.consumed
      order by n.destination_uuid, n.created_at_epoch_ms, n.message_uuid collate "C" """
 
-_FIND = "select" + RUN_COLUMNS + " from {own}.runs r where r.workflow_id = $1 and r.run_id = $2"
-_FIND_CURRENT = "select" + RUN_COLUMNS + " from {own}.runs r where r.workflow_id = $1 and r.is_current"
-_ROWS = "select" + RUN_COLUMNS + " from {own}.runs r where r.workflow_uuid = any ($1::text[])"
-_WATCHED_ROWS = (
-    """
+_FIND = "select{run} from {own}.runs r where r.workflow_id = $1 and r.run_id = $2".replace("{run}", RUN_COLUMNS)
+_FIND_CURRENT = "select{run} from {own}.runs r where r.workflow_id = $1 and r.is_current".replace("{run}", RUN_COLUMNS)
+_ROWS = "select{run} from {own}.runs r where r.workflow_uuid = any ($1::text[])".replace("{run}", RUN_COLUMNS)
+_WATCHED_ROWS = """
     with locked as materialized (
         select r.workflow_uuid from {own}.runs r
          where r.workflow_uuid = any ($1::text[])
@@ -65,9 +61,7 @@ _WATCHED_ROWS = (
            for no key update)
     update {own}.runs r set watched = true from locked
      where r.workflow_uuid = locked.workflow_uuid
-    returning"""
-    + RUN_COLUMNS
-)
+    returning{run}""".replace("{run}", RUN_COLUMNS)
 
 
 async def load(db: Database, workflow_uuids: Sequence[str]) -> list[LoadedRun]:

@@ -24,21 +24,18 @@ from dbos_core.store.postgres.connect import Connection, Database, Race
 from dbos_core.store.postgres.flush import Author, apply, finer_status
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
-_LOCK_CURRENT = (
-    "select"
-    + RUN_COLUMNS
-    + """
+_LOCK_CURRENT = """
+    select{run}
       from {own}.runs r
       join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
      where r.workflow_id = $1 and r.is_current
-       for no key update of w, r"""
-)
+       for no key update of w, r""".replace("{run}", RUN_COLUMNS)
 
 _NO_LONGER_CURRENT = "update {own}.runs set is_current = false where workflow_uuid = $1"
 
 _UUID_TAKEN = "select exists (select from {dbos}.workflow_status where workflow_uuid = $1)"
 
-_BY_UUID = "select" + RUN_COLUMNS + " from {own}.runs r where r.workflow_uuid = $1"
+_BY_UUID = "select{run} from {own}.runs r where r.workflow_uuid = $1".replace("{run}", RUN_COLUMNS)
 
 # Whoever owns it is told, too: an owner that hears CLOSED of a run it has in memory drops it.
 _TERMINATE = """
