@@ -111,9 +111,7 @@ class Claims:
             )
             await self._drop_taken()
         if pulse.lapsed:
-            taken = await kernel.store.take_over(
-                kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX
-            )
+            taken = await kernel.store.take_over(kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX)
             if taken:
                 logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(pulse.lapsed))
                 await self.adopt(taken, taken_over=True)
@@ -213,9 +211,11 @@ class Claims:
         if run.row.deadline_ms is None or run.deadline is not None:
             return
         uuid = run.row.workflow_uuid
-        run.deadline = self._kernel.clock.call_at(
-            run.row.deadline_ms, lambda: self._kernel.spawn(self.time_out(uuid), f"time out {uuid}") and None
-        )
+
+        def ring() -> None:
+            self._kernel.spawn(self.time_out(uuid), f"time out {uuid}")
+
+        run.deadline = self._kernel.clock.call_at(run.row.deadline_ms, ring)
 
     async def time_out(self, workflow_uuid: str) -> None:
         kernel = self._kernel

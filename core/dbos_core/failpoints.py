@@ -113,10 +113,10 @@ def arm_from(text: str) -> None:
     """Arm everything that a value of ``DBOS_COMPAT_FAILPOINTS`` says."""
     for part in filter(None, (part.strip() for part in text.split(";"))):
         name, equals, rest = part.partition("=")
-        action, _, count = rest.partition("@")
+        action, counted, count = rest.partition("@")
         onwards = count.endswith("+")
         digits = count.removesuffix("+")
-        if not equals or (count and not digits.isdecimal()):
+        if not equals or (counted and not digits.isdecimal()):
             raise ValueError(f"{ENVIRONMENT}: {part!r} is not of the form name=action or name=action@n")
         arm(name.strip(), action.strip(), at=int(digits or 1), onwards=onwards)
 
@@ -138,7 +138,8 @@ def _named_action(name: str, action: str) -> Callable[[], None]:
     if verb == "pause" and argument.isdecimal():
         return lambda: time.sleep(int(argument) / 1000)
     if verb == "raise":
-        return lambda: _throw(_error(name, argument))
+        error = _error(name, argument)
+        return lambda: _throw(error)
     raise ValueError(
         f"failpoint {name!r}: there is no action {action!r}; there are kill, stop, pause:MS, raise, raise:NAME"
     )

@@ -238,7 +238,13 @@ class Kernel:
     # -- runs: the public calls ------------------------------------------------------------------------------------
 
     async def start(
-        self, new: NewRun, *, derived_uuid: str, terminate_record: str, mail: Sequence[Mail] = ()
+        self,
+        new: NewRun,
+        *,
+        derived_uuid: str,
+        terminate_record: str,
+        mail: Sequence[Mail] = (),
+        updates: Sequence[UpdateRow] = (),
     ) -> StartAnswer:
         """Start a run, or find out why not.
 
@@ -247,6 +253,7 @@ class Kernel:
             derived_uuid: row key to use when the id's own key is taken by an earlier run.
             terminate_record: close record for a run that TERMINATE_EXISTING ends.
             mail: delivered with the first activation. Not delivered when the answer is not STARTED.
+            updates: rows of the update requests among ``mail``, in the same order.
 
         Raises:
             BadCommit: the database refuses a value.
@@ -258,7 +265,7 @@ class Kernel:
             await self.claims.registered()
         new.claimed = runner is not None
         if new.workflow_uuid not in self.live_runs:
-            verdict = await self._start_fast(new, runner, mail)
+            verdict = await self._start_fast(new, runner, mail, updates)
             if isinstance(verdict, BadCommit):
                 raise verdict
             if verdict is Verdict.COMMITTED:
@@ -267,25 +274,28 @@ class Kernel:
         if answer.terminated is not None:
             self._closed_from_outside(answer.terminated)
         if answer.result is StartResult.STARTED:
-            for message in mail:
+            for index, message in enumerate(mail):
                 message.workflow_uuid = answer.run.workflow_uuid
-                await self.send(message)
+                if index < len(updates):
+                    await self.store.admit_update(answer.run.workflow_uuid, updates[index].update_id, message)
+                else:
+                    await self.send(message)
             if new.claimed:
                 await self.claims.adopt([answer.run.workflow_uuid])
         return answer
 
     async def _start_fast(
-        self, new: NewRun, runner: Runner | None, mail: Sequence[Mail]
+        self, new: NewRun, runner: Runner | None, mail: Sequence[Mail], updates: Sequence[UpdateRow]
     ) -> Verdict | BadCommit:
         if runner is None:
             return await self.writer.write(
-                Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=tuple(mail))
+                Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=tuple(mail), updates=tuple(updates))
             )
         future: asyncio.Future[Verdict | BadCommit] = self.loop.create_future()
         run = LiveRun(self, runner, row_of(new, self.process_id), new.inputs)
         self.live_runs[new.workflow_uuid] = run
         self._starting[new.workflow_uuid] = future
-        run.begin(new, mail)
+        run.begin(new, mail, updates)
         return await future
 
     def run_started(self, run: LiveRun) -> None:
@@ -350,9 +360,7 @@ class Kernel:
             self.check_mail(run.workflow_uuid)
         return verdict, row
 
-    async def wait_update(
-        self, workflow_uuid: str, update_id: str, stage: int, timeout_s: float
-    ) -> UpdateRow | None:
+    async def wait_update(self, workflow_uuid: str, update_id: str, stage: int, timeout_s: float) -> UpdateRow | None:
         """The update's row once it reached ``stage`` (stage 0: rejected, with the reason as outcome).
 
         None: not within ``timeout_s``, or no such update.
@@ -411,15 +419,11 @@ class Kernel:
         if waiting:
             self.claims.wake()
 
-    def run_lost(
-        self, run: LiveRun, verdict: Verdict, attempt: int = 1, failure: TaskFailure | None = None
-    ) -> None:
+    def run_lost(self, run: LiveRun, verdict: Verdict, attempt: int = 1, failure: TaskFailure | None = None) -> None:
         """A copy was dropped. If the run is still ours, take it up again from the store."""
         self._forget(run)
         if not self.closing:
-            self.spawn(
-                self.claims.retake(run.row.workflow_uuid, attempt, failure), f"retake {run.row.workflow_uuid}"
-            )
+            self.spawn(self.claims.retake(run.row.workflow_uuid, attempt, failure), f"retake {run.row.workflow_uuid}")
 
     def run_rests(self, run: LiveRun) -> None:
         self.parking.rests(run)
@@ -445,6 +449,7 @@ class Kernel:
         """Evict an interpreter; one that takes its time does so in a task of its own."""
         pending = interpreter.evict()
         if pending is not None:
+
             async def finish() -> None:
                 await pending
 

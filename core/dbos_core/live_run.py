@@ -27,6 +27,7 @@ from dbos_core.commit import (
     Mail,
     NewRun,
     RunRow,
+    UpdateRow,
     Verdict,
 )
 from dbos_core.errors import BadCommit
@@ -82,6 +83,7 @@ class LiveRun:
         "_scheduled",
         "_settled",
         "activities",
+        "admitted",
         "deadline",
         "history_length",
         "idle_since_ms",
@@ -117,6 +119,7 @@ class LiveRun:
         self.timers: dict[int, tuple[int, TimerHandle | None]] = {}
         self.activities: dict[int, ActivitySpec] = {}
         self.new: NewRun | None = None
+        self.admitted: dict[str, UpdateRow] = {}
         self.task_attempt = 1
         self.last_failure: TaskFailure | None = None
         self.deadline: TimerHandle | None = None
@@ -130,9 +133,10 @@ class LiveRun:
 
     # -- how things reach the run ----------------------------------------------------------------------------------
 
-    def begin(self, new: NewRun, mail: Iterable[Mail]) -> None:
+    def begin(self, new: NewRun, mail: Iterable[Mail], updates: Iterable[UpdateRow]) -> None:
         """The optimistic start: the first activation happens before the starting commit, and shares it."""
         self.new = new
+        self.admitted = {row.update_id: row for row in updates}
         self.interpreter = self.runner.open(self.row, self.inputs)
         self.inbox.append(Event(EventKind.START))
         for message in mail:
@@ -255,7 +259,8 @@ class LiveRun:
             for spec in decision.schedule:
                 rows.extend(self._kernel.activities.schedule(row, spec))
         done = tuple([e.outcome.seq for e in events if e.outcome is not None and e.outcome.has_row])
-        new, mail = self.new, ()
+        new = self.new
+        mail: tuple[Mail, ...] = ()
         if new is not None:
             mail = tuple([e.mail for e in events if e.mail is not None])
         commit = Commit(
@@ -272,7 +277,7 @@ class LiveRun:
             mail=mail,
             activities=tuple(rows),
             activities_done=done,
-            updates=tuple(decision.updates),
+            updates=tuple({**self.admitted, **{u.update_id: u for u in decision.updates}}.values()),
         )
         if entry is None and not consumed and not decision.updates and new is None:
             self._committed(activation, decision, mail_seen, Verdict.COMMITTED)
@@ -291,10 +296,9 @@ class LiveRun:
             self._lost(activation, decision, verdict)
             return
         started, self.new = self.new, None
+        self.admitted = {}
         self.phase = Phase.READY
-        self.mail_seen_ms = max(
-            [mail_seen, *[e.mail.created_ms for e in activation.events if e.mail is not None]]
-        )
+        self.mail_seen_ms = max([mail_seen, *[e.mail.created_ms for e in activation.events if e.mail is not None]])
         if decision.record is not None:
             self.position = activation.position
             self.last_at_ms = activation.at_ms
@@ -443,7 +447,13 @@ class LiveRun:
         new = self.new
         assert new is not None
         mail = tuple([e.mail for e in self.inbox if e.mail is not None])
-        commit = Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=mail)
+        commit = Commit(
+            workflow_uuid=new.workflow_uuid,
+            fenced=False,
+            start=new,
+            mail=mail,
+            updates=tuple(self.admitted.values()),
+        )
         self.phase = Phase.COMMITTING
 
         def done(verdict: Verdict | BadCommit) -> None:
@@ -454,7 +464,7 @@ class LiveRun:
                 self.gone()
                 self._kernel.start_failed(self, verdict)
                 return
-            self.new = None
+            self.new, self.admitted = None, {}
             self._kernel.run_started(self)
             self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms(), self._retry_now)
 

@@ -64,7 +64,6 @@ class Questions:
 
     async def request(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
         """Ask the owner of an open run. Raises TimeoutError, QuestionFailed."""
-        kernel = self._kernel
         if await self._lives_here(run):
             return await self._answerers[kind](run, payload)
         return await self._ask(run, kind, payload, timeout_s)
@@ -85,12 +84,11 @@ class Questions:
     async def _query_here(self, run: RunRow, payload: str) -> str | None:
         """The answer if this process can give it; None: the run is owned elsewhere."""
         kernel = self._kernel
-        if run.status is RunStatus.RUNNING:
-            if not await self._lives_here(run):
-                rows = await kernel.store.rows([run.workflow_uuid], watch=False)
-                if not rows or rows[0].status is RunStatus.RUNNING:
-                    return None
-                run = rows[0]
+        if run.status is RunStatus.RUNNING and not await self._lives_here(run):
+            rows = await kernel.store.rows([run.workflow_uuid], watch=False)
+            if not rows or rows[0].status is RunStatus.RUNNING:
+                return None
+            run = rows[0]
         if run.status is not RunStatus.RUNNING:
             return await self._query_closed(run, payload)
         live = kernel.live_runs.get(run.workflow_uuid)

@@ -26,11 +26,10 @@ import temporalio.service
 from temporalio.bridge.proto.activity_task import Start as ActivityStart
 from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.bridge.worker import PollShutdownError
+from temporalio.bridge.worker import PollShutdownError  # type: ignore[attr-defined]  # as the SDK itself does
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import ConnectConfig, ServiceClient
-from temporalio.service import __version__ as SDK_VERSION
 from temporalio.worker import _activity, _workflow
 
 __all__ = [
@@ -46,6 +45,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger("dbos_compat")
+
+SDK_VERSION = temporalio.service.__version__
 
 SUPPORTED = ((1, 31), (1, 35))
 """First and last minor release of temporalio that the suite runs against."""
@@ -268,9 +269,7 @@ class WorkflowHost:
         worker._running_workflows[activation.run_id] = running
         return running
 
-    def _inline(
-        self, running: Any, activation: WorkflowActivation, workflow_type: str
-    ) -> WorkflowActivationCompletion:
+    def _inline(self, running: Any, activation: WorkflowActivation, workflow_type: str) -> WorkflowActivationCompletion:
         main_loop = asyncio._get_running_loop()
         begun = time.perf_counter()
         self._watchdog.watch(running, begun)
@@ -306,9 +305,7 @@ class WorkflowHost:
         converter.failure_converter.to_failure(error, converter.payload_converter, failure)
         return completion
 
-    async def _activate_stock(
-        self, activation: WorkflowActivation, workflow_type: str
-    ) -> WorkflowActivationCompletion:
+    async def _activate_stock(self, activation: WorkflowActivation, workflow_type: str) -> WorkflowActivationCompletion:
         """The SDK's own path; it hands the completion to the bridge worker, which hands it to :meth:`completed`."""
         run_id = activation.run_id
         future: asyncio.Future[WorkflowActivationCompletion] = asyncio.get_running_loop().create_future()
@@ -450,7 +447,7 @@ _installed = False
 
 def install() -> None:
     """Wrap the three attributes, once per process."""
-    global _installed  # noqa: PLW0603 - what is patched is global, so is the knowledge that it is
+    global _installed  # what is patched is global, so is the knowledge that it is
     if _installed:
         return
     check()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from base64 import b64decode
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp

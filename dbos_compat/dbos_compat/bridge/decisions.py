@@ -53,7 +53,9 @@ class Builder:
         live: bool,
     ) -> Decision:
         self.at_ms = at_ms
-        decision = Decision(record=None, name=_name(records, self.activities), at_ms=at_ms, history_length=history_length)
+        decision = Decision(
+            record=None, name=_name(records, self.activities), at_ms=at_ms, history_length=history_length
+        )
         for record in records:
             if record["k"] == "activity":
                 self.activities.pop(record["seq"], None)
@@ -69,7 +71,9 @@ class Builder:
         if decision.close is not None and live:
             for update_id in sorted(self.accepted):
                 decision.updates.append(
-                    UpdateRow(update_id=update_id, stage=COMPLETED_STAGE, outcome=answer_text(Answer(failure=_aborted())))
+                    UpdateRow(
+                        update_id=update_id, stage=COMPLETED_STAGE, outcome=answer_text(Answer(failure=_aborted()))
+                    )
                 )
         return decision
 
@@ -180,5 +184,3 @@ def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, Pending
             names.append(_NAMES[kind])
     more = len(records) - len(names)
     return " + ".join(names) + (f" + {more} more" if more else "")
-
-

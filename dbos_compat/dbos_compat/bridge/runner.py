@@ -14,7 +14,15 @@ from typing import Any
 from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
-from dbos_compat.bridge.activations import PendingActivity, canceled_at_once, initialize, job, ordered, record_text, timestamp
+from dbos_compat.bridge.activations import (
+    PendingActivity,
+    canceled_at_once,
+    initialize,
+    job,
+    ordered,
+    record_text,
+    timestamp,
+)
 from dbos_compat.bridge.commands import (
     ABANDON,
     TRY_CANCEL,
@@ -46,9 +54,7 @@ _ROUNDS_MAX = 1000
 class TemporalRunner:
     """Runs the workflows of one SDK worker."""
 
-    def __init__(
-        self, host: WorkflowHost, *, task_queue: str, namespace: str, identity: str, max_cached: int
-    ) -> None:
+    def __init__(self, host: WorkflowHost, *, task_queue: str, namespace: str, identity: str, max_cached: int) -> None:
         self.task_queue = task_queue
         self.identity = identity
         self.max_cached = max_cached
@@ -230,9 +236,7 @@ class TemporalInterpreter:
             try:
                 command = read(message)
             except UnsupportedCommand as unsupported:
-                text = str(
-                    Unsupported(unsupported.slug, f"workflow {self._row.workflow_id!r} run {self._row.run_id}")
-                )
+                text = str(Unsupported(unsupported.slug, f"workflow {self._row.workflow_id!r} run {self._row.run_id}"))
                 logger.error("%s", text)
                 raise _Failed(TaskFailure(text, "WORKFLOW_WORKER_UNHANDLED_FAILURE")) from None
             if command is None:
@@ -281,9 +285,7 @@ class TemporalInterpreter:
         rejected = {r.update_id for r in task.rejected}
         records, texts = task.records, task.texts
         if rejected:
-            keep = [
-                i for i, r in enumerate(records) if r["k"] != "update" or r["m"]["update_id"] not in rejected
-            ]
+            keep = [i for i, r in enumerate(records) if r["k"] != "update" or r["m"]["update_id"] not in rejected]
             records = [records[i] for i in keep]
             texts = [texts[i] for i in keep]
         silent = not records and not commands
@@ -397,5 +399,3 @@ def _describe(command: Mapping[str, Any]) -> str:
     if "seq" in command:
         return f"{kind} {command['seq']}"
     return str(kind)
-
-
