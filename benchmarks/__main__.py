@@ -97,11 +97,12 @@ def main(
         print(json.dumps(document, indent=2))
     if write_readme_:
         write_readme(document, [f"results/{PLOT_NAME}"] if "throughput" in document else [])
-    if not render:
-        progress.print(f"written: {shown(LATEST)}" + (f", {shown(LATEST.with_name(PLOT_NAME))}"))
     problems = missed(document, parts)
     if check and problems:
-        progress.print(*(f"[red]budget missed:[/] {problem}" for problem in problems), sep="\n")
+        progress.print(*(f"[red]missed or not measured:[/] {problem}" for problem in problems), sep="\n")
+        raise typer.Exit(1)
+    if Part.THROUGHPUT in parts and not render and not document["throughput"]["results"]["cells"]:
+        progress.print("[red]No contender could be measured; the reasons are above.[/]")
         raise typer.Exit(1)
 
 
@@ -109,11 +110,17 @@ def measure(options: SuiteOptions, progress: Console) -> dict[str, Any]:
     """Run the suite, merge its sections into the last document, write that and the plot."""
     if describe_machine()["filesystem"] in VOLATILE_FILESYSTEMS:
         progress.print("[yellow]The checkout is on a file system in memory: commits are not durable here.[/]")
-    document = asyncio.run(interruptible(Suite(options, progress)))
+    try:
+        document = asyncio.run(interruptible(Suite(options, progress)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        progress.print("interrupted: the servers are stopped, nothing was written")
+        raise typer.Exit(130) from None
     save(document)
-    if "throughput" in document:
+    progress.print(f"written: {shown(LATEST)}")
+    if options.throughput is not None and document["throughput"]["results"]["cells"]:
         try:
             plot(document, progress)
+            progress.print(f"written: {shown(LATEST.with_name(PLOT_NAME))}")
         except Exception as error:
             progress.print(f"[yellow]no plot:[/] {error}")
     return document

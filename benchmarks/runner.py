@@ -77,7 +77,8 @@ class Stand:
             return
         connection = await self.postgres.connect()
         try:
-            await connection.execute("checkpoint")  # nobody pays for the pages that a neighbour has left dirty
+            if self.postgres.data_dir is not None:
+                await connection.execute("checkpoint")  # nobody pays for the pages that a neighbour has left dirty
             yield self.postgres.url(self.database), PostgresMeter(self.postgres, self.database, connection)
         finally:
             await connection.close()
@@ -107,9 +108,10 @@ class Runner:
             self.watcher.doing(f"preparing {contender.title}")
             try:
                 stand = await self._stand(contender, stack)
-            except (EnvironmentFailed, ServerUnavailable, OSError) as error:
-                self.results.skipped[contender.name] = str(error)
-                self.watcher.skipped(contender.name, str(error))
+            except Exception as error:  # whatever it is, the others can still run
+                reason = describe_error(error)
+                self.results.skipped[contender.name] = reason
+                self.watcher.skipped(contender.name, reason)
             else:
                 stands[contender.name] = stand
                 self.results.versions[contender.name] = await stand.environment.versions()
@@ -147,14 +149,22 @@ class Runner:
                     warmup_seconds=self.plan.warmup_seconds,
                 )
                 made = await visit(stand.contender.module, stand.environment, job, meter, stand.log)
-        except (VisitFailed, RuntimeError, OSError) as error:
-            failure = Failure(contender=name, inflight=inflight, round=round_, error=str(error))
+        except Exception as error:  # a contender, its server or its connection: this cell fails, the run goes on
+            failure = Failure(contender=name, inflight=inflight, round=round_, error=describe_error(error))
             self.results.failed.append(failure)
             self.watcher.failed(failure)
         else:
             cell = cell_of(name, inflight, round_, made)
             self.results.cells.append(cell)
             self.watcher.measured(cell)
+
+
+OWN_ERRORS = (VisitFailed, EnvironmentFailed, ServerUnavailable)
+
+
+def describe_error(error: Exception) -> str:
+    """Our own errors are sentences; for others the class tells half of the story."""
+    return str(error) if isinstance(error, OWN_ERRORS) else f"{type(error).__name__}: {error}"
 
 
 def cell_of(contender: str, inflight: int, round_: int, made: Visit) -> Cell:

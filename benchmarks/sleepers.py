@@ -180,7 +180,7 @@ async def _sum_up(server: Postgres, job: Job, watch: MemoryWatch, facts: dict[st
         starts_per_second=job.sleepers / started["seconds"],
         wake_rate=job.wake_rate,
         wakes_per_second=len(ended) / span,
-        rss_before_mb=statistics.median(watch.between(0, ready["seen"]) or [0.0]),
+        rss_before_mb=max(watch.between(0, ready["seen"]), default=0.0),
         rss_parked_mb=statistics.median(watch.between(first_due - PARKED_SAMPLE_SECONDS, first_due)),
         rss_peak_mb=max(rss for _, rss in watch.samples),
         late_p50_ms=statistics.median(late),

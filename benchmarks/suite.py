@@ -18,11 +18,8 @@ from benchmarks.meters import COMMITS_METHOD
 from benchmarks.postgres import Postgres, start_embedded
 from benchmarks.report import number
 from benchmarks.results import Cell, Failure
-from benchmarks.runner import Plan, Runner, Watcher
+from benchmarks.runner import Plan, Runner, Watcher, describe_error
 from benchmarks.sleepers import measure_sleepers
-
-EXPECTED_FAILURES = (RuntimeError, OSError)
-"""What a contender or its environment can do to us; VisitFailed and its kin are RuntimeErrors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +123,9 @@ class Suite:
                 settle_seconds=self.options.settle_seconds,
                 doing=lambda text: self.progress.update(task, description=text),
             )
-        except EXPECTED_FAILURES as error:
-            self._say(f"[red]sleepers:[/] {escape(str(error))}")
-            return {"run": run, "results": None, "error": str(error), "verdicts": {}}
+        except Exception as error:
+            self._say(f"[red]sleepers:[/] {escape(describe_error(error))}")
+            return {"run": run, "results": None, "error": describe_error(error), "verdicts": {}}
         finally:
             self.progress.remove_task(task)
         verdicts = {"memory of sleepers": found.within_memory, "sleepers on time": found.on_time}
@@ -143,9 +140,9 @@ class Suite:
             try:
                 made = await environment(contender.requirements, progress=self._say)
                 found.append(await measure_idle(server, contender, made, seconds=self.options.idle_seconds))
-            except EXPECTED_FAILURES as error:
-                failed[contender.name] = str(error)
-                self._say(f"[red]idle {contender.name}:[/] {escape(str(error))}")
+            except Exception as error:
+                failed[contender.name] = describe_error(error)
+                self._say(f"[red]idle {contender.name}:[/] {escape(describe_error(error))}")
             finally:
                 self.progress.remove_task(task)
         return {"run": run, "results": [idle.to_json() for idle in found], "failed": failed}
