@@ -57,6 +57,13 @@ def started_event_id(outcome: Record, event_id: int) -> int:
     return event_id - 1 if ran(outcome) else 0
 
 
+def _unknown(what: str, kind: str) -> ValueError:
+    return ValueError(
+        f"The journal holds {what} {kind!r}, which this version of dbos-compat does not know. A newer version wrote it: "
+        "run the version that does, or a later one."
+    )
+
+
 @dataclass(slots=True)
 class TaskIds:
     """The ids that one workflow task has, should it be committed."""
@@ -105,6 +112,8 @@ class EventIds:
             if kind == "activity":
                 last += 2 if ran(event) else 1
             elif kind != "timer" or event["seq"] not in self._stopped:
+                if kind not in _EVENTS_PER_ARRIVAL:
+                    raise _unknown("event", kind)
                 last += _EVENTS_PER_ARRIVAL[kind]
             ids.append(last)
         return TaskIds(ids, last + 1)
@@ -120,6 +129,8 @@ class EventIds:
                     ids.append(0)  # an abandoned activity is never told, and nobody is told twice
                     continue
                 self._cancels[command["seq"]] = last + 1
+            if kind not in _EVENTS_PER_COMMAND:
+                raise _unknown("command", kind)
             last += _EVENTS_PER_COMMAND[kind]
             ids.append(last)
             if kind == "activity":

@@ -23,7 +23,7 @@ _TIMEOUT_MESSAGES = {
 
 
 def timeout_failure(outcome: Record) -> Failure:
-    """The failure of a ``timed_out`` activity. The attempt before, if one failed, is its cause, without its details."""
+    """The failure of a ``timed_out`` activity. The attempt before, if one failed, is its cause."""
     kind = TimeoutType.ValueType(outcome["t"])
     made = Failure(
         message=_TIMEOUT_MESSAGES[kind],
@@ -34,6 +34,4 @@ def timeout_failure(outcome: Record) -> Failure:
     )
     if outcome.get("lf"):
         made.cause.CopyFrom(failure(outcome["lf"]))
-        if made.cause.HasField("application_failure_info"):
-            made.cause.application_failure_info.ClearField("details")
     return made
