@@ -21,8 +21,8 @@ from temporalio.converter import DataConverter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.workflow import NondeterminismError
 
-from dbos_compat.history import events
 from dbos_compat.history.closing import close_event
+from dbos_compat.history.events import events
 from dbos_compat.history.numbering import EventIds
 from tests.unit.compat.history.programs import ACTIVITIES, INT, KEYWORD, PROGRAMS, WORKFLOWS, Place
 from tests.unit.compat.history.recorder import CLOSES, attributes, canonical, kind, record

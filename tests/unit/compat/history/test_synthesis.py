@@ -7,7 +7,7 @@ import json
 from temporalio.api.history.v1 import HistoryEvent
 
 from dbos_compat.convert.records import CloseRecord, message_text
-from dbos_compat.history import events
+from dbos_compat.history.events import events
 from dbos_compat.history.numbering import ABANDON
 from dbos_core.commit import RunStatus
 from dbos_core.mailbox import ACTIVITY, CANCEL, UPDATE
