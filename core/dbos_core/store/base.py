@@ -22,6 +22,7 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.search import Count, Page, Query
 
 
 class WakeKind(enum.Enum):
@@ -200,6 +201,14 @@ class Store(Protocol):
 
     async def rows(self, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
         """Rows of these runs; with ``watch`` their close will be announced (CLOSED)."""
+        ...
+
+    async def search(self, query: Query) -> Page:
+        """One page of the runs that a filter finds (see ``search`` for what it means)."""
+        ...
+
+    async def count(self, query: Query) -> Count:
+        """How many runs a filter finds, by group if the query says so."""
         ...
 
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:

@@ -1,0 +1,169 @@
+"""The cluster as a client sees it: system info, this namespace, search attributes, health."""
+
+from __future__ import annotations
+
+import uuid
+
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import IndexedValueType, NamespaceState
+from temporalio.api.namespace.v1 import NamespaceConfig, NamespaceInfo
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    AddSearchAttributesResponse,
+    ListSearchAttributesRequest,
+    ListSearchAttributesResponse,
+    RemoveSearchAttributesRequest,
+    RemoveSearchAttributesResponse,
+)
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+    GetClusterInfoRequest,
+    GetClusterInfoResponse,
+    GetSearchAttributesRequest,
+    GetSearchAttributesResponse,
+    GetSystemInfoRequest,
+    GetSystemInfoResponse,
+    ListNamespacesRequest,
+    ListNamespacesResponse,
+)
+from temporalio.bridge.proto.health.v1 import HealthCheckRequest, HealthCheckResponse
+
+from dbos_compat.errors import invalid, no_namespace
+from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
+from dbos_compat.service.common import Context
+from dbos_core.search import FieldType
+
+SERVER_VERSION = "1.32.0"
+"""Of the Temporal server whose behaviour this engine follows; clients compare versions."""
+
+_INDEXED = {
+    FieldType.TEXT: IndexedValueType.INDEXED_VALUE_TYPE_TEXT,
+    FieldType.KEYWORD: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    FieldType.INT: IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    FieldType.DOUBLE: IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
+    FieldType.BOOL: IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
+    FieldType.DATETIME: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+    FieldType.KEYWORD_LIST: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+    FieldType.STATUS: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    FieldType.DURATION: IndexedValueType.INDEXED_VALUE_TYPE_INT,
+}
+_TYPES: dict[int, FieldType] = {number: kind for kind, number in reversed(_INDEXED.items())}
+
+
+async def get_system_info(context: Context, request: GetSystemInfoRequest) -> GetSystemInfoResponse:
+    return GetSystemInfoResponse(
+        server_version=SERVER_VERSION,
+        capabilities=GetSystemInfoResponse.Capabilities(
+            signal_and_query_header=True,
+            internal_error_differentiation=True,
+            activity_failure_include_heartbeat=True,
+            encoded_failure_attributes=True,
+            upsert_memo=True,
+            sdk_metadata=True,
+            count_group_by_execution_status=True,
+        ),
+    )
+
+
+async def get_cluster_info(context: Context, request: GetClusterInfoRequest) -> GetClusterInfoResponse:
+    return GetClusterInfoResponse(
+        server_version=SERVER_VERSION,
+        cluster_id=str(_namespace_id(context.namespace)),
+        cluster_name="dbos-compat",
+        history_shard_count=1,
+        persistence_store="postgres",
+        visibility_store="postgres",
+    )
+
+
+def _namespace_id(namespace: str) -> uuid.UUID:
+    """The same for the same name, wherever it is asked."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"dbos-compat:{namespace}")
+
+
+def namespace(context: Context) -> DescribeNamespaceResponse:
+    response = DescribeNamespaceResponse(
+        namespace_info=NamespaceInfo(
+            name=context.namespace,
+            state=NamespaceState.NAMESPACE_STATE_REGISTERED,
+            id=str(_namespace_id(context.namespace)),
+            capabilities=NamespaceInfo.Capabilities(sync_update=True, async_update=True),
+        ),
+        config=NamespaceConfig(),
+    )
+    response.replication_config.active_cluster_name = "dbos-compat"
+    return response
+
+
+async def describe_namespace(context: Context, request: DescribeNamespaceRequest) -> DescribeNamespaceResponse:
+    if not request.namespace and not request.id:
+        raise invalid("Namespace not set on request.")
+    found = namespace(context)
+    if request.id and request.id != found.namespace_info.id:
+        raise no_namespace(request.id)
+    return found
+
+
+async def list_namespaces(context: Context, request: ListNamespacesRequest) -> ListNamespacesResponse:
+    """The namespace of this connection; others are other schemas, which it does not look into."""
+    return ListNamespacesResponse(namespaces=[namespace(context)])
+
+
+# -- search attributes -------------------------------------------------------------------------------------------------
+
+
+def attribute_types(context: Context) -> dict[str, FieldType]:
+    """The types of the search attributes that were added here."""
+    return {name: _TYPES[number] for name, number in context.search_attributes.items()}
+
+
+def _system() -> dict[str, IndexedValueType.ValueType]:
+    return {name: _INDEXED[kind] for name, kind in SYSTEM_ATTRIBUTES.items()}
+
+
+async def get_search_attributes(context: Context, request: GetSearchAttributesRequest) -> GetSearchAttributesResponse:
+    response = GetSearchAttributesResponse()
+    response.keys.update(_system() | _added(context))
+    return response
+
+
+def _added(context: Context) -> dict[str, IndexedValueType.ValueType]:
+    return {name: IndexedValueType.ValueType(number) for name, number in context.search_attributes.items()}
+
+
+async def list_search_attributes(
+    context: Context, request: ListSearchAttributesRequest
+) -> ListSearchAttributesResponse:
+    return ListSearchAttributesResponse(system_attributes=_system(), custom_attributes=_added(context))
+
+
+async def add_search_attributes(context: Context, request: AddSearchAttributesRequest) -> AddSearchAttributesResponse:
+    """Remember names and types. Starts accept any name, so this only makes filters stricter in what they compare."""
+    for name, number in request.search_attributes.items():
+        if name in SYSTEM_ATTRIBUTES:
+            raise invalid(f"Search attribute {name} is reserved by system.")
+        if number not in _TYPES:
+            raise invalid(f"Unable to save search attribute {name}: unknown type {number}.")
+    context.search_attributes.update(request.search_attributes)
+    return AddSearchAttributesResponse()
+
+
+async def remove_search_attributes(
+    context: Context, request: RemoveSearchAttributesRequest
+) -> RemoveSearchAttributesResponse:
+    for name in request.search_attributes:
+        if name in SYSTEM_ATTRIBUTES:
+            raise invalid(f"Unable to remove non-custom search attributes: {name}.")
+    for name in request.search_attributes:
+        context.search_attributes.pop(name, None)
+    return RemoveSearchAttributesResponse()
+
+
+# -- health ------------------------------------------------------------------------------------------------------------
+
+
+async def check(context: Context, request: HealthCheckRequest) -> Message:
+    """Serving, if the database answers."""
+    await context.kernel.store.now_ms()
+    return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)

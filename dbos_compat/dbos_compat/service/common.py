@@ -1,0 +1,100 @@
+"""What every handler needs: the kernel, the namespace, Temporal's checks of ids, and finding the run that is meant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link, WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+
+from dbos_compat.errors import invalid, no_run, not_found
+from dbos_core.commit import RunRow
+from dbos_core.kernel import Kernel
+
+ID_BYTES_MAX = 1000
+"""Temporal's limit for ids and names."""
+
+LONG_POLL_S = 20.0
+"""How long the server holds a call that waits for something; then it answers "not yet" and the client asks again."""
+
+CALL_S = 30.0
+"""How long a call that a worker must answer (a query) is held when the caller set no timeout: the Rust client's."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Context:
+    """Handlers are functions of this and a request."""
+
+    kernel: Kernel
+    namespace: str
+    search_attributes: dict[str, int] = field(default_factory=dict)
+    """Names that were added through the operator service (``IndexedValueType`` numbers)."""
+
+
+Handler = Callable[[Context, T], Awaitable[Message]]
+
+
+def check_length(value: str, name: str) -> None:
+    """Temporal's text for ``name`` being too long."""
+    if len(value) > ID_BYTES_MAX // 4 and len(value.encode()) > ID_BYTES_MAX:
+        raise invalid(f"{name} length exceeds limit.")
+
+
+def check_execution(execution: WorkflowExecution) -> None:
+    """Temporal's checks of the execution a request names."""
+    if not execution.workflow_id:
+        raise invalid("WorkflowId is not set on request.")
+    if execution.run_id and not is_uuid(execution.run_id):
+        raise invalid("Invalid RunId.")
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def find_run(context: Context, execution: WorkflowExecution, first_run_id: str = "") -> RunRow:
+    """The run that is meant: the named one, or the latest of the id, which must belong to the chain of
+    ``first_run_id`` if one is given."""
+    check_execution(execution)
+    run = await context.kernel.find(execution.workflow_id, execution.run_id or None)
+    if run is None:
+        raise no_run(execution.workflow_id, execution.run_id)
+    if first_run_id and run.first_run_id != first_run_id:
+        raise not_found("workflow execution not found")
+    return run
+
+
+def start_link(context: Context, workflow_id: str, run_id: str) -> Link:
+    """The link to a run's first event."""
+    return Link(
+        workflow_event=Link.WorkflowEvent(
+            namespace=context.namespace,
+            workflow_id=workflow_id,
+            run_id=run_id,
+            event_ref=Link.WorkflowEvent.EventReference(
+                event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+            ),
+        )
+    )
+
+
+def request_link(context: Context, run: RunRow, request_id: str, event_type: EventType.ValueType) -> Link:
+    """The link to the event that a request made."""
+    return Link(
+        workflow_event=Link.WorkflowEvent(
+            namespace=context.namespace,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            request_id_ref=Link.WorkflowEvent.RequestIdReference(request_id=request_id, event_type=event_type),
+        )
+    )

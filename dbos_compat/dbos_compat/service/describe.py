@@ -1,0 +1,68 @@
+"""Describe: one run, with what is pending."""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import PendingWorkflowTaskState
+from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo, WorkflowExecutionExtendedInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
+
+from dbos_compat.convert.metadata import metadata_record
+from dbos_compat.convert.times import timestamp
+from dbos_compat.service.common import Context, find_run
+from dbos_compat.service.info import execution_config, execution_info
+from dbos_compat.service.pending import cancel_requested, pending_activities
+from dbos_core.commit import LoadedRun, RunRow, RunStatus
+from dbos_core.live_run import LiveRun
+
+
+async def describe_workflow_execution(
+    context: Context, request: DescribeWorkflowExecutionRequest
+) -> DescribeWorkflowExecutionResponse:
+    run = await find_run(context, request.execution)
+    response = DescribeWorkflowExecutionResponse(
+        execution_config=execution_config(run),
+        workflow_execution_info=execution_info(run),
+        workflow_extended_info=extended_info(run),
+    )
+    if run.status is not RunStatus.RUNNING:
+        return response
+    loaded = await context.kernel.load(run.workflow_uuid)
+    if loaded is None or loaded.run.status is not RunStatus.RUNNING:
+        return response
+    live = context.kernel.live(run.workflow_uuid)
+    if live is not None:
+        response.workflow_execution_info.history_length = live.history_length
+    machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
+    response.pending_activities.extend(pending_activities(loaded, machines))
+    response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
+    task = pending_task(loaded, live)
+    if task is not None:
+        response.pending_workflow_task.CopyFrom(task)
+    return response
+
+
+def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
+    info = WorkflowExecutionExtendedInfo(original_start_time=timestamp(run.start_ms))
+    metadata = metadata_record(run.metadata)
+    if metadata.execution_timeout_ms:
+        info.execution_expiration_time.CopyFrom(timestamp(run.execution_ms + metadata.execution_timeout_ms))
+    if run.deadline_ms is not None:
+        info.run_expiration_time.CopyFrom(timestamp(run.deadline_ms))
+    return info
+
+
+def pending_task(loaded: LoadedRun, live: LiveRun | None) -> PendingWorkflowTaskInfo | None:
+    """The activation that is due: something waits to be handled, or it failed and is tried again."""
+    attempt = live.task_attempt if live is not None else 1
+    if attempt == 1 and loaded.entries and not loaded.mail:
+        return None
+    since = timestamp(loaded.mail[0].created_ms if loaded.mail else loaded.run.execution_ms)
+    return PendingWorkflowTaskInfo(
+        state=PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED,
+        scheduled_time=since,
+        original_scheduled_time=since,
+        attempt=attempt,
+    )

@@ -1,0 +1,190 @@
+"""Updates: admitted durably, then accepted or rejected and completed by the workflow; callers wait for a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
+from temporalio.api.errordetails.v1 import PermissionDeniedFailure
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.update.v1 import Outcome, Request, UpdateRef
+from temporalio.api.workflowservice.v1 import (
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
+)
+from temporalio.service import RPCStatusCode
+
+from dbos_compat.convert.answers import answer
+from dbos_compat.convert.records import message_text
+from dbos_compat.errors import already_completed, invalid, not_found, rpc_error
+from dbos_compat.service.common import LONG_POLL_S, Context, check_length, find_run, is_uuid, request_link
+from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
+from dbos_core.kernel import UpdateAborted
+from dbos_core.mailbox import OWN_ID, UPDATE
+
+REJECTED, ADMITTED, ACCEPTED, COMPLETED = 0, 1, 2, 3
+"""Stages of ``UpdateRow``; but for the first they are Temporal's numbers."""
+
+_ACCEPTED_EVENT = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+
+
+# -- pure --------------------------------------------------------------------------------------------------------------
+
+
+def check_update(request: UpdateWorkflowExecutionRequest) -> None:
+    if not request.HasField("request") or not request.request.HasField("input"):
+        raise invalid("Update input is not set on request.")
+    check_length(request.request.meta.update_id, "UpdateId")
+    if not request.request.input.name:
+        raise invalid("Update name is not set on request.")
+    if request.wait_policy.lifecycle_stage == Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED:
+        raise rpc_error(
+            "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported.",
+            RPCStatusCode.PERMISSION_DENIED,
+            PermissionDeniedFailure(),
+        )
+
+
+def update_mail(request: Request, *, workflow_uuid: str, run_id: str, update_id: str, unique: str) -> Mail:
+    """The message of an update. Not named after the update id: a rejected update may come again under the same."""
+    return Mail(
+        mail_id=f"{OWN_ID}{run_id}:u:{unique}",
+        workflow_uuid=workflow_uuid,
+        topic=UPDATE,
+        message=message_text(
+            args=request.input.args.payloads,
+            headers=request.input.header.fields,
+            identity=request.meta.identity,
+            name=request.input.name,
+            update_id=update_id,
+        ),
+    )
+
+
+def proto_outcome(text: str) -> Outcome:
+    """``UpdateRow.outcome`` as Temporal answers it."""
+    ended = answer(text)
+    outcome = Outcome()
+    if ended.failure is not None:
+        outcome.failure.CopyFrom(ended.failure)
+    else:
+        outcome.success.payloads.extend(ended.payloads)
+    return outcome
+
+
+def outlived() -> Outcome:
+    """The outcome of an update that was accepted and not completed when its run closed."""
+    return Outcome(
+        failure=Failure(
+            message="Workflow Update failed because the Workflow completed before the Update completed.",
+            source="Server",
+            application_failure_info=ApplicationFailureInfo(type="AcceptedUpdateCompletedWorkflow", non_retryable=True),
+        )
+    )
+
+
+def reply(row: UpdateRow | None, *, run_closed: bool = False) -> tuple[Stage.ValueType, Outcome | None]:
+    """(stage, outcome) to tell a caller. No row: not heard of since it was admitted."""
+    if row is None:
+        return Stage.ValueType(ADMITTED), None
+    if row.stage in (REJECTED, COMPLETED) and row.outcome is not None:
+        return Stage.ValueType(COMPLETED), proto_outcome(row.outcome)
+    if run_closed and row.stage == ACCEPTED:
+        return Stage.ValueType(COMPLETED), outlived()
+    return Stage.ValueType(max(row.stage, ADMITTED)), None
+
+
+def reference(run: RunRow, update_id: str) -> UpdateRef:
+    ref = UpdateRef(update_id=update_id)
+    ref.workflow_execution.workflow_id = run.workflow_id
+    ref.workflow_execution.run_id = run.run_id
+    return ref
+
+
+# -- acting ------------------------------------------------------------------------------------------------------------
+
+
+async def update_workflow_execution(
+    context: Context, request: UpdateWorkflowExecutionRequest
+) -> UpdateWorkflowExecutionResponse:
+    """Admit an update, then wait for the stage that the caller wants, for as long as a poll is held."""
+    check_update(request)
+    run = await find_run(context, request.workflow_execution, request.first_execution_run_id)
+    return await update_run(context, run, request)
+
+
+async def update_run(
+    context: Context,
+    run: RunRow,
+    request: UpdateWorkflowExecutionRequest,
+    *,
+    closed: Callable[[], Exception] = already_completed,
+) -> UpdateWorkflowExecutionResponse:
+    kernel = context.kernel
+    update_id = request.request.meta.update_id or kernel.entropy.uuid()
+    mail = update_mail(
+        request.request,
+        workflow_uuid=run.workflow_uuid,
+        run_id=run.run_id,
+        update_id=update_id,
+        unique=kernel.entropy.uuid(),
+    )
+    verdict, row = await kernel.admit_update(run, update_id, mail)
+    if verdict is Verdict.RUN_CLOSED:
+        raise closed()
+    return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
+
+
+async def answer_update(
+    context: Context, run: RunRow, update_id: str, row: UpdateRow | None, wanted: int
+) -> UpdateWorkflowExecutionResponse:
+    """Wait for the wanted stage and tell how far the update is."""
+    wanted = max(wanted, ACCEPTED)
+    stage, outcome = await wait_stage(context, run, update_id, row, wanted)
+    response = UpdateWorkflowExecutionResponse(update_ref=reference(run, update_id), stage=stage)
+    if outcome is not None:
+        response.outcome.CopyFrom(outcome)
+    if stage >= ACCEPTED:
+        response.link.CopyFrom(request_link(context, run, "", _ACCEPTED_EVENT))
+    return response
+
+
+async def wait_stage(
+    context: Context, run: RunRow, update_id: str, row: UpdateRow | None, wanted: int
+) -> tuple[Stage.ValueType, Outcome | None]:
+    if row is None or (row.stage != REJECTED and row.stage < wanted):
+        try:
+            row = await context.kernel.wait_update(run.workflow_uuid, update_id, wanted, LONG_POLL_S) or row
+        except UpdateAborted:
+            raise not_found("workflow update was aborted by closing workflow") from None
+    closed = False
+    if row is not None and row.stage == ACCEPTED:
+        closed = await _is_closed(context, run)
+    return reply(row, run_closed=closed)
+
+
+async def _is_closed(context: Context, run: RunRow) -> bool:
+    now = await context.kernel.find(run.workflow_id, run.run_id)
+    return now is None or now.status is not RunStatus.RUNNING
+
+
+async def poll_workflow_execution_update(
+    context: Context, request: PollWorkflowExecutionUpdateRequest
+) -> PollWorkflowExecutionUpdateResponse:
+    """How far an update is: at once without a wait policy, else held until the stage or for a while."""
+    ref = request.update_ref
+    if ref.workflow_execution.run_id and not is_uuid(ref.workflow_execution.run_id):
+        raise invalid("RunId is not valid UUID.")
+    run = await find_run(context, ref.workflow_execution)
+    row = await context.kernel.store.update_row(run.workflow_uuid, ref.update_id, watch=False)
+    if row is None:
+        raise not_found(f'update "{ref.update_id}" not found')
+    wanted = request.wait_policy.lifecycle_stage
+    stage, outcome = await wait_stage(context, run, ref.update_id, row, wanted)
+    response = PollWorkflowExecutionUpdateResponse(update_ref=reference(run, ref.update_id), stage=stage)
+    if outcome is not None:
+        response.outcome.CopyFrom(outcome)
+    return response
