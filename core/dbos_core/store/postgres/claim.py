@@ -51,7 +51,7 @@ _CLAIM_ONE = """
         select r.workflow_uuid, {own}.now_ms() as now_ms
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-         where w.workflow_uuid = $3 and r.owner is null and r.status = 1
+         where w.workflow_uuid = $3 and r.owner is null and r.status is not distinct from 1
            and w.status in ('ENQUEUED', 'DELAYED', 'PENDING')
            for no key update of w, r),{own_them}""".replace("{own_them}", _OWN)
 
@@ -80,7 +80,7 @@ _TAKE_OVER = """
           from {own}.runs r
           join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
          where r.owner = any ($3::text[]) and r.status = 1 and r.task_queue = any ($4::text[])
-           and w.owner_xid = r.owner and w.status = 'PENDING'
+           and w.owner_xid = r.owner and w.status is not distinct from 'PENDING'
            and not exists (select from {own}.processes p
                             where p.process_id = r.owner and p.lease_until_ms > {own}.now_ms())
          limit $5

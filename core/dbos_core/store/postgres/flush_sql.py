@@ -168,25 +168,30 @@ st_mail as (
     on conflict (message_uuid) do nothing
     returning message_uuid, created_at_epoch_ms)"""
 
+# Which index finds a row must not hang on statistics: it is the primary key, probed once per commit. Hence the lateral,
+# and `is not distinct from`, by which no partial index on the status seems to fit. The rows come sorted by uuid, which
+# is everybody's order of locks.
 _F = """
 f as materialized (
-    select c.*,
-           case /*position*/ /*mail*/ else 0 end as code
-      from unnest(/*arrays*/) as c (/*columns*/)
-      join {dbos}.workflow_status w on w.workflow_uuid = c.uuid
-      /*join*/
-     where w.owner_xid = $process and w.status = 'PENDING'
-       for no key update of w/*lock*/)"""
+    select c.*, case /*position*/ /*mail*/ else 0 end as code
+      from unnest(/*arrays*/) as c (/*columns*/),
+           lateral (
+                select /*last_mail*/ from {dbos}.workflow_status w /*join*/
+                 where w.workflow_uuid = c.uuid and w.owner_xid = $process
+                   and w.status is not distinct from 'PENDING'
+                   for no key update of w/*lock*/) as r)"""
 
-_F_POSITION = """when c.position is not null and exists (
-                    select from {dbos}.operation_outputs o
-                     where o.workflow_uuid = c.uuid and o.function_id = c.position) then 1"""
+# Scalar subqueries where `exists` would read better: an `exists` here may be planned as a hash of the whole table.
+_F_POSITION = """when c.position is not null and (
+                    select o.function_id from {dbos}.operation_outputs o
+                     where o.workflow_uuid = c.uuid and o.function_id = c.position) is not null then 1"""
 
 # The last line: `r` is the locked, newest row, `seen` the snapshot's. They differ when mail came in between.
 _F_MAIL = """when c.mail_seen is not null and (
-                    exists (select from {dbos}.notifications n
-                             where n.destination_uuid = c.uuid and not n.consumed
-                               and n.created_at_epoch_ms > c.mail_seen)
+                    (select 1 from {dbos}.notifications n
+                      where n.destination_uuid = c.uuid and not n.consumed
+                        and n.created_at_epoch_ms > c.mail_seen
+                      limit 1) is not null
                     or r.last_mail_ms <> (select seen.last_mail_ms from {own}.runs seen
                                            where seen.workflow_uuid = c.uuid)) then 2"""
 
@@ -298,10 +303,11 @@ _UPDATES_OF_ST = "select uuid, updates from st where updates is not null"
 _MAIL = """
 boxes as materialized (
     select d.uuid, d.messages, d.size, greatest(r.last_mail_ms, (select ms from clock) - 1) as before
-      from unnest($m_uuid::text[], $m_size::int[], $m_messages::text[]) as d (uuid, size, messages)
-      join {own}.runs r on r.workflow_uuid = d.uuid
-     where r.status = 1
-       for no key update of r),
+      from unnest($m_uuid::text[], $m_size::int[], $m_messages::text[]) as d (uuid, size, messages),
+           lateral (
+                select k.last_mail_ms from {own}.runs k
+                 where k.workflow_uuid = d.uuid and k.status is not distinct from 1
+                   for no key update) as r),
 boxed as (
     update {own}.runs r
        set last_mail_ms = boxes.before + boxes.size,
@@ -415,9 +421,9 @@ def _fenced(shape: Shape) -> str:
     text = _columns(_F, "f", FENCED_COLUMNS, shape)
     text = text.replace("/*position*/", _F_POSITION if shape & S.ENTRY else "when false then 1")
     if shape & S.END:
-        text = text.replace("/*mail*/", _F_MAIL).replace("/*lock*/", ", r")
-        return text.replace("/*join*/", "join {own}.runs r on r.workflow_uuid = c.uuid")
-    return text.replace("/*mail*/", "").replace("/*lock*/", "").replace("/*join*/", "")
+        text = text.replace("/*mail*/", _F_MAIL).replace("/*lock*/", ", r").replace("/*last_mail*/", "r.last_mail_ms")
+        return text.replace("/*join*/", "join {own}.runs r on r.workflow_uuid = w.workflow_uuid")
+    return text
 
 
 def _writes(shape: Shape) -> list[str]:

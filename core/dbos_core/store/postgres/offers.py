@@ -42,14 +42,14 @@ _HEARTBEAT = """
     select r.workflow_uuid, $2, r.task_queue, $3, n.ms, n.ms, n.ms, $5, $4, n.ms
       from {own}.runs r, (select {own}.now_ms() as ms) as n
      where r.workflow_uuid = $1 and r.status = 1
-       and (r.owner = $5 or exists (select from {own}.activities k where k.workflow_uuid = $1 and k.seq = $2))
+       and (r.owner = $5 or (select k.seq from {own}.activities k where k.workflow_uuid = $1 and k.seq = $2) is not null)
     on conflict (workflow_uuid, seq) do update
         set heartbeat = excluded.heartbeat, heartbeat_at_ms = excluded.heartbeat_at_ms,
             worker = coalesce(a.worker, excluded.worker)
         where a.attempt = excluded.attempt
           and (a.worker = excluded.worker
-               or a.worker is null and exists (select from {own}.runs r
-                                                where r.workflow_uuid = $1 and r.owner = excluded.worker))
+               or a.worker is null
+                  and excluded.worker = (select r.owner from {own}.runs r where r.workflow_uuid = $1))
     returning cancel_requested"""
 
 

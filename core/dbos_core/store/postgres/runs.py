@@ -174,7 +174,7 @@ _TOUCHED = """
                select c.workflow_uuid
                  from {dbos}.workflow_status c
                  join {own}.runs r3 on r3.workflow_uuid = c.workflow_uuid
-                where c.completed_at >= $3 and c.status = 'CANCELLED' and r3.status = 1
+                where c.completed_at >= $3 and c.status is not distinct from 'CANCELLED' and r3.status = 1
                   and r3.task_queue = any ($2::text[])
                union
                select e.workflow_uuid
@@ -192,7 +192,7 @@ _CLOSE_CANCELED = """
         select r.workflow_uuid, r.watched or r.owner is not null as announce, w.completed_at
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-         where w.workflow_uuid = $1 and w.status = 'CANCELLED' and r.status = 1
+         where w.workflow_uuid = $1 and w.status is not distinct from 'CANCELLED' and r.status = 1
            for no key update of w, r),
     -- stock cancel clears the queue, by which stock tools find the run
     statuses as (
@@ -218,7 +218,7 @@ _REOPEN = """
         select r.workflow_uuid, r.task_queue, {own}.now_ms() as now_ms
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-         where w.workflow_uuid = $1 and w.status = 'ENQUEUED'
+         where w.workflow_uuid = $1 and w.status is not distinct from 'ENQUEUED'
            and (r.status <> 1 or r.owner is not null or w.queue_name is distinct from r.task_queue)
            for no key update of w, r),
     statuses as (
@@ -243,7 +243,7 @@ _ADOPT = """
                {own}.now_ms() as now_ms
           from {dbos}.workflow_status w
           join {own}.runs s on s.workflow_uuid = w.forked_from
-         where w.workflow_uuid = $1 and w.status = 'ENQUEUED' and s.task_queue = any ($3::text[])
+         where w.workflow_uuid = $1 and w.status is not distinct from 'ENQUEUED' and s.task_queue = any ($3::text[])
            and not exists (select from {own}.runs r where r.workflow_uuid = w.workflow_uuid)
            for no key update of w),
     statuses as (
