@@ -324,17 +324,26 @@ def _retry(policy: RetryPolicy) -> dict[str, Any]:
 
 
 def canonical(history: Iterable[HistoryEvent]) -> list[HistoryEvent]:
-    """The history as if everything that a task handled had come before the task was scheduled, as it does with us."""
+    """The history as if everything that a task handled had come before the task was scheduled, and every activity's
+    start right before its outcome, as it is with us. (A server also puts the outcomes that it held back to the end.)"""
     order: list[HistoryEvent] = []
+    begun: dict[int, HistoryEvent] = {}
     scheduled: int | None = None
     for event in history:
         name = kind(event)
-        if scheduled is not None and (name in _ARRIVALS or name == "ACTIVITY_TASK_STARTED"):
-            order.insert(scheduled, event)
-            scheduled += 1
+        if name == "ACTIVITY_TASK_STARTED":
+            begun[event.event_id] = event
+            continue
+        arrived = [event]
+        if name in _ARRIVALS and name.startswith("ACTIVITY") and attributes(event).started_event_id:
+            arrived.insert(0, begun.pop(attributes(event).started_event_id))
+        if scheduled is not None and name in _ARRIVALS:
+            order[scheduled:scheduled] = arrived
+            scheduled += len(arrived)
             continue
         scheduled = len(order) if name == "WORKFLOW_TASK_SCHEDULED" else None
-        order.append(event)
+        order += arrived
+    assert not begun
     ids = {event.event_id: number for number, event in enumerate(order, 1)}
     renumbered = []
     for event in order:
