@@ -1,0 +1,21 @@
+"""The tree of commands. Each command's file says what it does; this one only puts them together."""
+
+from __future__ import annotations
+
+import typer
+
+from dbos_compat.cli import ledger, retention, schema, workflows
+from dbos_compat.cli.run import EXIT_CODES
+
+app = typer.Typer(
+    name="dbos-compat",
+    help="Temporal workflows on a DBOS-compatible checkpoint core, in your own process, on Postgres.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+schema.add_to(app)
+retention.add_to(app)
+ledger.add_to(app)
+app.add_typer(workflows.app, name="workflow")

@@ -1,0 +1,1 @@
+"""The promises about process death, with real processes on a real Postgres."""

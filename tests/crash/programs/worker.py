@@ -1,0 +1,60 @@
+"""The process that gets killed: a worker, which on request also starts workflows itself.
+
+Environment: ``DBOS_SYSTEM_DATABASE_URL``, ``CRASH_LEDGER``, ``CRASH_LEASE_SECONDS``, and ``CRASH_STARTS``: how many
+workflows it keeps in flight that it started itself (a start in a process that serves the queue takes the optimistic
+way: the first activation happens before the starting commit). Each start that was acknowledged is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+import dbos_compat
+from tests.crash.programs.workload import ACTIVITIES, QUEUE, WORKFLOWS, Pipeline, note
+
+
+async def main() -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    lease = timedelta(seconds=float(os.environ["CRASH_LEASE_SECONDS"]))
+    client = await dbos_compat.connect(os.environ["DBOS_SYSTEM_DATABASE_URL"], lease=lease)
+    worker = Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=WORKFLOWS,
+        activities=ACTIVITIES,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    async with worker:
+        print("worker ready", flush=True)
+        own = [asyncio.create_task(keep_starting(client, n)) for n in range(int(os.environ.get("CRASH_STARTS", "0")))]
+        await stop.wait()
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
+    await dbos_compat.disconnect(client)
+    print("worker stopped", flush=True)
+
+
+async def keep_starting(client: Client, line: int) -> None:
+    """One workflow after the other; the ledger knows which starts were acknowledged."""
+    for number in itertools.count():
+        workflow_id = f"own-{os.getpid()}-{line}-{number}"
+        handle = await client.start_workflow(Pipeline.run, args=[2, 0.01], id=workflow_id, task_queue=QUEUE)
+        note("started", workflow_id=workflow_id)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(handle.result(), 30)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(main())
