@@ -1,6 +1,7 @@
 """What is read from outside a contender when its window opens and closes: log position, commits, server CPU."""
 
 import asyncio
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,13 @@ COMMITS_METHOD = (
 )
 
 COMMIT_LINE = re.compile(r"^Transaction/COMMIT\s+(\d+)", re.MULTILINE)
+
+
+# A record of an open transaction may still be in memory when the window closes, and pg_waldump fails at its place.
+# This commits a message of ours, behind the window, and so brings everything before it to disk.
+FLUSH = "select pg_logical_emit_message(true, 'bench', 'flush')"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,7 @@ class PostgresMeter:
         server = self.server
         if server.data_dir is None or server.bin_dir is None or opened.lsn is None or closed.lsn is None:
             return None
+        await self.connection.execute(FLUSH)
         try:
             text = await pg_command(
                 server.bin_dir,
@@ -71,7 +80,8 @@ class PostgresMeter:
                 *("--rmgr=Transaction", "--stats=record"),
                 user=server.system_user,
             )
-        except ServerUnavailable:
+        except ServerUnavailable as error:
+            logger.warning("commits not counted: %s", error)
             return None
         found = COMMIT_LINE.search(text)
         return int(found.group(1)) if found else 0

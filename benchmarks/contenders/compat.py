@@ -12,8 +12,11 @@ from benchmarks.protocol import Job
 @asynccontextmanager
 async def session(job: Job) -> AsyncIterator[Execute]:
     client = await dbos_compat.connect(job.url)
-    async with worker_session(client, sandboxed=job.sandboxed) as execute:
-        yield execute
+    try:
+        async with worker_session(client, sandboxed=job.sandboxed) as execute:
+            yield execute
+    finally:
+        await dbos_compat.disconnect(client)
 
 
 if __name__ == "__main__":
