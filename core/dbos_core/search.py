@@ -11,6 +11,7 @@ Pure. Whoever reads a filter language makes these values (``dbos_compat.filters`
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 
 from dbos_core.commit import RunRow
@@ -167,3 +168,15 @@ def next_cursor(query: Query, rows: list[RunRow]) -> Cursor:
         return Cursor(offset=(query.after.offset if query.after else 0) + len(rows))
     last = rows[-1]
     return Cursor(close_ms=last.close_ms, start_ms=last.start_ms, run_id=last.run_id)
+
+
+TYPES = "@types"
+"""Key in ``RunRow.search_attributes`` under which name → type stands, for values whose type they do not show."""
+
+_BETWEEN_WORDS = re.compile(r"[\s!-/:-@\[-`{-~]+")
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text attribute: between white space and ASCII punctuation, ASCII letters in lower case."""
+    return [word for word in _BETWEEN_WORDS.split(text.translate(_LOWER)) if word]

@@ -31,7 +31,8 @@ from dbos_core.commit import (
     Verdict,
 )
 from dbos_core.mailbox import ACTIVITY, OWN_ID
-from dbos_core.store import memory_flush
+from dbos_core.search import Count, Page, Query
+from dbos_core.store import memory_flush, memory_search
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
 from dbos_core.store.memory_policy import start_by_policy
 from dbos_core.store.memory_tables import Lease, Request, Run, Tables
@@ -200,6 +201,13 @@ class MemoryStore:
             for run in runs:
                 run.watched = True
         return [replace(run.row) for run in runs]
+
+    async def search(self, query: Query) -> Page:
+        page = memory_search.search([run.row for run in self.tables.runs.values()], query)
+        return Page(rows=[replace(row) for row in page.rows], next=page.next)
+
+    async def count(self, query: Query) -> Count:
+        return memory_search.count([run.row for run in self.tables.runs.values()], query)
 
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         now = self.clock.now_ms()

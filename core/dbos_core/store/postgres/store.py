@@ -20,8 +20,9 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.search import Count, Page, Query
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
-from dbos_core.store.postgres import claim, load, offers, requests, runs, updates
+from dbos_core.store.postgres import claim, listing, load, offers, requests, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.listen import Listener
@@ -157,6 +158,12 @@ class PostgresStore:
 
     async def rows(self, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
         return await load.rows(self._db, workflow_uuids, watch=watch)
+
+    async def search(self, query: Query) -> Page:
+        return await listing.search(self._db, query)
+
+    async def count(self, query: Query) -> Count:
+        return await listing.count(self._db, query)
 
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         now_ms = await self.now_ms()

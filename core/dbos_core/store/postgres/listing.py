@@ -1,0 +1,231 @@
+"""List and count: the only composed SQL. Every value, attribute names included, is a bind parameter.
+
+A filter tree becomes a condition by :class:`_Where`, which carries negation down to the leaves: a leaf about a missing
+value is then simply not true, whichever way it is asked, and the index on search attributes stays usable. What the
+conditions mean is spelled out in ``memory_search``; ``tests/store`` holds both to the same answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from dbos_core.commit import RunRow
+from dbos_core.search import (
+    TYPES,
+    And,
+    Attribute,
+    Between,
+    Compare,
+    Count,
+    Field,
+    Filter,
+    In,
+    IsNull,
+    Not,
+    Op,
+    Or,
+    Order,
+    Page,
+    Query,
+    Value,
+    next_cursor,
+    words,
+)
+from dbos_core.store.postgres.connect import Connection, Database
+from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
+
+_OPEN_LAST_MS = 2**63 - 1
+
+_FIELDS = {
+    Field.WORKFLOW_ID: 'r.workflow_id collate "C"',
+    Field.RUN_ID: 'r.run_id collate "C"',
+    Field.WORKFLOW_TYPE: 'r.workflow_type collate "C"',
+    Field.TASK_QUEUE: 'r.task_queue collate "C"',
+    Field.STATUS: "r.status",
+    Field.START_TIME: "r.start_ms",
+    Field.EXECUTION_TIME: "r.execution_ms",
+    Field.CLOSE_TIME: "r.close_ms",
+    Field.EXECUTION_DURATION: "(r.close_ms - r.execution_ms)",
+    Field.HISTORY_LENGTH: "r.history_length",
+}
+_TEXTS = {Field.WORKFLOW_ID, Field.RUN_ID, Field.WORKFLOW_TYPE, Field.TASK_QUEUE}
+_NEGATED = {Op.EQ: Op.NE, Op.NE: Op.EQ, Op.LT: Op.GE, Op.GE: Op.LT, Op.GT: Op.LE, Op.LE: Op.GT}
+_USUAL_KEY = 'coalesce(r.close_ms, 9223372036854775807), r.start_ms, r.run_id collate "C"'
+_USUAL_ORDER = 'coalesce(r.close_ms, 9223372036854775807) desc, r.start_ms desc, r.run_id collate "C" desc'
+
+
+async def search(db: Database, query: Query) -> Page:
+    """One page of the runs that the filter finds."""
+    where = _Where()
+    condition = where.of(query.where)
+    text = f"select {RUN_COLUMNS} from {{own}}.runs r where {condition}"  # noqa: S608 - values are parameters
+    if query.order:
+        text += f" order by {', '.join(where.sorting(order) for order in query.order)}, {_USUAL_ORDER}"
+        text += f" offset {where.bind(query.after.offset if query.after else 0, 'bigint')}"
+    else:
+        if (after := query.after) is not None:
+            close_ms = where.bind(_OPEN_LAST_MS if after.close_ms is None else after.close_ms, "bigint")
+            start_ms, run_id = where.bind(after.start_ms, "bigint"), where.bind(after.run_id, "text")
+            text += f" and ({_USUAL_KEY}) < ({close_ms}, {start_ms}, {run_id})"
+        text += f" order by {_USUAL_ORDER}"
+    text += f" limit {where.bind(query.limit + 1, 'bigint')}"
+    rows: list[RunRow] = [run_row(row) for row in await _fetch(db, "listing runs", text, where.values)]
+    page = rows[: query.limit]
+    return Page(rows=page, next=next_cursor(query, page) if len(rows) > query.limit else None)
+
+
+async def count(db: Database, query: Query) -> Count:
+    """How many runs the filter finds; of each status if the query groups."""
+    where = _Where()
+    condition = where.of(query.where)
+    text = f"select r.status, count(*) as number from {{own}}.runs r where {condition} group by r.status"  # noqa: S608
+    rows = await _fetch(db, "counting runs", text, where.values)
+    numbers = [(int(row["status"]), int(row["number"])) for row in rows]
+    groups: list[tuple[Value, int]] = []
+    if query.group_by is not None:
+        groups.extend(sorted(numbers, key=lambda group: (-group[1], group[0])))
+    return Count(total=sum(number for _, number in numbers), groups=groups)
+
+
+async def _fetch(db: Database, what: str, text: str, values: list[Any]) -> list[asyncpg.Record]:
+    async def once(connection: Connection) -> list[asyncpg.Record]:
+        return await connection.fetch(db.schemas.fill(text), *values)
+
+    return await db.run(what, once)
+
+
+class _Where:
+    """Conditions, and the values that they bind."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def bind(self, value: Any, kind: str) -> str:
+        """A placeholder for a value."""
+        self.values.append(value)
+        return f"${len(self.values)}::{kind}"
+
+    # -- the tree --------------------------------------------------------------------------------------------------
+
+    def of(self, node: Filter | None, negated: bool = False) -> str:
+        match node:
+            case None:
+                return "true"
+            case And(parts):
+                return self._join(" or " if negated else " and ", (self.of(part, negated) for part in parts))
+            case Or(parts):
+                return self._join(" and " if negated else " or ", (self.of(part, negated) for part in parts))
+            case Not(part):
+                return self.of(part, not negated)
+            case Between(target, low, high, itself):
+                inside = And((Compare(target, Op.GE, low), Compare(target, Op.LE, high)))
+                return self.of(inside, negated is not itself)
+            case In(Field() as field, values, itself):
+                kind, bound = _array(field, values)
+                return f"{_FIELDS[field]} {_op_any(negated is not itself)} ({self.bind(bound, kind)})"
+            case In(target, values, itself):
+                return self.of(Or(tuple(Compare(target, Op.EQ, value) for value in values)), negated is not itself)
+            case IsNull(Field() as field, itself):
+                return f"{_FIELDS[field]} is {'not ' if negated is not itself else ''}null"
+            case IsNull(Attribute(name), itself):
+                having = f"coalesce(r.search_attributes ? {self._name(name)}, false)"
+                return having if negated is not itself else f"not {having}"
+            case Compare(Field() as field, op, value):
+                return self._field(field, op, value, negated)
+            case Compare(Attribute(name), op, value):
+                return self._attribute(name, op, value, negated)
+        raise AssertionError(f"no SQL for {node!r}")
+
+    @staticmethod
+    def _join(word: str, parts: Iterable[str]) -> str:
+        return "(" + word.join(parts) + ")"
+
+    # -- leaves ----------------------------------------------------------------------------------------------------
+
+    def _field(self, field: Field, op: Op, value: Value, negated: bool) -> str:
+        column = _FIELDS[field]
+        if op in (Op.STARTS_WITH, Op.NOT_STARTS_WITH):
+            unlike = "not " if (op is Op.NOT_STARTS_WITH) is not negated else ""
+            return f"{unlike}starts_with({column}, {self.bind(str(value), 'text')})"
+        if negated:
+            op = _NEGATED[op]
+        if field in _TEXTS:
+            return f"{column} {op.value} {self.bind(str(value), 'text')}"
+        return f"{column} {op.value} {self._number(value)}"
+
+    def _attribute(self, name: str, op: Op, value: Value, negated: bool) -> str:
+        if op in (Op.EQ, Op.NE):
+            return self._equal(name, value, negated is not (op is Op.NE))
+        if op in (Op.STARTS_WITH, Op.NOT_STARTS_WITH):
+            unlike = "not " if (op is Op.NOT_STARTS_WITH) is not negated else ""
+            found = f"{unlike}starts_with({self._text(name)}, {self.bind(str(value), 'text')})"
+            return f"case when {self._type(name)} = 'string' then {found} else false end"
+        if negated:
+            op = _NEGATED[op]
+        if isinstance(value, str):
+            found = f'({self._text(name)}) collate "C" {op.value} {self.bind(value, "text")}'
+            return f"case when {self._type(name)} = 'string' then {found} else false end"
+        if isinstance(value, bool):
+            return "false"
+        found = f"({self._text(name)})::numeric {op.value} {self._number(value)}"
+        return f"case when {self._type(name)} = 'number' then {found} else false end"
+
+    def _equal(self, name: str, value: Value, negated: bool) -> str:
+        """The value itself, a list with it, or (text) one of its words. Containment can use the index."""
+        alone, among = json.dumps({name: value}), json.dumps({name: [value]})
+        having = [
+            f"r.search_attributes @> {self.bind(alone, 'text')}::jsonb",
+            f"r.search_attributes @> {self.bind(among, 'text')}::jsonb",
+        ]
+        if isinstance(value, str):
+            is_text = f"r.search_attributes -> '{TYPES}' ->> {self._name(name)} = 'Text'"
+            split = (
+                f"regexp_split_to_array(lower(({self._text(name)}) collate \"C\"), '[\\s!-/:-@\\[-`{{-~]+')"
+                f" && {self.bind(words(value), 'text[]')}"
+            )
+            having.append(f"({is_text} and {split})")
+        found = f"coalesce({' or '.join(having)}, false)" if negated else f"({' or '.join(having)})"
+        return f"(r.search_attributes ? {self._name(name)} and not {found})" if negated else found
+
+    # -- words -----------------------------------------------------------------------------------------------------
+
+    def _name(self, name: str) -> str:
+        return self.bind(name, "text")
+
+    def _text(self, name: str) -> str:
+        return f"r.search_attributes ->> {self._name(name)}"
+
+    def _type(self, name: str) -> str:
+        return f"jsonb_typeof(r.search_attributes -> {self._name(name)})"
+
+    def _number(self, value: Value) -> str:
+        if isinstance(value, float):
+            return self.bind(value, "float8")
+        number = int(value)
+        return self.bind(number, "bigint") if -(2**63) <= number < 2**63 else self.bind(Decimal(number), "numeric")
+
+    def sorting(self, order: Order) -> str:
+        """An ``order by`` term; rows without the value come last."""
+        way = "desc" if order.descending else "asc"
+        if isinstance(order.target, Field):
+            return f"{_FIELDS[order.target]} {way} nulls last"
+        name = order.target.name
+        number = f"case when {self._type(name)} = 'number' then ({self._text(name)})::float8 end"
+        text = f"case when {self._type(name)} = 'string' then {self._text(name)} end"
+        kind = f"case {self._type(name)} when 'number' then 1 when 'string' then 2 end"
+        return f'{kind} {way} nulls last, {number} {way} nulls last, ({text}) collate "C" {way} nulls last'
+
+
+def _op_any(negated: bool) -> str:
+    return "<> all" if negated else "= any"
+
+
+def _array(field: Field, values: Iterable[Value]) -> tuple[str, list[Any]]:
+    if field in _TEXTS:
+        return "text[]", [str(value) for value in values]
+    return "float8[]", [float(value) for value in values]
