@@ -1,13 +1,11 @@
 """The ledger of differences from Temporal: one entry, three readers.
 
-An entry feeds the text of the error that names it, the page ``migration_guides/differences.md`` (printed by
-``python -m dbos_compat.differences``) and the conformance exclusions. Slugs are stable: errors and issues link to them.
+An entry feeds the text of the error that names it, the page ``migration_guides/differences.md`` (``page``) and the conformance exclusions. Slugs are stable: errors and issues link to them.
 """
 
 from __future__ import annotations
 
 import enum
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -357,7 +355,9 @@ def page(entries: Iterable[Difference] = _ENTRIES) -> str:
         "For a Temporal user who wants to know beforehand what will not be the same. Nothing is silently ignored: what is",
         "not supported raises an error that names its entry here.",
         "",
-        "This page is printed from the ledger: `python -m dbos_compat.differences > migration_guides/differences.md`.",
+        "This page is printed from the ledger in `dbos_compat/differences.py`:",
+        "",
+        "    python -c 'from dbos_compat.differences import page; print(page(), end=\"\")' > migration_guides/differences.md",
     ]
     for kind in Kind:
         lines += ["", f"## {kind.value}"]
@@ -374,7 +374,3 @@ def page(entries: Iterable[Difference] = _ENTRIES) -> str:
         "`dbos_compat.connect(...)` is, and the same code runs on a Temporal cluster again.",
     ]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
