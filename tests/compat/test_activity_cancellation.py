@@ -289,7 +289,8 @@ async def test_a_timed_out_attempt_is_told_so(client: Client, make_worker: MakeW
         handle = await start_call(client, queue, wid, order)
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
-        assert chain(failed.value)[2] == "TimeoutError 'activity StartToClose timeout' START_TO_CLOSE"
+        expected = "TimeoutError 'activity StartToClose timeout' START_TO_CLOSE heartbeat=('beating',)"
+        assert chain(failed.value)[2] == expected
         await asyncio.wait_for(work.ended.wait(), 15)
     assert work.events[0] == "cancelled"
     assert "not_found" in work.events[1] or "timed_out" in work.events[1]

@@ -50,12 +50,8 @@ async def test_complete(client: Client, make_worker: MakeWorker, queue: str, wid
     async with make_worker(client, task_queue=queue, workflows=[Call], activities=[desk.later]):
         handle = await start_call(client, queue, wid, Order("later"))
         outside = the_handle(client, how, await desk.infos.get())
-        await eventually(lambda: complete(outside, {"from": "outside"}))
+        await outside.complete({"from": "outside"})
         assert await handle.result() == {"from": "outside"}
-
-
-async def complete(outside: AsyncActivityHandle, result: Any) -> None:
-    await outside.complete(result)
 
 
 @HOW
@@ -112,16 +108,17 @@ async def test_cancellation_is_told_by_a_heartbeat_and_confirmed(
         )
         await handle.signal(Call.cancel_activity)
 
-        async def told() -> None:
+        async def told() -> AsyncActivityCancelledError:
             try:
                 await outside.heartbeat()
             except AsyncActivityCancelledError as error:
-                assert error.details.cancel_requested
-                assert not error.details.paused
-                return
+                return error
             raise AssertionError("not cancelled yet")
 
-        await eventually(told)
+        details = (await eventually(told)).details
+        assert details is not None
+        assert details.cancel_requested
+        assert not details.paused
         await outside.report_cancellation("as you wish")
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
@@ -146,6 +143,12 @@ async def everything(outside: AsyncActivityHandle) -> list[tuple[RPCStatusCode, 
     return answers
 
 
+def unknown_activity(activity_id: str) -> str:
+    return (
+        f"cannot find pending activity with ActivityID {activity_id}, check workflow execution history for more details"
+    )
+
+
 async def test_a_finished_activity_cannot_be_finished_again(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
@@ -159,7 +162,7 @@ async def test_a_finished_activity_cannot_be_finished_again(
         await by_token.complete("once")
         gone = "invalid activityID or activity already timed out or invoking workflow is completed"
         assert await everything(by_token) == [(RPCStatusCode.NOT_FOUND, gone)] * 4
-        gone = f"cannot find pending activity with ActivityID {info.activity_id}"
+        gone = unknown_activity(info.activity_id)
         assert [status for status, _ in await everything(by_id)] == [RPCStatusCode.NOT_FOUND] * 4
         assert [message for _, message in await everything(by_id)] == [gone] * 4
         await handle.signal(Call.release)
@@ -200,7 +203,7 @@ async def test_unknown_activities(client: Client, make_worker: MakeWorker, queue
     assert {message for _, message in await everything(nobody)} == {f"workflow not found for ID: {wid}"}
     handle: WorkflowHandle[Any, Any] = await client.start_workflow("Call", id=wid, task_queue=queue)
     other = client.get_async_activity_handle(workflow_id=wid, run_id=handle.result_run_id, activity_id="unheard")
-    gone = "cannot find pending activity with ActivityID unheard"
+    gone = unknown_activity("unheard")
     assert {message for _, message in await everything(other)} == {gone}
     junk = client.get_async_activity_handle(task_token=b"junk")
     assert {status for status, _ in await everything(junk)} == {RPCStatusCode.INVALID_ARGUMENT}
