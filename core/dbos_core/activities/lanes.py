@@ -5,6 +5,7 @@ A *lane* is one executor on one queue with its slots. Several may serve the same
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +16,9 @@ from dbos_core.clock import Clock, TimerHandle
 
 CLAIM_TURN = 4
 """While other processes' offers wait, every fourth slot is for them, however long our own backlog is."""
+
+_NOTHING = 1e-6
+"""What rounding may leave over."""
 
 
 class RateLimit:
@@ -33,9 +37,8 @@ class RateLimit:
         if now_ms > self._filled_ms:
             self._level = min(self._size, self._level + (now_ms - self._filled_ms) * self._per_ms)
         self._filled_ms = now_ms
-        if self._level >= 1.0:
-            return 0
-        return int((1.0 - self._level) / self._per_ms) + 1
+        missing = 1.0 - self._level
+        return 0 if missing <= _NOTHING else math.ceil(missing / self._per_ms - _NOTHING)
 
     def take(self) -> None:
         self._level -= 1.0
@@ -128,6 +131,8 @@ class TaskQueue:
             if self.backlog[0].state is not State.READY:  # cancelled or timed out meanwhile
                 self.backlog.popleft()
                 continue
+            if self._free_lane() is None:
+                return
             if self.offers_wait and not self.claiming and self._turn >= CLAIM_TURN:
                 self._turn = 0
                 self._claim(self)

@@ -395,6 +395,7 @@ class ActivityService:
         self.clock.close()
         for queue in self._queues.values():
             queue.close()
+        self._queues.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
