@@ -59,10 +59,11 @@ class LogMeter:
         with self.log.open("rb") as file:
             file.seek(begin)
             text = file.read(end - begin).decode(errors="replace")
+        text = text.replace("\n\t", " ")  # the server indents the further lines of a statement
         found: Counter[str] = Counter()
         for line in text.splitlines():
             if f"db={database} " in line and (match := STATEMENT.search(line)):
-                found[match.group(1).strip()[:SHOWN_CHARACTERS]] += 1
+                found[" ".join(match.group(1).split())[:SHOWN_CHARACTERS]] += 1
         return found
 
 

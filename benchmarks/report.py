@@ -157,6 +157,8 @@ def idle_grid(found: Sequence[Idle]) -> Grid:
                 verdict_word(kept) if ours else "",
             )
         )
+        if ours and not kept:
+            grid.note = "Most frequent: " + "; ".join(f"{count}× {text}" for text, count in idle.most_frequent)
     return grid
 
 
