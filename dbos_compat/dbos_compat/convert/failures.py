@@ -13,6 +13,7 @@ from typing import Any
 from temporalio.api.failure.v1 import Failure
 
 from dbos_compat.convert.payloads import dumps
+from dbos_core.activities.spec import TimeoutKind
 
 
 def failure_text(failure: Failure) -> str:
@@ -27,8 +28,24 @@ def failure_text(failure: Failure) -> str:
 
 
 def failure(form: Mapping[str, Any]) -> Failure:
-    """The failure that a form stands for."""
+    """The failure that a form stands for: one of ours, or the kernel's record of an attempt that a clock ended."""
+    if "proto" not in form:
+        return attempt_timed_out(TimeoutKind(form["timeout"]))
     return Failure.FromString(b64decode(form["proto"]))
+
+
+def attempt_timed_out(kind: TimeoutKind) -> Failure:
+    """An attempt that was retried since a clock ended it, as Temporal words it."""
+    result = Failure(message=_ATTEMPT_TIMED_OUT[kind], source="Server")
+    result.timeout_failure_info.timeout_type = kind.value  # type: ignore[assignment]
+    return result
+
+
+_ATTEMPT_TIMED_OUT = {
+    TimeoutKind.START_TO_CLOSE: "activity StartToClose timeout",
+    TimeoutKind.HEARTBEAT: "activity Heartbeat timeout",
+}
+"""The two clocks after which there may be another attempt."""
 
 
 def failure_type(failure_: Failure) -> str:
