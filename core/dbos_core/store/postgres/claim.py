@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from uuid import uuid4
 
+from dbos_core.activities.spec import ASYNC_WORKER
 from dbos_core.commit import Commit, Mail
 from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.store.base import ProcessInfo, Pulse
@@ -147,7 +148,7 @@ _PULSE = """
     busy (process_id) as (select owner from owners union select worker from workers)
     select coalesce((select lease_until_ms > (select ms from clock) from before), false) as alive,
            array(select b.process_id from busy b
-                  where b.process_id is not null and b.process_id <> $1
+                  where b.process_id is not null and b.process_id <> $1 and b.process_id <> $6
                     and not exists (select from {own}.processes p
                                      where p.process_id = b.process_id
                                        and p.lease_until_ms > (select ms from clock))) as lapsed,
@@ -199,7 +200,7 @@ async def release(db: Database, process_id: str, workflow_uuids: Sequence[str]) 
 async def take_over(
     db: Database, author: Author, lapsed: Sequence[str], queues: Sequence[str], limit: int
 ) -> list[str]:
-    dead = [process_id for process_id in dict.fromkeys(lapsed) if process_id != author.process_id]
+    dead = [process_id for process_id in dict.fromkeys(lapsed) if process_id not in (author.process_id, ASYNC_WORKER)]
     if not dead:
         return []
     rows = await db.rows(
@@ -266,6 +267,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         process.application_version,
         list(process.task_queues),
         lease_ms,
+        ASYNC_WORKER,
     )
     assert row is not None
     return Pulse(

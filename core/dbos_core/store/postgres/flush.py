@@ -196,9 +196,11 @@ def _put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, value
     values["s_creator"] = [creator_xid(process_id, new) for new in news]
     if _put_entries("s", commits, values):
         shape |= Shape.START_ENTRY
-    if any(commit.close is not None for commit in commits):
+    if any(commit.close is not None or commit.park_until_ms is not None for commit in commits):
         shape |= Shape.START_END
         _put_closes("s", commits, values)
+        values["s_parks"] = [c.close is None and c.park_until_ms is not None for c in commits]
+        values["s_wake_at"] = [_wake_at(c) for c in commits]
         values["s_history_length"] = [commit.history_length for commit in commits]
     if any(commit.mail for commit in commits):
         shape |= Shape.START_MAIL
@@ -248,16 +250,19 @@ def _put_fenced(fenced: list[tuple[int, Commit]], values: dict[str, Any]) -> Sha
 def _put_run_changes(commits: list[Commit], touched: list[bool], values: dict[str, Any]) -> None:
     values["f_touches"] = touched
     values["f_lets_go"] = [c.close is not None or c.park_until_ms is not None for c in commits]
-    values["f_wake_at"] = [
-        c.park_until_ms if c.close is None and c.park_until_ms is not None and c.park_until_ms < PARK_FOREVER else None
-        for c in commits
-    ]
+    values["f_wake_at"] = [_wake_at(c) for c in commits]
     _put_closes("f", commits, values)
     values["f_history_length"] = [
         c.history_length if c.close is not None or c.park_until_ms is not None else None for c in commits
     ]
     values["f_memo"] = [c.memo for c in commits]
     values["f_search_attributes"] = [c.search_attributes for c in commits]
+
+
+def _wake_at(commit: Commit) -> int | None:
+    """When a parked run wakes by itself; None: never (or it does not park)."""
+    until = commit.park_until_ms
+    return until if commit.close is None and until is not None and until < PARK_FOREVER else None
 
 
 def _mail_seen(commit: Commit) -> int | None:

@@ -26,7 +26,7 @@ class Shape(enum.IntFlag):
     START = enum.auto()
     START_ENTRY = enum.auto()
     START_END = enum.auto()
-    """Some start closes in its first activation."""
+    """Some start closes or parks in its first activation."""
     START_MAIL = enum.auto()
     FENCED = enum.auto()
     ENTRY = enum.auto()
@@ -71,6 +71,8 @@ START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("entry", "text", S.START_ENTRY),
     ("entry_started", "bigint", S.START_ENTRY),
     ("entry_completed", "bigint", S.START_ENTRY),
+    ("parks", "boolean", S.START_END),
+    ("wake_at", "bigint", S.START_END),
     ("status", "int", S.START_END),
     ("dbos_status", "text", S.START_END),
     ("finer", "text", S.START_END),
@@ -396,14 +398,17 @@ def _starts(shape: Shape) -> list[str]:
     if shape & S.START_END:
         for text, closed in (
             ("/*closed:status*/case when claimed", "case when status is not null then dbos_status when claimed"),
-            ("/*closed:owner*/case when claimed", "case when status is null and claimed"),
+            ("/*closed:owner*/case when claimed", "case when status is null and not parks and claimed"),
             ("/*closed:completed*/null", "close_ms"),
             (
                 "/*closed:attributes*/search_attributes::jsonb",
                 "case when finer is null then search_attributes::jsonb else coalesce(search_attributes::jsonb, '{}')"
                 " || jsonb_build_object('dbos_compat.status', finer) end",
             ),
-            ("/*closed:wake*/case when not claimed", "case when status is null and not claimed"),
+            (
+                "/*closed:wake*/case when not claimed",
+                "case when status is not null then null when parks then wake_at when not claimed",
+            ),
             ("/*closed:names*/", ", status, close_ms, close, history_length"),
             ("/*closed:values*/", ", coalesce(status, 1), close_ms, close, coalesce(history_length, 0)"),
         ):

@@ -28,6 +28,8 @@ RECONNECT_MAX_S = 5.0
 PROBE_S = 15.0
 """How often a silent session is asked whether it is still there: a dead network says nothing by itself."""
 
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
 
 class Listener:
     """The listening session of one store."""
@@ -37,6 +39,8 @@ class Listener:
         self._callbacks: list[Callable[[Wake], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._prefix = db.schemas.own + "|"
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._asking = asyncio.Lock()
 
     def add(self, callback: Callable[[Wake], None]) -> None:
         self._callbacks.append(callback)
@@ -52,6 +56,17 @@ class Listener:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def caught_up(self) -> None:
+        """Return when every wake that was committed before this call has been heard (or the session is lost)."""
+        with contextlib.suppress(*_LOST):
+            await self._ask()
+
+    async def _ask(self) -> None:
+        # A session delivers what is notified before it says that it is ready again.
+        async with self._asking:
+            if self._connection is not None:
+                await self._connection.execute("select 1", timeout=PROBE_S)
 
     async def _run(self, connection: asyncpg.Connection[asyncpg.Record] | None, lost: asyncio.Event) -> None:
         delay_s = RECONNECT_FIRST_S
@@ -71,6 +86,7 @@ class Listener:
                 delay_s = RECONNECT_FIRST_S
                 self._emit(Wake(WakeKind.RESYNC, ""))
         finally:
+            self._connection = None
             if connection is not None:
                 connection.terminate()
 
@@ -81,19 +97,21 @@ class Listener:
         try:
             await connection.add_listener(CHANNEL, self._own)
             await connection.add_listener(MESSAGES_CHANNEL, self._message)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except _LOST:
             lost.set()
         return connection, lost
 
     async def _until_lost(self, connection: asyncpg.Connection[asyncpg.Record], lost: asyncio.Event) -> None:
+        self._connection = connection
         while not lost.is_set():
             try:
                 await asyncio.wait_for(lost.wait(), PROBE_S)
             except TimeoutError:
                 try:
-                    await connection.execute("select 1", timeout=PROBE_S)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                    await self._ask()
+                except _LOST:
                     break
+        self._connection = None
         connection.terminate()
 
     def _own(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:

@@ -8,7 +8,7 @@ conditions mean is spelled out in ``memory_search``; ``tests/store`` holds both 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -90,6 +90,31 @@ async def count(db: Database, query: Query) -> Count:
     if query.group_by is not None:
         groups.extend(sorted(numbers, key=lambda group: (-group[1], group[0])))
     return Count(total=sum(number for _, number in numbers), groups=groups)
+
+
+# Declared search attributes stand in our own schema's key-value table, under keys of their own.
+_DECLARED = "attribute:"
+_ATTRIBUTE_TYPES = "select key, value from {own}.meta where starts_with(key, $1)"
+_DECLARE = """
+    insert into {own}.meta (key, value) select * from unnest($1::text[], $2::text[])
+        on conflict (key) do update set value = excluded.value"""
+_TAKE_BACK = "delete from {own}.meta where key = any ($1::text[])"
+
+
+async def attribute_types(db: Database) -> dict[str, str]:
+    """Declared search attributes, name → type."""
+    rows = await db.rows("reading search attributes", _ATTRIBUTE_TYPES, _DECLARED)
+    return {row["key"].removeprefix(_DECLARED): row["value"] for row in rows}
+
+
+async def declare_attributes(db: Database, changes: Mapping[str, str | None]) -> None:
+    """Declare search attributes, or take declarations back (None)."""
+    declared = {_DECLARED + name: kind for name, kind in changes.items() if kind is not None}
+    if declared:
+        await db.rows("declaring search attributes", _DECLARE, list(declared), list(declared.values()))
+    back = [_DECLARED + name for name, kind in changes.items() if kind is None]
+    if back:
+        await db.rows("taking search attributes back", _TAKE_BACK, back)
 
 
 async def _fetch(db: Database, what: str, text: str, values: list[Any]) -> list[asyncpg.Record]:

@@ -158,32 +158,45 @@ CANCELED_BY_DBOS = '{"canceled_by": "dbos"}'
 INTERNAL_QUEUE = "_dbos_internal_queue"
 """Where stock resume and fork put rows unless told otherwise."""
 
-# Rows that stock tools may have changed: those that this process owns (by its own list), cancelled ones that ended
-# since $3 (the index on completed_at), and what waits on the stock internal queue or, for named queues, on ours.
+# Rows that stock tools may have changed: those of runs that this process owns; of unowned ones on its queues those
+# cancelled since $3 (by the index on completed_at); and what waits on the stock internal queue or under a name of ours.
+# Runs of living processes are left to them.
 _TOUCHED = """
-    select w.workflow_uuid, w.status, r.workflow_uuid is not null as ours, r.status as run_status, w.forked_from,
-           r.owner, r.wake_at_ms, w.updated_at, w.created_at
-      from {dbos}.workflow_status w
+    with dead as materialized (
+        select r.owner from (
+            with recursive owners (owner) as (
+                (select r.owner from {own}.runs r where r.owner is not null order by r.owner limit 1)
+                union all
+                select (select r.owner from {own}.runs r where r.owner > owners.owner order by r.owner limit 1)
+                  from owners where owners.owner is not null)
+            select owner from owners where owner is not null) as r
+         where r.owner = $1
+            or not exists (select from {own}.processes p
+                            where p.process_id = r.owner and p.lease_until_ms > {own}.now_ms())),
+    found (workflow_uuid) as (
+        select r.workflow_uuid
+          from dead
+          join {own}.runs r on r.owner = dead.owner
+          join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
+         where w.owner_xid is distinct from r.owner or w.status <> 'PENDING'
+        union
+        select r.workflow_uuid
+          from {dbos}.workflow_status w
+          join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where w.completed_at >= $3 and w.status is not distinct from 'CANCELLED'
+           and r.status = 1 and r.owner is null and r.task_queue = any ($2::text[])
+        union
+        select w.workflow_uuid
+          from {dbos}.workflow_status w
+          left join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where w.queue_name = any ($2::text[] || '_dbos_internal_queue'::text) and w.status = 'ENQUEUED'
+           and case when r.workflow_uuid is null then w.forked_from is not null
+                    else r.status <> 1 or r.owner is null and w.queue_name is distinct from r.task_queue end)
+    select w.workflow_uuid, w.status, r.workflow_uuid is not null as ours
+      from found
+      join {dbos}.workflow_status w on w.workflow_uuid = found.workflow_uuid
       left join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-     where w.workflow_uuid in (
-               select r2.workflow_uuid
-                 from {own}.runs r2
-                 join {dbos}.workflow_status w2 on w2.workflow_uuid = r2.workflow_uuid
-                where r2.owner = $1 and (w2.owner_xid is distinct from $1 or w2.status <> 'PENDING')
-               union
-               select c.workflow_uuid
-                 from {dbos}.workflow_status c
-                 join {own}.runs r3 on r3.workflow_uuid = c.workflow_uuid
-                where c.completed_at >= $3 and c.status is not distinct from 'CANCELLED' and r3.status = 1
-                  and r3.task_queue = any ($2::text[])
-               union
-               select e.workflow_uuid
-                 from {dbos}.workflow_status e
-                 left join {own}.runs r4 on r4.workflow_uuid = e.workflow_uuid
-                where e.queue_name = any ($2::text[] || '_dbos_internal_queue'::text) and e.status = 'ENQUEUED'
-                  and (r4.workflow_uuid is null and e.forked_from is not null
-                       or r4.status <> 1 or r4.owner is not null
-                       or e.queue_name = '_dbos_internal_queue' and r4.workflow_uuid is not null))
+     where w.status in ('CANCELLED', 'ENQUEUED')
      order by w.workflow_uuid collate "C"
      limit $4"""
 
@@ -259,6 +272,12 @@ _ADOPT = """
     select (select count(*) from c) as done,
            (select count(*) from (
                select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue) from c offset 0) as n)"""
+
+
+async def touched(db: Database, process_id: str, queues: Sequence[str], since_ms: int, limit: int) -> list[str]:
+    """What ``reopened`` would look at."""
+    rows = await db.rows("looking for what DBOS tools did", _TOUCHED, process_id, list(queues), since_ms, limit)
+    return [row["workflow_uuid"] for row in rows]
 
 
 async def reopened(db: Database, process_id: str, queues: Sequence[str], since_ms: int, limit: int) -> list[str]:

@@ -5,7 +5,8 @@ Wiring only: each method hands over to the module that holds its SQL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import asyncpg
 
@@ -28,6 +29,7 @@ from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.listen import Listener
 from dbos_core.store.postgres.schema.migrate import migrate
 from dbos_core.store.postgres.schema.names import Schemas
+from dbos_core.store.postgres.stray_mail import StrayMail
 
 _HAS_TRIGGER = """
     select exists (select from pg_trigger
@@ -36,8 +38,11 @@ _HAS_TRIGGER = """
 CANCEL_LOOKBACK_MS = 3_600_000
 """How far back the first ``reopened`` looks for cancellations by stock tools; later ones go on from the one before."""
 
-CANCEL_OVERLAP_MS = 60_000
+CANCEL_OVERLAP_MS = 10_000
 """A cancellation is stamped before it commits."""
+
+SWEEP_EVERY_S = 10.0
+"""How often a process looks for what stock tools did to runs that it does not own."""
 
 
 class PostgresStore:
@@ -77,6 +82,9 @@ class PostgresStore:
         self._listener = Listener(self._db)
         self._announce_mail = False
         self._cancellations_seen_ms: int | None = None
+        self._sweep_at = 0.0
+        self._stray_mail = StrayMail(self._db)
+        self._listener.add(self._stray_mail.heard)
 
     @property
     def database(self) -> Database:
@@ -97,6 +105,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         await self._listener.stop()
+        await self._stray_mail.stop()
         await self._db.close()
 
     async def now_ms(self) -> int:
@@ -111,9 +120,19 @@ class PostgresStore:
         self._version = process.application_version
         await claim.register(self._db, process, lease_ms, self.application_name)
         await requests.drop_expired(self._db)
+        self._stray_mail.start()
 
     async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
-        return await claim.pulse(self._db, process, lease_ms)
+        pulse = await claim.pulse(self._db, process, lease_ms)
+        # What stock tools did to runs that nobody owns is looked for more rarely: it costs more than a probe.
+        if time.monotonic() >= self._sweep_at:
+            now_ms = await self.now_ms()
+            found = await runs.touched(self._db, process.process_id, process.task_queues, self._since_ms(now_ms), 1000)
+            if not found:
+                self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
+            pulse.touched = tuple(dict.fromkeys((*pulse.touched, *found)))
+            self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+        return pulse
 
     async def unregister(self, process_id: str) -> None:
         await claim.unregister(self._db, self._author(process_id), process_id)
@@ -132,7 +151,13 @@ class PostgresStore:
         return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
-        return await claim.claim(self._db, self._author(process_id), queues, limit)
+        claimed = await claim.claim(self._db, self._author(process_id), queues, limit)
+        if len(claimed) < limit:
+            # Before saying that there is no more: has a stock tool sent a message to a run that waits for it?
+            await self._listener.caught_up()
+            if await self._stray_mail.settle():
+                claimed += await claim.claim(self._db, self._author(process_id), queues, limit - len(claimed))
+        return claimed
 
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
         return await claim.claim_one(self._db, self._author(process_id), workflow_uuid)
@@ -165,20 +190,27 @@ class PostgresStore:
     async def count(self, query: Query) -> Count:
         return await listing.count(self._db, query)
 
+    async def attribute_types(self) -> dict[str, str]:
+        return await listing.attribute_types(self._db)
+
+    async def declare_attributes(self, changes: Mapping[str, str | None]) -> None:
+        await listing.declare_attributes(self._db, changes)
+
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         now_ms = await self.now_ms()
-        since_ms = self._cancellations_seen_ms
-        if since_ms is None:
-            since_ms = now_ms - CANCEL_LOOKBACK_MS
-        acted = await runs.reopened(self._db, process_id, queues, since_ms, limit)
+        acted = await runs.reopened(self._db, process_id, queues, self._since_ms(now_ms), limit)
         if len(acted) < limit:
             self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
         return acted
 
+    def _since_ms(self, now_ms: int) -> int:
+        seen_ms = self._cancellations_seen_ms
+        return now_ms - CANCEL_LOOKBACK_MS if seen_ms is None else seen_ms
+
     # -- updates -------------------------------------------------------------------------------------------------
 
     async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
-        return await updates.admit_update(self._db, workflow_uuid, update_id, mail)
+        return await updates.admit_update(self._db, workflow_uuid, update_id, mail, announce=self._announce_mail)
 
     async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
         return await updates.update_row(self._db, workflow_uuid, update_id, watch=watch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dbos_core.commit import Mail, UpdateRow, Verdict
 from dbos_core.store.postgres.connect import Database
 
-# The mail's id may be known: an update that was rejected left no row, and its message is delivered anew.
+# The mail's id may be known: an update that was rejected left no row, and its message is delivered anew. The schema's
+# trigger announces inserted messages only.
 _ADMIT = """
     with clock as materialized (select {own}.now_ms() as ms),
     known as materialized (
@@ -41,7 +42,8 @@ _ADMIT = """
                  from boxed where owner is null offset 0) as n),
            (select count(*) from (
                select pg_notify('dbos_compat_wake', {wake} || 'mail|' || $1)
-                 from box offset 0) as n)"""
+                 from box where $7 or exists (select from {dbos}.notifications k where k.message_uuid = $3)
+               offset 0) as n)"""
 
 _ROW = "select stage, outcome from {own}.updates where workflow_uuid = $1 and update_id = $2"
 
@@ -50,7 +52,7 @@ _WATCHED_ROW = """
 
 
 async def admit_update(
-    db: Database, workflow_uuid: str, update_id: str, mail: Mail
+    db: Database, workflow_uuid: str, update_id: str, mail: Mail, *, announce: bool
 ) -> tuple[Verdict, UpdateRow | None]:
     row = await db.row(
         f"admitting update {update_id!r} of run {workflow_uuid!r}",
@@ -61,6 +63,7 @@ async def admit_update(
         mail.topic,
         mail.message,
         mail.serialization,
+        announce,
     )
     assert row is not None
     if row["stage"] is not None:
