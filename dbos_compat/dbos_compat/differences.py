@@ -1,6 +1,7 @@
 """The ledger of differences from Temporal: one entry, three readers.
 
-An entry feeds the text of the error that names it, the page ``migration_guides/differences.md`` (``page``) and the conformance exclusions. Slugs are stable: errors and issues link to them.
+An entry feeds the text of the error that names it, the page ``migration_guides/differences.md`` (``page``) and the
+conformance exclusions. Slugs are stable: errors and issues link to them.
 """
 
 from __future__ import annotations
@@ -291,7 +292,8 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
         feature="Search attributes need no registration",
         advice="Temporal refuses a start with a name that was not added before. Here any name is accepted, with the "
-        "type its value says. Names added through the operator service are remembered by the process that added them.",
+        "type its value says, and a filter on a name that no run has finds nothing. Names that are added all the same "
+        "make filters check what they compare.",
     ),
     Difference(
         slug="list-order-by",
@@ -309,9 +311,9 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="history-length-of-open-runs",
         kind=Kind.DIFFERENT,
-        feature="HistoryLength of an open run",
-        advice="Describe answers the exact number while a worker of the same process holds the run; from elsewhere, and "
-        "in listings, it is the length when the run was last written as waiting.",
+        feature="HistoryLength of an open run in listings",
+        advice="Describe answers the exact number. Listings and filters have it once a run is closed; for an open run it "
+        "is the length when the run was last written as waiting.",
     ),
     Difference(
         slug="durable-updates",

@@ -7,7 +7,7 @@ database is away; safe to repeat) — ``flush`` included: see its docstring for 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -157,7 +157,9 @@ class Store(Protocol):
         """
         ...
 
-    async def start_by_policy(self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str) -> StartAnswer:
+    async def start_by_policy(
+        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+    ) -> StartAnswer:
         """The slow path of a start whose id exists: apply request-id dedup and the id policies under a row lock.
 
         The order is Temporal's: same ``request_id`` as the current run's → SAME_REQUEST (even if closed). Current run
@@ -211,6 +213,14 @@ class Store(Protocol):
         """How many runs a filter finds, by group if the query says so."""
         ...
 
+    async def attribute_types(self) -> dict[str, str]:
+        """Search attributes that were declared, name → type."""
+        ...
+
+    async def declare_attributes(self, changes: Mapping[str, str | None]) -> None:
+        """Declare search attributes, or take declarations back (None)."""
+        ...
+
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         """Acts on what stock tools did: rows of ours set to CANCELLED under us are closed as CANCELED; rows set to
         ENQUEUED (stock resume, fork) become open runs again, unowned, due now. Returns the uuids concerned."""
@@ -235,7 +245,9 @@ class Store(Protocol):
         """Delete the row of an attempt that nobody has taken (timeout, cancel). False: somebody runs it."""
         ...
 
-    async def heartbeat(self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str) -> tuple[bool, bool]:
+    async def heartbeat(
+        self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
+    ) -> tuple[bool, bool]:
         """Store heartbeat details (inserting the row if there is none). Returns (still wanted, cancel requested)."""
         ...
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from dbos_core import failpoints
@@ -208,6 +208,16 @@ class MemoryStore:
 
     async def count(self, query: Query) -> Count:
         return memory_search.count([run.row for run in self.tables.runs.values()], query)
+
+    async def attribute_types(self) -> dict[str, str]:
+        return dict(self.tables.attribute_types)
+
+    async def declare_attributes(self, changes: Mapping[str, str | None]) -> None:
+        for name, kind in changes.items():
+            if kind is None:
+                self.tables.attribute_types.pop(name, None)
+            else:
+                self.tables.attribute_types[name] = kind
 
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         now = self.clock.now_ms()

@@ -96,6 +96,7 @@ class Tables:
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
+        self.attribute_types: dict[str, str] = {}
         self.current: dict[str, Run] = {}
         """By workflow id; a closed run stays current until the id is used again."""
         self.by_run_id: dict[str, Run] = {}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dbos_compat.convert.search_attributes import datetime_text
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES, SYSTEM_FIELDS
 from dbos_compat.filters.lexer import BadFilter, Kind, Token, syntax_error, tokens
 from dbos_compat.filters.values import attribute_value, check_operator, comparable
@@ -140,9 +141,9 @@ class _Parser:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def negation(self) -> Filter:
-        self.depth += 1
-        if self.depth > DEPTH_MAX:
+        if self.depth == DEPTH_MAX:
             raise BadFilter(f"operation is not supported: more than {DEPTH_MAX} nested conditions")
+        self.depth += 1
         try:
             if self.accept("NOT", "!"):
                 return Not(self.negation())
@@ -173,13 +174,20 @@ class _Parser:
             op = Op.NOT_STARTS_WITH if negated else Op.STARTS_WITH
             return Compare(self.target(name), op, self.value(name, op.value))
         if self.accept("LIKE"):
-            target = self.target(name)
-            self.value(name, "LIKE")
-            raise BadFilter(f"operation is not supported: operator 'LIKE' on {target}")
+            self.target(name)
+            self.value(name, "NOT LIKE" if negated else "LIKE")  # which no type knows
         if not negated and self.token.kind is Kind.SYMBOL and self.token.text in _COMPARISONS:
             op = _COMPARISONS[self.take().text]
-            return Compare(self.target(name), op, self.value(name, op.value))
+            return self.comparison(name, op)
         raise self.unexpected()
+
+    def comparison(self, name: str, op: Op) -> Filter:
+        target, value = self.target(name), self.value(name, op.value)
+        if op in (Op.EQ, Op.NE) and (also := self.as_moment(target, value)) is not None:
+            return self.unlike(name, In(target, (value, also), op is Op.NE))
+        if op in (Op.EQ, Op.NE):
+            return self.unlike(name, Compare(target, op, value))
+        return Compare(target, op, self.as_moment(target, value) or value)
 
     def member(self, name: str, negated: bool) -> Filter:
         target, operator = self.target(name), "NOT IN" if negated else "IN"
@@ -188,13 +196,32 @@ class _Parser:
         while self.accept(","):
             values.append(self.value(name, operator))
         self.expect(")")
-        return In(target, tuple(values), negated)
+        values += [also for value in values if (also := self.as_moment(target, value)) is not None]
+        return self.unlike(name, In(target, tuple(values), negated))
+
+    def unlike(self, name: str, found: Compare | In) -> Filter:
+        """A list or a text is unlike a value also when it is not there, as on Temporal."""
+        negated = found.negated if isinstance(found, In) else found.op is Op.NE
+        if negated and self.types.get(name) in (FieldType.KEYWORD_LIST, FieldType.TEXT):
+            return Or((IsNull(found.target), found))
+        return found
+
+    def as_moment(self, target: Target, value: Value) -> Value | None:
+        """A time as it is kept, if the literal is one that an attribute of unknown type may be compared with."""
+        if isinstance(target, Field) or not isinstance(value, str) or target.name in self.types:
+            return None
+        try:
+            kept = datetime_text(value)
+        except ValueError:
+            return None
+        return None if kept == value else kept
 
     def between(self, name: str, negated: bool) -> Filter:
         target, operator = self.target(name), "NOT BETWEEN" if negated else "BETWEEN"
         low = self.value(name, operator)
         self.expect("AND")
-        return Between(target, low, self.value(name, operator), negated)
+        high = self.value(name, operator)
+        return Between(target, self.as_moment(target, low) or low, self.as_moment(target, high) or high, negated)
 
     def group(self) -> Field:
         name = self.name()
@@ -237,11 +264,12 @@ class _Parser:
     def value(self, name: str, operator: str) -> Value:
         """The next literal, checked and converted for that field."""
         literal = self.literal()
+        kind: FieldType | None
         if name in SYSTEM_FIELDS:
             kind = SYSTEM_ATTRIBUTES[name]
             value = comparable(literal, name, kind)
         else:
-            kind = self.types.get(name) or SYSTEM_ATTRIBUTES.get(name)  # type: ignore[assignment]
+            kind = self.types.get(name) or SYSTEM_ATTRIBUTES.get(name)
             value = attribute_value(literal, name, kind)
         check_operator(operator, name, kind)
         return value

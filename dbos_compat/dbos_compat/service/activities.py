@@ -98,8 +98,10 @@ async def _by_token(context: Context, request: TokenRequest) -> Place:
     if parts is None:
         raise invalid("Error deserializing task token.")
     rows = await context.kernel.store.rows([parts.workflow_uuid], watch=False)
-    if not rows or rows[0].status is not RunStatus.RUNNING:
+    if not rows:
         raise _stale()
+    if rows[0].status is not RunStatus.RUNNING:
+        raise already_completed()
     return Place(rows[0], parts.seq, parts.attempt, "")
 
 
@@ -175,7 +177,7 @@ async def _moved_on(context: Context, place: Place) -> Exception:
     """The run left its owner while it was asked: closed, or on its way to another process."""
     now = await context.kernel.find(place.run.workflow_id, place.run.run_id)
     if now is None or now.status is not RunStatus.RUNNING:
-        return already_completed() if place.seq is None else _stale()
+        return already_completed()
     return timeout_expired()
 
 
@@ -197,7 +199,7 @@ async def _leave_in_mailbox(context: Context, place: Place, outcome: AttemptOutc
         )
     )
     if verdict is Verdict.RUN_CLOSED:
-        raise already_completed() if place.seq is None else _stale()
+        raise already_completed()
 
 
 def _open(loaded: LoadedRun, place: Place) -> tuple[int, int, bool] | None:

@@ -32,7 +32,7 @@ from temporalio.bridge.proto.health.v1 import HealthCheckRequest, HealthCheckRes
 from dbos_compat.errors import invalid, no_namespace
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
 from dbos_compat.service.common import Context
-from dbos_core.search import FieldType
+from dbos_core.search import TYPES, FieldType
 
 SERVER_VERSION = "1.32.0"
 """Of the Temporal server whose behaviour this engine follows; clients compare versions."""
@@ -113,39 +113,41 @@ async def list_namespaces(context: Context, request: ListNamespacesRequest) -> L
 # -- search attributes -------------------------------------------------------------------------------------------------
 
 
-def attribute_types(context: Context) -> dict[str, FieldType]:
-    """The types of the search attributes that were added here."""
-    return {name: _TYPES[number] for name, number in context.search_attributes.items()}
+async def attribute_types(context: Context) -> dict[str, FieldType]:
+    """The search attributes that were added, with their types."""
+    return {name: FieldType(kind) for name, kind in (await context.kernel.store.attribute_types()).items()}
 
 
 def _system() -> dict[str, IndexedValueType.ValueType]:
     return {name: _INDEXED[kind] for name, kind in SYSTEM_ATTRIBUTES.items()}
 
 
+async def _added(context: Context) -> dict[str, IndexedValueType.ValueType]:
+    return {name: _INDEXED[kind] for name, kind in (await attribute_types(context)).items()}
+
+
 async def get_search_attributes(context: Context, request: GetSearchAttributesRequest) -> GetSearchAttributesResponse:
     response = GetSearchAttributesResponse()
-    response.keys.update(_system() | _added(context))
+    response.keys.update(_system() | await _added(context))
     return response
-
-
-def _added(context: Context) -> dict[str, IndexedValueType.ValueType]:
-    return {name: IndexedValueType.ValueType(number) for name, number in context.search_attributes.items()}
 
 
 async def list_search_attributes(
     context: Context, request: ListSearchAttributesRequest
 ) -> ListSearchAttributesResponse:
-    return ListSearchAttributesResponse(system_attributes=_system(), custom_attributes=_added(context))
+    return ListSearchAttributesResponse(system_attributes=_system(), custom_attributes=await _added(context))
 
 
 async def add_search_attributes(context: Context, request: AddSearchAttributesRequest) -> AddSearchAttributesResponse:
-    """Remember names and types. Starts accept any name, so this only makes filters stricter in what they compare."""
+    """Declare names and types. Starts accept any name, so this only makes filters check what they compare."""
     for name, number in request.search_attributes.items():
-        if name in SYSTEM_ATTRIBUTES:
+        if name in SYSTEM_ATTRIBUTES or name == TYPES:
             raise invalid(f"Search attribute {name} is reserved by system.")
         if number not in _TYPES:
             raise invalid(f"Unable to save search attribute {name}: unknown type {number}.")
-    context.search_attributes.update(request.search_attributes)
+    await context.kernel.store.declare_attributes(
+        {name: _TYPES[number].value for name, number in request.search_attributes.items()}
+    )
     return AddSearchAttributesResponse()
 
 
@@ -155,8 +157,7 @@ async def remove_search_attributes(
     for name in request.search_attributes:
         if name in SYSTEM_ATTRIBUTES:
             raise invalid(f"Unable to remove non-custom search attributes: {name}.")
-    for name in request.search_attributes:
-        context.search_attributes.pop(name, None)
+    await context.kernel.store.declare_attributes(dict.fromkeys(request.search_attributes))
     return RemoveSearchAttributesResponse()
 
 

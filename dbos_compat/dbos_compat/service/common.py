@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -33,8 +33,6 @@ class Context:
 
     kernel: Kernel
     namespace: str
-    search_attributes: dict[str, int] = field(default_factory=dict)
-    """Names that were added through the operator service (``IndexedValueType`` numbers)."""
 
 
 Handler = Callable[[Context, T], Awaitable[Message]]

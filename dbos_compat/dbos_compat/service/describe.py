@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.times import timestamp
+from dbos_compat.history.events import events
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import execution_config, execution_info
 from dbos_compat.service.pending import cancel_requested, pending_activities
@@ -33,8 +34,7 @@ async def describe_workflow_execution(
     if loaded is None or loaded.run.status is not RunStatus.RUNNING:
         return response
     live = context.kernel.live(run.workflow_uuid)
-    if live is not None:
-        response.workflow_execution_info.history_length = live.history_length
+    response.workflow_execution_info.history_length = len(events(loaded))
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_activities.extend(pending_activities(loaded, machines))
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)

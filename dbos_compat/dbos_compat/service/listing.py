@@ -34,9 +34,10 @@ from dbos_core.commit import RunStatus
 from dbos_core.search import PAGE_ROWS_MAX, And, Compare, Cursor, Field, Filter, Op, Page, Query, Value
 
 
-def read_query(context: Context, text: str) -> Query:
+async def read_query(context: Context, text: str) -> Query:
+    types = await attribute_types(context) if text else {}
     try:
-        return parse(text, attribute_types(context))
+        return parse(text, types)
     except BadFilter as error:
         raise invalid(f"invalid query: {error}") from None
 
@@ -77,7 +78,7 @@ def _filled(response: Message, page: Page) -> None:
 async def list_workflow_executions(
     context: Context, request: ListWorkflowExecutionsRequest
 ) -> ListWorkflowExecutionsResponse:
-    page = await _page(context, read_query(context, request.query), request.page_size, request.next_page_token)
+    page = await _page(context, await read_query(context, request.query), request.page_size, request.next_page_token)
     response = ListWorkflowExecutionsResponse()
     _filled(response, page)
     return response
@@ -86,7 +87,7 @@ async def list_workflow_executions(
 async def scan_workflow_executions(
     context: Context, request: ScanWorkflowExecutionsRequest
 ) -> ScanWorkflowExecutionsResponse:
-    page = await _page(context, read_query(context, request.query), request.page_size, request.next_page_token)
+    page = await _page(context, await read_query(context, request.query), request.page_size, request.next_page_token)
     response = ScanWorkflowExecutionsResponse()
     _filled(response, page)
     return response
@@ -145,7 +146,7 @@ def _named(request: ListOpenWorkflowExecutionsRequest | ListClosedWorkflowExecut
 async def count_workflow_executions(
     context: Context, request: CountWorkflowExecutionsRequest
 ) -> CountWorkflowExecutionsResponse:
-    count = await context.kernel.store.count(read_query(context, request.query))
+    count = await context.kernel.store.count(await read_query(context, request.query))
     response = CountWorkflowExecutionsResponse(count=count.total)
     for value, number in count.groups:
         response.groups.add(count=number, group_values=[_group_value(value)])

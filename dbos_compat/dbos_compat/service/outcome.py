@@ -16,8 +16,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from dbos_compat.errors import invalid, no_run
-from dbos_compat.history.events import events
 from dbos_compat.history.closing import close_event
+from dbos_compat.history.events import events
 from dbos_compat.service.common import LONG_POLL_S, Context, check_execution, find_run
 from dbos_core.commit import RunRow, RunStatus
 

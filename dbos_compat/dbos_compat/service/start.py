@@ -20,7 +20,7 @@ from temporalio.service import RPCError
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
 from dbos_compat.convert.payloads import payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
-from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
+from dbos_compat.convert.search_attributes import TYPES, BadSearchAttribute, column_text
 from dbos_compat.convert.times import duration, duration_ms, timestamp
 from dbos_compat.errors import Unsupported, already_started, invalid
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
@@ -72,7 +72,7 @@ def check_start(request: StartRequest) -> None:
     _check_cron_and_retry(request)
     _check_unsupported(request)
     for name in request.search_attributes.indexed_fields:
-        if name in SYSTEM_ATTRIBUTES:
+        if name in SYSTEM_ATTRIBUTES or name == TYPES:
             raise invalid(f"{name} attribute can't be set in SearchAttributes")
 
 

@@ -13,6 +13,9 @@ from dbos_compat.errors import already_completed
 from dbos_compat.service.common import Context, find_run
 from dbos_core.commit import Close, RunStatus, Verdict
 
+NO_REASON = "terminated by user via frontend"
+"""What Temporal's server writes when the caller gives no reason."""
+
 
 async def terminate_workflow_execution(
     context: Context, request: TerminateWorkflowExecutionRequest
@@ -26,12 +29,12 @@ async def terminate_workflow_execution(
         record=close_text(
             CloseRecord(
                 kind="terminated",
-                reason=request.reason,
+                reason=request.reason or NO_REASON,
                 details=list(request.details.payloads),
                 identity=request.identity,
             )
         ),
-        error=dumps({"name": "WorkflowTerminated", "message": request.reason or "Workflow terminated"}),
+        error=dumps({"name": "WorkflowTerminated", "message": request.reason or NO_REASON}),
         mail_seen_ms=None,
     )
     if await context.kernel.terminate(run.workflow_uuid, close) is Verdict.RUN_CLOSED:
