@@ -168,7 +168,7 @@ async def connect(engine: str, session: Session, request: pytest.FixtureRequest)
         client = await connect_one(**options)
         opened.append(client)
         session.clients.append(client)
-        if engine == "temporal":
+        if engine == "temporal" and client.namespace == "default":
             await add_search_attributes(client)
         return client
 
