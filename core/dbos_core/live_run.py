@@ -10,6 +10,7 @@ only while something happens to it. Methods with a leading underscore are steps 
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import logging
 from collections.abc import Awaitable, Iterable
@@ -49,6 +50,10 @@ class Phase(enum.Enum):
     ACTIVATING = "activating"
     COMMITTING = "committing"
     GONE = "gone"
+
+
+class TaskKeepsFailing(Exception):
+    """The run's activations fail; the message is the failure's."""
 
 
 class Pending:
@@ -126,7 +131,7 @@ class LiveRun:
         self.idle_since_ms = 0
         self._scheduled = False
         self._retry: TimerHandle | None = None
-        self._settled: list[object] = []
+        self._settled: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
         return f"<LiveRun {self.row.workflow_id!r} run {self.row.run_id} {self.phase.value} at {self.position}>"
@@ -302,7 +307,7 @@ class LiveRun:
         if decision.record is not None:
             self.position = activation.position
             self.last_at_ms = activation.at_ms
-            self.history_length = decision.history_length
+            self.history_length = self.row.history_length = decision.history_length
         self.task_attempt, self.last_failure = 1, None
         for event in activation.events:
             if event.mail is not None:
@@ -435,6 +440,7 @@ class LiveRun:
             return
         self.phase = Phase.READY
         self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._retry_now)
+        self._tell_settled()
 
     def _retry_now(self) -> None:
         self._retry = None
@@ -475,10 +481,7 @@ class LiveRun:
     def _rest(self) -> None:
         """Nothing to do: tell whoever waits for that, and the kernel, which may park us."""
         if self.interpreter is not None or not self._settled:
-            waiting, self._settled = self._settled, []
-            for future in waiting:
-                if not future.done():  # type: ignore[attr-defined]
-                    future.set_result(None)  # type: ignore[attr-defined]
+            self._tell_settled()
         elif self.phase is Phase.READY:
             self.phase = Phase.LOADING
             self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
@@ -486,24 +489,32 @@ class LiveRun:
         self.idle_since_ms = self._kernel.clock.now_ms()
         self._kernel.run_rests(self)
 
-    async def settled(self) -> Interpreter:
+    async def settled(self) -> Interpreter | None:
         """The interpreter once everything delivered so far is committed (queries see what came before them).
 
+        None: the run left this process.
+
         Raises:
-            RuntimeError: the run left this process, or its activations fail at the moment.
+            TaskKeepsFailing: its activations fail at the moment.
         """
         while True:
             if self.phase is Phase.GONE:
-                raise RuntimeError(f"run {self.row.run_id} left this process")
+                return None
             if self._retry is not None and self.last_failure is not None:
-                raise RuntimeError(self.last_failure.message)
+                raise TaskKeepsFailing(self.last_failure.message)
             if self.phase is Phase.READY and not self.inbox and self.interpreter is not None:
                 return self.interpreter
-            future = self._kernel.loop.create_future()
+            future: asyncio.Future[None] = self._kernel.loop.create_future()
             self._settled.append(future)
             if self.phase is Phase.READY and not self.inbox:
                 self._rest()
             await future
+
+    def _tell_settled(self) -> None:
+        waiting, self._settled = self._settled, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     @property
     def next_due_ms(self) -> int:
@@ -578,10 +589,7 @@ class LiveRun:
         self._kernel.activities.drop_run(self.row)
         self.inbox = []
         self._evict()
-        waiting, self._settled = self._settled, []
-        for future in waiting:
-            if not future.done():  # type: ignore[attr-defined]
-                future.set_result(None)  # type: ignore[attr-defined]
+        self._tell_settled()
 
     # -- rebuild ---------------------------------------------------------------------------------------------------
 
@@ -650,7 +658,7 @@ class LiveRun:
                 self._replay_failed(entry, decision.failure)
                 return False
             self.position = entry.position
-            self.history_length = decision.history_length
+            self.history_length = self.row.history_length = decision.history_length
             self.last_at_ms = max(self.last_at_ms, decision.at_ms)
             if pending is not None:
                 pending.fold(decision)
@@ -670,12 +678,9 @@ class LiveRun:
             failure.message,
             delay_ms,
         )
-        waiting, self._settled = self._settled, []
         self.phase = Phase.READY
         self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._replay_again)
-        for future in waiting:
-            if not future.done():  # type: ignore[attr-defined]
-                future.set_result(None)  # type: ignore[attr-defined]
+        self._tell_settled()
 
     def _replay_again(self) -> None:
         """Start over from the store: the code may have been mended meanwhile."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
+from dbos_core.live_run import TaskKeepsFailing
 from dbos_core.runner import Decision
 from dbos_core.store.base import RequestRow
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 QUERY = "query"
 TAKE_MAX = 50
+_LOOK_AGAIN_S = 0.02
+"""A run that is on its way between processes arrives soon; nobody says when."""
 
 Answerer = Callable[[RunRow, str], Awaitable[str]]
 """(run, payload) → response, in the process that owns the run."""
@@ -31,6 +34,10 @@ Answerer = Callable[[RunRow, str], Awaitable[str]]
 
 class QuestionFailed(Exception):
     """The run's owner could not answer; the message says why."""
+
+
+class _Moved(Exception):
+    """The run is on its way between processes: whoever asks asks again."""
 
 
 class Questions:
@@ -77,7 +84,9 @@ class Questions:
         if not kernel.serves(run.task_queue) or run.status is not RunStatus.RUNNING:
             return False
         await kernel.claims.registered()
-        if await kernel.store.claim_one(kernel.process_id, uuid):
+        claimed = await kernel.store.claim_one(kernel.process_id, uuid)
+        # Ours already, when the claiming loop was quicker and is still loading it.
+        if claimed or any(row.owner == kernel.process_id for row in await kernel.store.rows([uuid], watch=False)):
             await kernel.claims.adopt([uuid])
         return uuid in kernel.live_runs
 
@@ -92,15 +101,16 @@ class Questions:
         if run.status is not RunStatus.RUNNING:
             return await self._query_closed(run, payload)
         live = kernel.live_runs.get(run.workflow_uuid)
-        if live is None:
-            return await self._query_here(run, payload)
-        try:
-            interpreter = await live.settled()
-        except RuntimeError as error:
+        interpreter = None
+        if live is not None:
+            try:
+                interpreter = await live.settled()
+            except TaskKeepsFailing as error:
+                raise QuestionFailed(str(error)) from error
+        if interpreter is None:  # it left this process meanwhile: closed, parked or taken over
+            await asyncio.sleep(_LOOK_AGAIN_S)
             rows = await kernel.store.rows([run.workflow_uuid], watch=False)
-            if rows and rows[0].status is not RunStatus.RUNNING:
-                return await self._query_closed(rows[0], payload)
-            raise QuestionFailed(str(error)) from error
+            return await self._query_here(rows[0], payload) if rows else None
         return await interpreter.query(payload)
 
     async def _query_closed(self, run: RunRow, payload: str) -> str:
@@ -140,7 +150,11 @@ class Questions:
         while True:
             response = await kernel.store.response(request_id)
             if response is not None:
-                return _unwrap(response)
+                try:
+                    return _unwrap(response)
+                except _Moved:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    return await self._ask(run, kind, payload, max(0.0, deadline - kernel.loop.time()))
             remaining = deadline - kernel.loop.time()
             if remaining <= 0:
                 raise TimeoutError(f"no worker answered about run {run.run_id} of workflow {run.workflow_id!r}")
@@ -179,12 +193,14 @@ class Questions:
             if request.kind == QUERY:
                 answer = await self._query_here(rows[0], request.payload)
                 if answer is None:
-                    raise QuestionFailed("the run moved to another process; ask again")
+                    raise _Moved
             elif not await self._lives_here(rows[0]):
-                raise QuestionFailed("the run moved to another process; ask again")
+                raise _Moved
             else:
                 answer = await self._answerers[request.kind](rows[0], request.payload)
             response = json.dumps({"ok": answer})
+        except _Moved:
+            response = json.dumps({"moved": True})
         except Exception as error:
             response = json.dumps({"failed": str(error)})
         await kernel.store.answer(request.request_id, response)
@@ -192,6 +208,8 @@ class Questions:
 
 def _unwrap(response: str) -> str:
     decoded = json.loads(response)
+    if "moved" in decoded:
+        raise _Moved
     if "failed" in decoded:
         raise QuestionFailed(decoded["failed"])
     answer: str = decoded["ok"]
