@@ -157,9 +157,12 @@ class _Where:
                 return self.of(Or(tuple(Compare(target, Op.EQ, value) for value in values)), negated is not itself)
             case IsNull(Field() as field, itself):
                 return f"{_FIELDS[field]} is {'not ' if negated is not itself else ''}null"
+            case IsNull(Attribute(name), itself) if name == TYPES:  # ours, and no attribute
+                return "false" if negated is not itself else "true"
             case IsNull(Attribute(name), itself):
-                having = f"coalesce(r.search_attributes ? {self._name(name)}, false)"
-                return having if negated is not itself else f"not {having}"
+                return f"coalesce({self._type(name)}, 'null') {'<>' if negated is not itself else '='} 'null'"
+            case Compare(Attribute(name)) if name == TYPES:
+                return "false"
             case Compare(Field() as field, op, value):
                 return self._field(field, op, value, negated)
             case Compare(Attribute(name), op, value):
@@ -215,7 +218,7 @@ class _Where:
             )
             having.append(f"({is_text} and {split})")
         found = f"coalesce({' or '.join(having)}, false)" if negated else f"({' or '.join(having)})"
-        return f"(r.search_attributes ? {self._name(name)} and not {found})" if negated else found
+        return f"({self._type(name)} <> 'null' and not {found})" if negated else found
 
     # -- words -----------------------------------------------------------------------------------------------------
 
