@@ -85,8 +85,8 @@ class Reader:
 
 def shows(expected: str, printed: str) -> bool:
     """Is that what was printed, give or take trailing blanks and what ``...`` stands for?"""
-    trimmed = [re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE) for text in (expected, printed)]
-    return doctest.OutputChecker().check_output(*trimmed, doctest.ELLIPSIS)
+    expected, printed = (re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE) for text in (expected, printed))
+    return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
 
 @pytest.mark.timeout(240)

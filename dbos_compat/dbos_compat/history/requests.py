@@ -30,6 +30,7 @@ from dbos_compat.convert.payloads import as_payloads, payload_map
 from dbos_compat.convert.times import duration
 from dbos_compat.history.attributes import header, some_payloads
 from dbos_compat.history.numbering import EventIds, Record, TaskIds
+from dbos_core.retry import normalise
 
 
 @dataclass(slots=True)
@@ -49,36 +50,27 @@ def task_queue(name: str) -> TaskQueue:
 
 
 def activity(command: Record, asking: Asking) -> Message:
-    timeouts = _timeouts(command, asking.run_timeout_ms)
+    timeouts = normalise(
+        schedule_to_close_ms=command.get("s2c"),
+        schedule_to_start_ms=command.get("s2s"),
+        start_to_close_ms=command.get("stc"),
+        heartbeat_ms=command.get("hb"),
+        run_timeout_ms=asking.run_timeout_ms,
+    )
     return ActivityTaskScheduledEventAttributes(
         activity_id=command["id"],
         activity_type=ActivityType(name=command["type"]),
         task_queue=task_queue(command["queue"]),
         header=header(command.get("h")) or Header(),
         input=some_payloads(command.get("in")),
-        schedule_to_close_timeout=duration(timeouts["s2c"]),
-        schedule_to_start_timeout=duration(timeouts["s2s"]),
-        start_to_close_timeout=duration(timeouts["stc"]),
-        heartbeat_timeout=duration(timeouts["hb"]),
+        schedule_to_close_timeout=duration(timeouts.schedule_to_close_ms or 0),
+        schedule_to_start_timeout=duration(timeouts.schedule_to_start_ms or 0),
+        start_to_close_timeout=duration(timeouts.start_to_close_ms or 0),
+        heartbeat_timeout=duration(timeouts.heartbeat_ms or 0),
         workflow_task_completed_event_id=asking.task.completed,
         retry_policy=_retry(command.get("retry") or {}),
         priority=Priority.FromString(b64decode(command.get("prio") or "")),
     )
-
-
-def _timeouts(command: Record, run_timeout_ms: int) -> dict[str, int]:
-    """The four timeouts as they apply (temporal-seam §2.2): what is not given follows from what is. 0 is none."""
-    to_close = _shortest(command.get("s2c"), run_timeout_ms)
-    return {
-        "s2c": to_close,
-        "s2s": _shortest(command.get("s2s"), to_close),
-        "stc": (start_to_close := _shortest(command.get("stc"), to_close)),
-        "hb": _shortest(command["hb"], start_to_close) if command.get("hb") else 0,
-    }
-
-
-def _shortest(*timeouts_ms: int | None) -> int:
-    return min([timeout for timeout in timeouts_ms if timeout], default=0)
 
 
 def _retry(policy: Record) -> RetryPolicy:
