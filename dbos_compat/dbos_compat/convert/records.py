@@ -35,11 +35,18 @@ from dbos_compat.convert.payloads import (
 # -- start -------------------------------------------------------------------------------------------------------------
 
 
-def start_text(started: WorkflowExecutionStartedEventAttributes) -> str:
-    """The text of ``workflow_input.inputs`` for a run. ``started`` carries the input and is left as it is."""
+def start_text(started: WorkflowExecutionStartedEventAttributes, args: Iterable[Payload] | None = None) -> str:
+    """The text of ``workflow_input.inputs`` for a run. ``started`` is left as it is; it carries the input, unless
+    ``args`` does (and then spares a copy of the message)."""
+    rest = started
+    if args is None:
+        args = started.input.payloads
+        rest = WorkflowExecutionStartedEventAttributes()
+        rest.CopyFrom(started)
+        rest.ClearField("input")
     values: list[str] = []
     forms: list[str] = []
-    for argument in started.input.payloads:
+    for argument in args:
         text = payload_text(argument)
         if text.startswith(('{"j":', '{"u":')):
             values.append(text[5:-1])
@@ -47,9 +54,6 @@ def start_text(started: WorkflowExecutionStartedEventAttributes) -> str:
         else:
             values.append("null" if text == '{"n":1}' else text)
             forms.append(text)
-    rest = WorkflowExecutionStartedEventAttributes()
-    rest.CopyFrom(started)
-    rest.ClearField("input")
     return (
         f'{{"positionalArgs":[{",".join(values)}],"namedArgs":{{}},'
         f'"temporal":{{"v":1,"args":[{",".join(forms)}],'

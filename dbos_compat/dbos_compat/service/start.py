@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload
@@ -34,6 +35,9 @@ TASK_TIMEOUT_MS = 10_000
 TASK_TIMEOUT_MAX_MS = 120_000
 TERMINATED_REASON = "TerminateIfRunning WorkflowIdReusePolicy"
 
+_TimeField = Literal[
+    "workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout", "workflow_start_delay"
+]
 _RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 _NO_DURATION = Duration()
 
@@ -71,7 +75,7 @@ def check_start(request: StartRequest) -> None:
         raise invalid("task queue name cannot start with reserved prefix /_sys/")
     _check_cron_and_retry(request)
     _check_unsupported(request)
-    for name in request.search_attributes.indexed_fields:
+    for name in request.search_attributes.indexed_fields if request.HasField("search_attributes") else ():
         if name in SYSTEM_ATTRIBUTES or name == TYPES:
             raise invalid(f"{name} attribute can't be set in SearchAttributes")
 
@@ -101,15 +105,18 @@ def _check_unsupported(request: StartRequest) -> None:
 def timeouts(request: StartRequest) -> Timeouts:
     """The four durations: not negative, the run no longer than the execution, the task 10 s unless given."""
 
-    def read(value: Duration, name: str) -> int:
+    def read(field: _TimeField, name: str) -> int:
+        if not request.HasField(field):
+            return 0
+        value: Duration = getattr(request, field)
         if value.seconds < 0 or value.nanos < 0:
             raise invalid(f"An invalid {name} is set on request. cause: negative duration")
         return duration_ms(value)
 
-    execution_ms = read(request.workflow_execution_timeout, "WorkflowExecutionTimeoutSeconds")
-    run_ms = read(request.workflow_run_timeout, "WorkflowRunTimeoutSeconds")
-    task_ms = read(request.workflow_task_timeout, "WorkflowTaskTimeoutSeconds")
-    delay_ms = read(request.workflow_start_delay, "WorkflowStartDelaySeconds")
+    execution_ms = read("workflow_execution_timeout", "WorkflowExecutionTimeoutSeconds")
+    run_ms = read("workflow_run_timeout", "WorkflowRunTimeoutSeconds")
+    task_ms = read("workflow_task_timeout", "WorkflowTaskTimeoutSeconds")
+    delay_ms = read("workflow_start_delay", "WorkflowStartDelaySeconds")
     if execution_ms:
         run_ms = min(run_ms or execution_ms, execution_ms)
     task_ms = min(task_ms or TASK_TIMEOUT_MS, TASK_TIMEOUT_MAX_MS)
@@ -145,10 +152,11 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
     times = timeouts(request)
     reuse, conflict = policies(request, otherwise)
     try:
-        attributes = column_text(request.search_attributes.indexed_fields)
+        has = request.HasField("search_attributes")
+        attributes = column_text(request.search_attributes.indexed_fields) if has else None
     except BadSearchAttribute as error:
         raise invalid(str(error)) from None
-    memo = request.memo.fields
+    memo = request.memo.fields if request.HasField("memo") else None
     return NewRun(
         workflow_uuid=request.workflow_id,
         workflow_id=request.workflow_id,
@@ -156,7 +164,9 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
         first_run_id=run_id,
         workflow_type=request.workflow_type.name,
         task_queue=request.task_queue.name,
-        inputs=start_text(started_attributes(request, times, run_id=run_id, now_ms=now_ms)),
+        inputs=start_text(
+            started_attributes(request, times, run_id=run_id, now_ms=now_ms), args=request.input.payloads
+        ),
         start_ms=now_ms,
         execution_ms=now_ms + times.delay_ms,
         claimed=False,
@@ -185,17 +195,16 @@ def _metadata(request: StartRequest, times: Timeouts) -> str:
 def started_attributes(
     request: StartRequest, times: Timeouts, *, run_id: str, now_ms: int
 ) -> WorkflowExecutionStartedEventAttributes:
-    """The first event's attributes, as Temporal's server fills them."""
+    """The first event's attributes, as Temporal's server fills them; the input is stored beside them."""
     started = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
         task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-        input=request.input if request.HasField("input") else None,
         workflow_task_timeout=duration(times.task_ms),
         original_execution_run_id=run_id,
         identity=request.identity,
         first_execution_run_id=run_id,
         attempt=1,
-        first_workflow_task_backoff=duration(times.delay_ms),
+        first_workflow_task_backoff=duration(times.delay_ms) if times.delay_ms else _NO_DURATION,
         workflow_id=request.workflow_id,
     )
     if times.execution_ms:
@@ -216,18 +225,19 @@ def started_attributes(
     return started
 
 
-def terminate_record(new_run_id: str) -> str:
-    """Close record of a run that a start with TERMINATE_EXISTING ends."""
-    return close_text(
-        CloseRecord(
-            kind="terminated",
-            reason=TERMINATED_REASON,
-            details=[
-                Payload(metadata={"encoding": b"json/plain"}, data=f'"terminated by new runID: {new_run_id}"'.encode())
-            ],
-            identity="history-service",
-        )
+_TERMINATED = close_text(
+    CloseRecord(
+        kind="terminated",
+        reason=TERMINATED_REASON,
+        details=[Payload(metadata={"encoding": b"json/plain"}, data=b'"terminated by new runID: %s"')],
+        identity="history-service",
     )
+)
+
+
+def terminate_record(new_run_id: str) -> str:
+    """Close record of a run that a start with TERMINATE_EXISTING ends. Made for every start, so it is only filled in."""
+    return _TERMINATED.replace("%s", new_run_id)
 
 
 def refused(run: RunRow, reuse: IdReuse) -> RPCError:
