@@ -104,7 +104,7 @@ MOVES: dict[State, dict[Input, Move]] = {
     },
     _S.STARTED: {
         _I.OUTCOME: _ENDED,
-        _I.LOST: _LOST,
+        _I.LOST: Move("_stay", (_S.STARTED,)),  # it runs here, or was left open: whose process died is all the same
         _I.HEARTBEAT: Move("_heartbeat", (_S.STARTED,)),
         _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),
         _I.CLOCK: Move("_clock_started", (_S.STARTED, _S.CLOSED)),
@@ -140,6 +140,7 @@ MOVES: dict[State, dict[Input, Move]] = {
     _S.SPENT: {
         _I.OUTCOME: _ENDED,  # completed from outside, by the token of the attempt that was lost
         _I.LOST: Move("_stay", (_S.SPENT,)),
+        _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),  # said before the process died, and read only now
         _I.HEARTBEAT: Move("_stay", (_S.SPENT,)),
         _I.CLOCK: Move("_clock_spent", (_S.SPENT, _S.CLOSED)),
         _I.CANCEL: Move("_note_cancel", (_S.SPENT,)),

@@ -293,34 +293,10 @@ def started_and_cancelled_attempt_runs_out_of_time():
     assert final(life.clock(START + 2_000)).retry_state is RetryState.CANCEL_REQUESTED
 
 
-def started_attempt_is_lost_with_its_process():
-    life = started()
-    assert kinds(life.lost(START + 100, None)) == ["WriteRow"]
-    assert (life.state, life.due_ms) == (State.BACKOFF, START + 1_000), "the backoff counts from its start"
-
-
-def started_attempt_is_lost_and_was_the_last():
-    life = recording(spec(retry=bounded(1)))
-    life.recorded(START)
-    life.lost(START + 100, None)
-    assert life.state is State.SPENT
-    life = recording(spec(retry=bounded(1)))
-    life.recorded(START)
-    assert final(life.lost(START + 60_000, None)).timeout is TimeoutKind.START_TO_CLOSE
-
-
-def started_attempt_is_lost_after_its_backoff():
-    life = started()
-    life.lost(START + 5_000, None)
-    assert life.state is State.READY
-    assert life.attempt == 2
-
-
-def started_attempt_is_lost_where_nobody_serves():
-    life = started()
-    life.served = False
-    life.lost(START + 5_000, None)
-    assert life.state is State.OFFERED
+def started_attempt_outlives_the_news_that_its_process_died():
+    life = offered()
+    life.leave_open(START + 30, START + 12)
+    assert kinds(life.lost(START + 10_000, None)) == []
 
 
 def started_attempt_is_forgotten():
@@ -386,7 +362,7 @@ def offered_attempt_is_lost_elsewhere():
     effects = life.lost(START + 9_000, a_row(started_ms=START + 30, heartbeat='"half"', heartbeat_at_ms=START + 60))
     assert row(effects).heartbeat == '"half"'
     assert row(effects).offered
-    early = offered()
+    early = offered()  # the backoff counts from its start
     early.lost(START + 10, None)
     assert early.state is State.BACKOFF
     here = offered()
@@ -529,6 +505,12 @@ def spent_attempt_is_completed_from_outside():
     assert row(life.ended(START + 600, failed())).attempt == 2
 
 
+def spent_attempt_was_left_open_before_its_process_died():
+    life = spent()
+    assert kinds(life.leave_open(START + 6_000, START + 1_000)) == ["WriteRow", "LeaveOpen"]
+    assert kinds(life.clock(START + 61_000)) == [], "its clocks run where it is watched"
+
+
 def spent_attempt_hears_of_its_loss_again():
     life = spent()
     assert kinds(life.lost(START + 6_000, None)) == []
@@ -659,6 +641,13 @@ def test_every_move_of_the_table_is_walked():
     table = {(state, what, to) for state, moves in MOVES.items() for what, move in moves.items() for to in move.to}
     missing = table - WALKED
     assert not missing, sorted(f"{a.name} --{b.name}--> {c.name}" for a, b, c in missing)
+
+
+def test_whatever_may_come_from_outside_is_in_the_table():
+    for state in m._AWAITS_OUTCOME:
+        assert {Input.OUTCOME, Input.LOST, Input.HEARTBEAT, Input.LEFT_OPEN, Input.CANCEL, Input.FORGET} <= set(
+            MOVES[state]
+        )
 
 
 def test_what_is_not_in_the_table_is_an_error_that_names_the_activity():
