@@ -503,7 +503,7 @@ def test_postgres_keeps_the_contract_and_answers_as_the_memory_store():
 @pytest.mark.timeout(1_800)
 @pytest.mark.usefixtures("runner")
 def test_the_memory_store_keeps_the_contract_for_long():
-    explore(examples=10_000, steps=80)
+    explore(examples=5_000, steps=60)
 
 
 @pytest.mark.nightly

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -46,8 +45,6 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "memory":
         yield "memory"
         return
-    if importlib.util.find_spec("dbos_core.store.postgres.store") is None:
-        pytest.skip("dbos_core.store.postgres.store is not written yet")
     from tests.fixtures.postgres import database_name
 
     server: PostgresServer = request.getfixturevalue("postgres_server")

@@ -89,6 +89,23 @@ async def test_start_entry_and_close_go_into_one_commit(ours):
     assert (loaded.run.close_ms, loaded.run.history_length) == (now + 5, 9)
 
 
+async def test_start_entry_and_park_go_into_one_commit(ours, theirs):
+    now = await ours.store.now_ms()
+    start = Commit(
+        workflow_uuid="sleeper",
+        fenced=False,
+        start=new_run("sleeper", at=now),
+        entry=entry(1),
+        park_until_ms=now - 1,
+        history_length=4,
+    )
+
+    assert await ours.commit(start) is Verdict.COMMITTED
+    assert (await ours.row("sleeper")).owner is None
+    assert (await ours.row("sleeper")).history_length == 4
+    assert await theirs.claim() == ["sleeper"]
+
+
 async def test_a_start_whose_id_row_exists_is_told_so_and_changes_nothing(ours, theirs):
     first = await ours.start("order-42")
     second = new_run("order-42", at=first.start_ms, inputs='"other"')
