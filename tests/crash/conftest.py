@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import dbos_compat
 from tests.crash.evidence import Ledger
+from tests.crash.processes import Worker as ForkedWorker
 from tests.crash.programs.workload import ACTIVITIES, LEDGER_VARIABLE, QUEUE, WORKFLOWS
 from tests.fixtures.postgres import PrivatePostgres
-from tests.fixtures.process import Program, Spawn
 
 LEASE_SECONDS = 2.0
 """The pulse beats every second; two of them."""
 
-StartWorker = Callable[..., Program]
+StartWorker = Callable[..., ForkedWorker]
 MakeWorker = Callable[[], Worker]
 
 
@@ -41,19 +41,29 @@ def database(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start_worker(spawn: Spawn, database: str, ledger: Ledger) -> StartWorker:
+def start_worker(tmp_path: Path, database: str, ledger: Ledger) -> Iterator[StartWorker]:
     """``start_worker(failpoints="name=kill@2", starts=4)`` starts the program that gets killed."""
 
-    def start(*, failpoints: str = "", starts: int = 0, name: str = "worker") -> Program:
+    workers: list[ForkedWorker] = []
+
+    def start(*, failpoints: str = "", starts: int = 0, name: str = "worker") -> ForkedWorker:
         env = {
+            LEDGER_VARIABLE: str(ledger.path),
             "DBOS_SYSTEM_DATABASE_URL": database,
             "CRASH_LEASE_SECONDS": str(LEASE_SECONDS),
             "CRASH_STARTS": str(starts),
             "DBOS_COMPAT_FAILPOINTS": failpoints,
         }
-        return spawn("-m", "tests.crash.programs.worker", env=env, name=name)
+        worker = ForkedWorker(name, tmp_path, env)
+        workers.append(worker)
+        worker.start()
+        return worker
 
-    return start
+    yield start
+    for worker in workers:
+        worker.clear_away()
+        # Shown by pytest beside the failure, if there was one.
+        print(f"--- {worker.name} printed last:\n{worker.output}")
 
 
 @pytest_asyncio.fixture

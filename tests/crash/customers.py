@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tests.crash.evidence import (
     Ledger,
+    Woken,
     assert_all_completed,
     assert_attempts_are_bounded,
     assert_no_step_ran_after_its_completion_was_journalled,
@@ -149,6 +150,12 @@ class Customers:
         for task in self._tasks:
             task.result()
 
+    async def finish(self, started: Iterable[str]) -> None:
+        """Wait for the pipelines that worker programs started by themselves. They are nobody's customer's, and end."""
+        for workflow_id in started:
+            async with asyncio.timeout(30):
+                assert await self.client.get_workflow_handle(workflow_id).result() == [0, 1]
+
     async def give_up(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -157,12 +164,12 @@ class Customers:
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 
-    async def check(self, ledger: Ledger, url: str) -> None:
+    async def check(self, ledger: Ledger, url: str, *, woken: Woken | None = None) -> None:
         """Every promise, compared with what customers were told, what ran, and what the database says."""
         await assert_all_completed(self.client, [*self.acknowledged, *ledger.started()])
         for workflow_id, sent in self._sent.items():
             self._check_post(self.results[workflow_id], sent, workflow_id)
-        await asyncio.to_thread(assert_no_step_ran_after_its_completion_was_journalled, ledger, url)
+        await asyncio.to_thread(assert_no_step_ran_after_its_completion_was_journalled, ledger, url, woken=woken)
         assert_attempts_are_bounded(ledger)
         await assert_temporal_accepts_the_histories(self.client, [*self.acknowledged, *ledger.started()])
 

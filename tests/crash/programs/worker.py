@@ -13,12 +13,14 @@ import itertools
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import dbos_compat
+from dbos_core import failpoints
 from tests.crash.programs.workload import ACTIVITIES, QUEUE, WORKFLOWS, Pipeline, note
 
 
@@ -33,6 +35,7 @@ async def main() -> None:
         workflows=WORKFLOWS,
         activities=ACTIVITIES,
         workflow_runner=UnsandboxedWorkflowRunner(),
+        graceful_shutdown_timeout=timedelta(seconds=10),
     )
     async with worker:
         print("worker ready", flush=True)
@@ -55,6 +58,13 @@ async def keep_starting(client: Client, line: int) -> None:
             await asyncio.wait_for(handle.result(), 30)
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def run(env: Mapping[str, str], output: str) -> None:
+    """The body of a forked process: like a program of its own, with this environment, printing into that file."""
+    os.setsid()
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(env)
+    failpoints.arm_from(env.get(failpoints.ENVIRONMENT, ""))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     asyncio.run(main())
