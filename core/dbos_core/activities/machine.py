@@ -133,7 +133,7 @@ MOVES: dict[State, dict[Input, Move]] = {
         _I.HEARTBEAT: Move("_stay", (_S.WITHDRAWING,)),
         _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),
         _I.TAKEN: Move("_taken", (_S.STARTED,)),
-        _I.CLOCK: Move("_clock_started", (_S.WITHDRAWING, _S.CLOSED)),
+        _I.CLOCK: Move("_stay", (_S.WITHDRAWING,)),  # one that was armed before; see _next_clock_ms
         _I.CANCEL: Move("_note_cancel", (_S.WITHDRAWING,)),
         _I.FORGET: Move("_forget", (_S.WITHDRAWING,)),
     },
@@ -234,8 +234,9 @@ Effect = (
 )  # fmt: skip
 Effects = list[Effect]
 
-NOT_STARTED = '{"not_started": true}'
-"""Record of a cancellation that came before the start: to the workflow, details ``ACTIVITY_ID_NOT_STARTED``."""
+NOT_STARTED = '[{"j":"ACTIVITY_ID_NOT_STARTED"}]'
+"""Details of a cancellation that came before the start, in the shape in which executors report cancel details: a list
+of payloads, of which ``{"j": value}`` is plain JSON."""
 
 
 class ActivityMachine:
@@ -396,10 +397,10 @@ class ActivityMachine:
         spec = self.spec
         when = None if spec.schedule_to_close_ms is None else spec.scheduled_ms + spec.schedule_to_close_ms
         state = self.state
-        if state is State.STARTED or state is State.WITHDRAWING:
+        if state is State.STARTED:
             return when
-        if state is State.RECORDING:
-            return None  # looked at when the write is through
+        if state is State.RECORDING or state is State.WITHDRAWING:
+            return None  # looked at when the store has answered
         if state is State.BACKOFF:
             other: int | None = self.due_ms
         elif state is State.SPENT:

@@ -460,12 +460,19 @@ def withdrawing_crosses_everything_else():
     assert kinds(withdrawing().taken(START + 8, taken_row())) == ["Start", "DeliverCancel"]
 
 
-def withdrawing_runs_out_of_time():
+def withdrawing_takes_longer_than_there_is_time():
     life = withdrawing(spec(schedule_to_close_ms=2_000))
-    assert kinds(life.clock(START + 1_000)) == []
-    outcome = final(life.clock(START + 2_000))
-    assert outcome.retry_state is RetryState.CANCEL_REQUESTED
+    assert timer(life.clock(START + 2_000)) is None, "no timer in the past over and over again"
+    assert timer(life.withdrawn(START + 2_001, success=False)) == START + 2_000
+    outcome = final(life.clock(START + 2_001))
+    assert (outcome.timeout, outcome.retry_state) == (TimeoutKind.SCHEDULE_TO_CLOSE, RetryState.CANCEL_REQUESTED)
     assert kinds(life.withdrawn(START + 2_001, success=True)) == [], "its end is told already"
+
+
+def withdrawing_at_the_moment_when_both_clocks_ring():
+    life = offered(spec(schedule_to_start_ms=2_000, schedule_to_close_ms=2_000))
+    assert kinds(life.clock(START + 2_000)) == ["Withdraw"]
+    assert final(life.withdrawn(START + 2_004, success=True)).timeout is TimeoutKind.SCHEDULE_TO_START
 
 
 def spent_attempt_ends_when_its_clock_would_have_ended_it():
