@@ -125,7 +125,13 @@ def sleepers_grid(found: Sleepers) -> Grid:
             verdict_word(found.within_memory),
         ),
         ("memory before · peak", f"{found.rss_before_mb:.0f} · {found.rss_peak_mb:.0f} MB", "", ""),
-        ("started per second", number(found.starts_per_second), "", ""),
+        (
+            "started per second · first and last 5 %",
+            f"{number(found.starts_per_second)} · {number(found.starts_per_second_over_time[0])}, "
+            f"{number(found.starts_per_second_over_time[-1])}",
+            "",
+            "",
+        ),
         ("fell due · woke per second", f"{number(found.wake_rate)} · {number(found.wakes_per_second)}", "", ""),
         (
             "lateness p50 · p99 · max",

@@ -44,6 +44,8 @@ class Sleepers:
 
     sleepers: int
     starts_per_second: float
+    starts_per_second_over_time: list[float]
+    """In twenty steps: whether starting slows down as sleepers pile up."""
     wake_rate: float
     """How many fell due per second."""
     wakes_per_second: float
@@ -107,10 +109,14 @@ async def measure_sleepers(
             try:
                 doing(f"starting {sleepers:,} sleepers")
                 facts: dict[str, Any] = {}
+                start_rates: list[float] = []
                 stream = events(process, log)
                 async for event in stream:
                     if event["event"] == "failed":
                         raise VisitFailed(event["error"])
+                    if event["event"] == "starting" and "calibrated" in facts:
+                        doing(f"{event['started']:,} of {sleepers:,} started, now {event['per_second']:,.0f}/s")
+                        start_rates.append(event["per_second"])
                     facts[event["event"]] = event | {"seen": time.time()}
                     if event["event"] == "started":
                         break
@@ -120,8 +126,9 @@ async def measure_sleepers(
                 if started["at"] > calibrated["first_due"] - PARKED_SAMPLE_SECONDS:
                     raise VisitFailed(
                         f"starting {sleepers:,} sleepers took {started['seconds']:.0f} s, longer than the "
-                        "calibration promised, so the first fell due too early to measure the parked state; "
-                        "raise --settle"
+                        f"{calibrated['starts_per_second']:,.0f}/s of the first few promised (per second, in order: "
+                        f"{', '.join(f'{rate:.0f}' for rate in start_rates)}), so the first fell due before the "
+                        "parked state could be measured; raise --settle"
                     )
                 draining = asyncio.create_task(_drain(stream))
                 try:
@@ -130,7 +137,7 @@ async def measure_sleepers(
                     draining.cancel()
             finally:
                 watching.cancel()
-        return await _sum_up(server, job, watch, facts)
+        return await _sum_up(server, job, watch, facts, start_rates)
     finally:
         await server.drop_database(DATABASE)
 
@@ -162,7 +169,9 @@ async def _until_woken(
         await connection.close()
 
 
-async def _sum_up(server: Postgres, job: Job, watch: MemoryWatch, facts: dict[str, Any]) -> Sleepers:
+async def _sum_up(
+    server: Postgres, job: Job, watch: MemoryWatch, facts: dict[str, Any], start_rates: list[float]
+) -> Sleepers:
     connection = await server.connect(DATABASE)
     try:
         rows = await connection.fetch(ENDS)
@@ -178,6 +187,7 @@ async def _sum_up(server: Postgres, job: Job, watch: MemoryWatch, facts: dict[st
     return Sleepers(
         sleepers=job.sleepers,
         starts_per_second=job.sleepers / started["seconds"],
+        starts_per_second_over_time=[round(rate) for rate in start_rates],
         wake_rate=job.wake_rate,
         wakes_per_second=len(ended) / span,
         rss_before_mb=max(watch.between(0, ready["seen"]), default=0.0),
