@@ -194,7 +194,7 @@ async def claim_one(db: Database, author: Author, workflow_uuid: str) -> bool:
 
 
 async def release(db: Database, process_id: str, workflow_uuids: Sequence[str]) -> None:
-    await db.rows("releasing runs", _RELEASE, process_id, list(workflow_uuids))
+    await db.rows("releasing runs", _RELEASE, process_id, list(workflow_uuids), safe=True)
 
 
 async def take_over(
@@ -248,6 +248,7 @@ async def register(db: Database, process: ProcessInfo, lease_ms: int, applicatio
         lease_ms,
         str(uuid4()),
         application_name,
+        safe=True,
     )
     await db.rows("forgetting old processes", _FORGET_OLD_PROCESSES)
 
@@ -268,6 +269,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         list(process.task_queues),
         lease_ms,
         ASYNC_WORKER,
+        safe=True,
     )
     assert row is not None
     return Pulse(
@@ -282,4 +284,4 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
 
 
 async def expired(db: Database, limit: int) -> list[str]:
-    return [row[0] for row in await db.rows("looking for expired runs", _EXPIRED, limit)]
+    return [row[0] for row in await db.rows("looking for expired runs", _EXPIRED, limit, safe=True)]

@@ -30,8 +30,16 @@ SESSION = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
     "jit": "off",
 }
+
+_BY_COST = """
+    set local plan_cache_mode = force_custom_plan;
+    set local enable_seqscan = on;
+    set local enable_bitmapscan = on;
+    set local enable_hashjoin = on;
+    set local enable_mergejoin = on"""
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
@@ -168,31 +176,50 @@ class Database:
         async with self._pool.acquire(timeout=COMMAND_TIMEOUT_S) as connection:
             yield connection
 
-    async def rows(self, what: str, text: str, *args: Any) -> list[asyncpg.Record]:
-        """Run one statement in a transaction of its own; ``what`` names it in errors."""
+    async def rows(self, what: str, text: str, *args: Any, safe: bool = False) -> list[asyncpg.Record]:
+        """Run one statement in a transaction of its own; ``what`` names it in errors, ``safe`` is as in :meth:`run`."""
 
         async def once(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(self.sql(text), *args)
 
-        return await self.run(what, once)
+        return await self.run(what, once, safe=safe)
 
-    async def row(self, what: str, text: str, *args: Any) -> asyncpg.Record | None:
-        rows = await self.rows(what, text, *args)
+    async def rows_by_cost(self, what: str, text: str, *args: Any) -> list[asyncpg.Record]:
+        """Run one reading statement whose best plan depends on its values (listing), unlike those of ``SESSION``."""
+
+        filled = self.schemas.fill(text)  # not kept: there may be many such texts
+
+        async def once(connection: Connection) -> list[asyncpg.Record]:
+            async with connection.transaction(readonly=True):
+                await connection.execute(_BY_COST)
+                return await connection.fetch(filled, *args)
+
+        return await self.run(what, once, safe=True)
+
+    async def row(self, what: str, text: str, *args: Any, safe: bool = False) -> asyncpg.Record | None:
+        rows = await self.rows(what, text, *args, safe=safe)
         return rows[0] if rows else None
 
-    async def value(self, what: str, text: str, *args: Any) -> Any:
-        row = await self.row(what, text, *args)
+    async def value(self, what: str, text: str, *args: Any, safe: bool = False) -> Any:
+        row = await self.row(what, text, *args, safe=safe)
         return None if row is None else row[0]
 
-    async def run(self, what: str, body: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run ``body`` on a session; repeat it when it met a concurrent writer. ``body`` begins its transaction."""
+    async def run(self, what: str, body: Callable[[Connection], Awaitable[T]], *, safe: bool = False) -> T:
+        """Run ``body`` on a session; repeat it when it met a concurrent writer. ``body`` begins its transaction.
+
+        With ``safe`` it is also repeated, once and at once, after a lost session: the pool may have held one that died
+        while it was idle, and doing this twice is as good as doing it once.
+        """
         attempt = 0
         while True:
             attempt += 1
             try:
                 with translated(what):
-                    async with self.connection() as connection:
-                        return await body(connection)
+                    return await self._on_session(body)
+            except StoreUnavailable:
+                if not safe:
+                    raise
+                safe = False
             except Race as race:
                 if attempt >= ATTEMPTS_MAX:
                     raise StoreUnavailable(f"{what}: too many concurrent writers. It is safe to repeat.") from race
@@ -204,6 +231,14 @@ class Database:
                 if attempt >= ATTEMPTS_MAX:
                     raise BadCommit(f"{what}: {_said(error)}. Nothing was written.") from error
             await asyncio.sleep(random.uniform(0, 0.002 * attempt))
+
+    async def _on_session(self, body: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self.connection() as connection:
+            try:
+                return await body(connection)
+            except _AWAY:
+                connection.terminate()  # whatever state it is in, nobody else shall get it
+                raise
 
 
 @contextlib.contextmanager

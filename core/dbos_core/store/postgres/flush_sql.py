@@ -116,11 +116,13 @@ FENCED_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
 
 _CLOCK = "clock as materialized (select {own}.now_ms() as ms)"
 
+# Scalar subqueries where `exists` would read better: they are probes by key; an `exists` may be planned as a join, or as
+# a hash of the whole table.
 _ST = """
 st as materialized (
     select s.* from unnest(/*arrays*/) as s (/*columns*/)
-     where not exists (select from {dbos}.workflow_status w where w.workflow_uuid = s.uuid)
-       and not exists (select from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current))"""
+     where (select 1 from {dbos}.workflow_status w where w.workflow_uuid = s.uuid) is null
+       and (select 1 from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current) is null)"""
 
 _ST_STATUS = """
 st_status as (
@@ -183,7 +185,6 @@ f as materialized (
                    and w.status is not distinct from 'PENDING'
                    for no key update of w/*lock*/) as r)"""
 
-# Scalar subqueries where `exists` would read better: an `exists` here may be planned as a hash of the whole table.
 _F_POSITION = """when c.position is not null and (
                     select o.function_id from {dbos}.operation_outputs o
                      where o.workflow_uuid = c.uuid and o.function_id = c.position) is not null then 1"""
@@ -247,11 +248,13 @@ _OUTPUTS_OF_F = "select uuid, output, error from f where code = 0 and (output is
 _OUTPUTS_OF_ST = "select uuid, output, error from st where output is not null or error is not null"
 
 _CONSUMED = """
+read as materialized (
+    select m.id, f.uuid, f.position from f, json_array_elements_text(f.consumed::json) as m (id) where f.code = 0),
 consumed as (
     update {dbos}.notifications n
-       set consumed = true, consumed_by_function_id = f.position
-      from f, json_array_elements_text(f.consumed::json) as m (id)
-     where f.code = 0 and n.message_uuid = m.id and n.destination_uuid = f.uuid and not n.consumed)"""
+       set consumed = true, consumed_by_function_id = read.position
+      from read
+     where n.message_uuid = read.id and n.destination_uuid is not distinct from read.uuid and not n.consumed)"""
 
 _ACTIVITIES = """
 activity_rows as (
@@ -325,7 +328,7 @@ mailed as (
     select m.id, boxes.uuid, m.topic, m.message, boxes.before + m.ord, m.serialization
       from boxes, json_to_recordset(boxes.messages::json)
                   as m (ord int, id text, topic text, message text, serialization text)
-     where not exists (select from {dbos}.notifications n where n.message_uuid = m.id)
+     where (select 1 from {dbos}.notifications n where n.message_uuid = m.id) is null
     returning message_uuid, created_at_epoch_ms, destination_uuid)"""
 
 _POSTED = "select message_uuid, created_at_epoch_ms from mailed"

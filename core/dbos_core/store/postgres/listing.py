@@ -36,7 +36,7 @@ from dbos_core.search import (
     next_cursor,
     words,
 )
-from dbos_core.store.postgres.connect import Connection, Database
+from dbos_core.store.postgres.connect import Database
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
 _OPEN_LAST_MS = 2**63 - 1
@@ -118,10 +118,7 @@ async def declare_attributes(db: Database, changes: Mapping[str, str | None]) ->
 
 
 async def _fetch(db: Database, what: str, text: str, values: list[Any]) -> list[asyncpg.Record]:
-    async def once(connection: Connection) -> list[asyncpg.Record]:
-        return await connection.fetch(db.schemas.fill(text), *values)
-
-    return await db.run(what, once)
+    return await db.rows_by_cost(what, text, *values)
 
 
 class _Where:

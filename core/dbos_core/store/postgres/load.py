@@ -19,7 +19,8 @@ RUN_COLUMNS = """
 # The journal comes straight from its primary key, in order (tests/postgres/test_plans.py).
 _LOAD = """
     select{run},
-           coalesce(i.inputs, w.inputs, '{}') as inputs,
+           coalesce((select i.inputs from {dbos}.workflow_input i where i.workflow_uuid = r.workflow_uuid),
+                    w.inputs, '{}') as inputs,
            array(select row(o.function_id, o.function_name, coalesce(o.output, o.error, 'null'))
                    from {dbos}.operation_outputs o
                   where o.workflow_uuid = r.workflow_uuid
@@ -39,7 +40,6 @@ _LOAD = """
                   order by u.update_id collate "C") as updates
       from {own}.runs r
       join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
-      left join {dbos}.workflow_input i on i.workflow_uuid = r.workflow_uuid
      where r.workflow_uuid = any ($1::text[])""".replace("{run}", RUN_COLUMNS)
 
 _MAIL = """
@@ -65,25 +65,25 @@ _WATCHED_ROWS = """
 
 
 async def load(db: Database, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
-    rows = await db.rows("loading runs", _LOAD, _distinct(workflow_uuids))
+    rows = await db.rows("loading runs", _LOAD, _distinct(workflow_uuids), safe=True)
     return [_loaded(row) for row in rows]
 
 
 async def mail(db: Database, workflow_uuids: Sequence[str]) -> list[Mail]:
-    rows = await db.rows("reading mail", _MAIL, _distinct(workflow_uuids))
+    rows = await db.rows("reading mail", _MAIL, _distinct(workflow_uuids), safe=True)
     return [_mail(row, row["destination_uuid"]) for row in rows]
 
 
 async def find(db: Database, workflow_id: str, run_id: str | None) -> RunRow | None:
     if run_id is None:
-        row = await db.row("finding a run", _FIND_CURRENT, workflow_id)
+        row = await db.row("finding a run", _FIND_CURRENT, workflow_id, safe=True)
     else:
-        row = await db.row("finding a run", _FIND, workflow_id, run_id)
+        row = await db.row("finding a run", _FIND, workflow_id, run_id, safe=True)
     return None if row is None else run_row(row)
 
 
 async def rows(db: Database, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
-    found = await db.rows("reading runs", _WATCHED_ROWS if watch else _ROWS, _distinct(workflow_uuids))
+    found = await db.rows("reading runs", _WATCHED_ROWS if watch else _ROWS, _distinct(workflow_uuids), safe=True)
     return [run_row(row) for row in found]
 
 

@@ -81,5 +81,6 @@ async def heartbeat(
         attempt,
         details,
         worker,
+        safe=True,
     )
     return (False, False) if row is None else (True, bool(row["cancel_requested"]))

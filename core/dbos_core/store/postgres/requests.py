@@ -46,6 +46,7 @@ async def ask(db: Database, request: RequestRow) -> None:
         request.kind,
         request.payload,
         request.deadline_ms,
+        safe=True,
     )
 
 
@@ -55,7 +56,7 @@ async def take_requests(db: Database, process_id: str, queues: Sequence[str], li
 
 
 async def answer(db: Database, request_id: str, response: str) -> None:
-    await db.rows(f"answering request {request_id!r}", _ANSWER, request_id, response)
+    await db.rows(f"answering request {request_id!r}", _ANSWER, request_id, response, safe=True)
 
 
 async def response(db: Database, request_id: str) -> str | None:

@@ -63,6 +63,7 @@ _TERMINATE = """
     activities_done as (
         delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid)
     select (select count(*) from c) as closed,
+           (select r.close is not distinct from $8 from {own}.runs r where r.workflow_uuid = $1) as landed,
            (select count(*) from (
                select pg_notify('dbos_compat_wake', {wake} || 'closed|' || workflow_uuid)
                  from c where announce offset 0) as n)"""
@@ -86,7 +87,7 @@ async def start_by_policy(
             started = await _start(db, connection, author, run, derived_uuid)
             return StartAnswer(result=StartResult.STARTED, run=started, terminated=terminated)
 
-    return await db.run(f"starting workflow {run.workflow_id!r}", body)
+    return await db.run(f"starting workflow {run.workflow_id!r}", body, safe=True)
 
 
 def _stands(current: RunRow | None, run: NewRun) -> StartAnswer | None:
@@ -128,13 +129,19 @@ async def _start(db: Database, connection: Connection, author: Author, run: NewR
 
 
 async def terminate(db: Database, workflow_uuid: str, close: Close) -> Verdict:
+    tries = 0
+
     async def body(connection: Connection) -> Verdict:
-        return await _terminate(db, connection, workflow_uuid, close)
+        nonlocal tries
+        tries += 1
+        return await _terminate(db, connection, workflow_uuid, close, again=tries > 1)
 
-    return await db.run(f"closing run {workflow_uuid!r}", body)
+    return await db.run(f"closing run {workflow_uuid!r}", body, safe=True)
 
 
-async def _terminate(db: Database, connection: Connection, workflow_uuid: str, close: Close) -> Verdict:
+async def _terminate(
+    db: Database, connection: Connection, workflow_uuid: str, close: Close, *, again: bool = False
+) -> Verdict:
     row = await connection.fetchrow(
         db.sql(_TERMINATE),
         workflow_uuid,
@@ -147,7 +154,7 @@ async def _terminate(db: Database, connection: Connection, workflow_uuid: str, c
         close.record,
     )
     assert row is not None
-    return Verdict.COMMITTED if row["closed"] else Verdict.RUN_CLOSED
+    return Verdict.COMMITTED if row["closed"] or (again and row["landed"]) else Verdict.RUN_CLOSED
 
 
 # -- what stock tools did ----------------------------------------------------------------------------------------------
@@ -311,8 +318,8 @@ _DELETE_FINISHED = """
         select r.workflow_uuid
           from {own}.runs r
           join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
-         where r.close_ms < $1 and r.status <> 1
-         order by r.close_ms
+         where coalesce(r.close_ms, 9223372036854775807) < $1 and r.status <> 1
+         order by coalesce(r.close_ms, 9223372036854775807)
          limit $2
            for update of w, r skip locked),
     steps as (delete from {dbos}.operation_outputs o using old where o.workflow_uuid = old.workflow_uuid),

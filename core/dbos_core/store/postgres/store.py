@@ -109,7 +109,7 @@ class PostgresStore:
         await self._db.close()
 
     async def now_ms(self) -> int:
-        return int(await self._db.value("reading the clock", "select {own}.now_ms()"))
+        return int(await self._db.value("reading the clock", "select {own}.now_ms()", safe=True))
 
     def _author(self, process_id: str) -> Author:
         return Author(process_id, self.application_name, self._version, self._announce_mail)

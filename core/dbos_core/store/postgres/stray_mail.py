@@ -14,7 +14,7 @@ import logging
 
 from dbos_core.errors import DBOSCompatError
 from dbos_core.store.base import Wake, WakeKind
-from dbos_core.store.postgres.connect import Connection, Database
+from dbos_core.store.postgres.connect import Database
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +50,6 @@ _WAITING = """
       from {dbos}.notifications n
       join {own}.runs r on r.workflow_uuid = n.destination_uuid
      where not n.consumed and r.owner is null and r.status = 1 and (r.wake_at_ms is null or r.wake_at_ms > {own}.now_ms())"""
-
-_PLANNED_BY_COST = """
-    set local plan_cache_mode = force_custom_plan;
-    set local enable_seqscan = on;
-    set local enable_hashjoin = on"""
 
 
 class StrayMail:
@@ -97,7 +92,8 @@ class StrayMail:
         nudged = 0
         if self._sweep:
             self._sweep = False
-            self._keys.update(await self._waiting())
+            rows = await self._db.rows_by_cost("looking for messages of DBOS tools", _WAITING)
+            self._keys.update([row[0] for row in rows])
         while self._keys:
             keys = [self._keys.pop() for _ in range(min(KEYS_MAX, len(self._keys)))]
             try:
@@ -118,12 +114,3 @@ class StrayMail:
                 logger.debug("messages of DBOS tools are looked for later: %s", error)
                 await asyncio.sleep(1)
                 self._wakeup.set()
-
-    async def _waiting(self) -> list[str]:
-        async def body(connection: Connection) -> list[str]:
-            async with connection.transaction():
-                await connection.execute(_PLANNED_BY_COST)
-                rows = await connection.fetch(self._db.sql(_WAITING))
-                return [row[0] for row in rows]
-
-        return await self._db.run("looking for messages of DBOS tools", body)

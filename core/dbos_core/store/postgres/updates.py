@@ -75,5 +75,5 @@ async def admit_update(
 
 
 async def update_row(db: Database, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
-    row = await db.row("reading an update", _WATCHED_ROW if watch else _ROW, workflow_uuid, update_id)
+    row = await db.row("reading an update", _WATCHED_ROW if watch else _ROW, workflow_uuid, update_id, safe=True)
     return None if row is None else UpdateRow(update_id=update_id, stage=row["stage"], outcome=row["outcome"])

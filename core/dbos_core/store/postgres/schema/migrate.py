@@ -62,6 +62,11 @@ async def migrate(
             f"schemas {dbos_schema!r} and {own_schema!r} are missing and this role may not create them ({error}). "
             "Run `dbos-compat migrate` once with a role that may, and grant this role usage on both."
         ) from error
+    except (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError, asyncpg.DuplicateFunctionError) as error:
+        raise SchemaMissing(
+            f"schemas {dbos_schema!r} and {own_schema!r} cannot be made: {error}, and it is not ours. Nothing was "
+            "changed. Choose another namespace, or drop what is there."
+        ) from error
 
 
 async def _migrate_locked(

@@ -59,8 +59,8 @@ create unique index runs_current on {own}.runs (workflow_id) where is_current;
 create index runs_runnable on {own}.runs (task_queue, wake_at_ms) where owner is null and status = 1;
 create index runs_owner on {own}.runs (owner) where owner is not null;
 create index runs_deadline on {own}.runs (deadline_ms) where status = 1 and deadline_ms is not null;
-create index runs_closed_at on {own}.runs (close_ms) where close_ms is not null;
-create index runs_by_start on {own}.runs (start_ms desc, run_id);
+-- Listing, in its usual order backwards (open runs first, then by closing and starting time); retention forwards.
+create index runs_listing on {own}.runs (coalesce(close_ms, 9223372036854775807), start_ms, run_id collate "C");
 create index runs_search on {own}.runs using gin (search_attributes) where search_attributes is not null;
 
 -- Open activities that need more than the journal: bounded attempts, failed attempts, heartbeats, offers to others.
