@@ -292,8 +292,9 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
         feature="Search attributes need no registration",
         advice="Temporal refuses a start with a name that was not added before. Here any name is accepted, with the "
-        "type its value says, and a filter on a name that no run has finds nothing. Names that are added all the same "
-        "make filters check what they compare.",
+        "type its value says, and a filter on a name that no run has finds nothing. As soon as names are added (with "
+        "`add_search_attributes`), filters may name only those and compare them only with values of their type, as on "
+        "Temporal.",
     ),
     Difference(
         slug="list-order-by",

@@ -66,16 +66,10 @@ def decode(name: str, payload: Payload) -> tuple[str, Any]:
         value = json.loads(payload.data) if payload.data else None
     except ValueError:
         raise BadSearchAttribute(f"unable to decode search attribute {name}: its payload is not JSON") from None
-    declared = payload.metadata.get("type", b"").decode(errors="replace")
-    kind = _NAMES.get(declared.replace("_", "").lower()) or guess(value)
-    if value is None:
-        return kind, None
-    if kind != "KeywordList" and isinstance(value, list):  # the SDK's untyped encoding wraps every value in a list
-        if len(value) > 1:
-            kind = "KeywordList"
-        else:
-            value = value[0] if value else None
-            kind = kind if declared else guess(value)
+    declared = _NAMES.get(payload.metadata.get("type", b"").decode(errors="replace").replace("_", "").lower())
+    if isinstance(value, list) and declared != "KeywordList" and len(value) < 2:
+        value = value[0] if value else None  # the SDK's untyped encoding makes a list of every value
+    kind = declared or guess(value)
     if value is None:
         return kind, None
     try:

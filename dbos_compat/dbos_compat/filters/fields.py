@@ -42,3 +42,21 @@ SYSTEM_ATTRIBUTES: dict[str, FieldType] = {
     "TemporalNamespaceDivision": FieldType.KEYWORD,
 }
 """Names that the service fills: nobody may set them at a start."""
+
+FILLED_BY_TEMPORAL = frozenset(SYSTEM_ATTRIBUTES) | {
+    "BinaryChecksums",
+    "BuildIds",
+    "TemporalChangeVersion",
+    "TemporalExternalPayloadCount",
+    "TemporalExternalPayloadSizeBytes",
+    "TemporalPauseInfo",
+    "TemporalReportedProblems",
+    "TemporalSchedulePaused",
+    "TemporalScheduledById",
+    "TemporalScheduledStartTime",
+    "TemporalUsedWorkerDeploymentVersions",
+    "TemporalWorkerDeployment",
+    "TemporalWorkerDeploymentVersion",
+    "TemporalWorkflowVersioningBehavior",
+}
+"""Names that a filter may always use. A run that lacks them lacks them on Temporal too."""

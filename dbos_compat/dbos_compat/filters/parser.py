@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dbos_compat.convert.search_attributes import datetime_text
-from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES, SYSTEM_FIELDS
+from dbos_compat.filters.fields import FILLED_BY_TEMPORAL, SYSTEM_ATTRIBUTES, SYSTEM_FIELDS
 from dbos_compat.filters.lexer import BadFilter, Kind, Token, syntax_error, tokens
 from dbos_compat.filters.values import attribute_value, check_operator, comparable
 from dbos_core.search import (
@@ -65,7 +65,8 @@ def parse(text: str, types: Mapping[str, FieldType] | None = None) -> Query:
 
     Args:
         text: the filter; empty for everything.
-        types: search attributes whose type is known. Others take what their values are.
+        types: the declared search attributes. If there are any, a filter may name no others; if there are none, every
+            name is one, of the type that its values are of.
 
     Raises:
         BadFilter: with Temporal's text.
@@ -258,6 +259,8 @@ class _Parser:
         if name in SYSTEM_FIELDS:
             return SYSTEM_FIELDS[name]
         if name in _NOT_KEPT or (name.lower() in _LOWERED and name not in SYSTEM_ATTRIBUTES):
+            raise BadFilter(f"invalid search attribute: {name}")
+        if self.types and name not in self.types and name not in FILLED_BY_TEMPORAL:
             raise BadFilter(f"invalid search attribute: {name}")
         return Attribute(name)
 

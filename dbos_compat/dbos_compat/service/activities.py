@@ -34,7 +34,7 @@ from temporalio.api.workflowservice.v1 import (
 from dbos_compat.bridge.activity_tasks import failed_outcome
 from dbos_compat.convert.payloads import dumps, payload_text, payloads_text
 from dbos_compat.errors import already_completed, invalid, not_found, timeout_expired
-from dbos_compat.service.common import CALL_S, Context, find_run
+from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.pending import open_activities
 from dbos_core.activities.attempt import parse_token
 from dbos_core.activities.service import Answer
@@ -139,7 +139,16 @@ def _details(details: Payloads) -> str | None:
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
+async def _check_open(context: Context, place: Place) -> None:
+    """Refuse at once what the journal does not know as open, if somebody else would have to be asked."""
+    if context.kernel.live(place.run.workflow_uuid) is None:
+        loaded = await context.kernel.load(place.run.workflow_uuid)
+        if loaded is None or _open(loaded, place) is None:
+            raise place.gone()
+
+
 async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> None:
+    await _check_open(context, place)
     question = _question(place) | {"outcome": {k: v for k, v in asdict(outcome).items() if v is not None}}
     try:
         answer = await context.kernel.request(place.run, COMPLETE, dumps(question), ASK_S)
@@ -157,11 +166,12 @@ async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> 
 
 async def _beat(context: Context, place: Place, details: Payloads) -> bool:
     """Was a cancel requested?"""
+    await _check_open(context, place)
     question = _question(place) | {"details": _details(details)}
     try:
-        answer = json.loads(await context.kernel.request(place.run, HEARTBEAT, dumps(question), CALL_S))
+        answer = json.loads(await context.kernel.request(place.run, HEARTBEAT, dumps(question), ASK_S))
     except TimeoutError:
-        raise timeout_expired() from None
+        return await _beat_for_later(context, place, details)
     except QuestionFailed:
         raise await _moved_on(context, place) from None
     if Answer(answer["answer"]) is not Answer.OK:
@@ -202,13 +212,28 @@ async def _leave_in_mailbox(context: Context, place: Place, outcome: AttemptOutc
         raise already_completed()
 
 
+async def _beat_for_later(context: Context, place: Place, details: Payloads) -> bool:
+    """Keep the details in the activity's row, where its next owner finds them."""
+    loaded = await context.kernel.load(place.run.workflow_uuid)
+    found = None if loaded is None else _open(loaded, place)
+    if found is None:
+        raise place.gone()
+    seq, attempt, cancel_requested = found
+    wanted, cancel = await context.kernel.store.heartbeat(
+        place.run.workflow_uuid, seq, attempt, _details(details), context.kernel.process_id
+    )
+    if not wanted:
+        raise place.gone()
+    return cancel or cancel_requested
+
+
 def _open(loaded: LoadedRun, place: Place) -> tuple[int, int, bool] | None:
     """(seq, attempt, cancel requested) of the attempt that is meant, if it is open."""
     rows = {row.seq: row for row in loaded.activities}
     for seq, (command, _, cancelled) in open_activities(loaded).items():
         if seq == place.seq or (place.seq is None and command["id"] == place.activity_id):
             row = rows.get(seq)
-            attempt = row.attempt if row is not None else 1
+            attempt = row.attempt if row is not None else place.attempt or 1
             if place.attempt not in (None, attempt):
                 return None
             return seq, attempt, cancelled or (row is not None and row.cancel_requested)
