@@ -76,7 +76,7 @@ async def test_a_later_stock_schema_is_accepted_and_an_older_one_named(postgres_
     await opened(postgres_url)
 
     execute(postgres_url, "update dbos.dbos_migrations set version = 99")
-    with pytest.raises(SchemaMissing, match="migration 99.*`dbos migrate`"):
+    with pytest.raises(SchemaMissing, match=r"migration 99.*`dbos migrate`"):
         await opened(postgres_url)
 
 

@@ -56,6 +56,8 @@ _CLAIM_ONE = """
            and w.status in ('ENQUEUED', 'DELAYED', 'PENDING')
            for no key update of w, r),{own_them}""".replace("{own_them}", _OWN)
 
+_OWNED = "select workflow_uuid from {own}.runs where owner = $1 and status is not distinct from 1"
+
 _RELEASE = """
     with clock as materialized (select {own}.now_ms() as ms),
     c as materialized (
@@ -191,6 +193,11 @@ async def claim_one(db: Database, author: Author, workflow_uuid: str) -> bool:
         f"claiming run {workflow_uuid!r}", _CLAIM_ONE, author.process_id, author.application_version, workflow_uuid
     )
     return bool(rows)
+
+
+async def owned(db: Database, process_id: str) -> list[str]:
+    """Open runs that this process owns, known to it or not."""
+    return [row[0] for row in await db.rows("reading what this process owns", _OWNED, process_id, safe=True)]
 
 
 async def release(db: Database, process_id: str, workflow_uuids: Sequence[str]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
+
+import asyncpg
 
 from dbos_core.store.base import OfferedActivity
-from dbos_core.store.postgres.connect import Database
+from dbos_core.store.postgres.connect import Connection, Database
 from dbos_core.store.postgres.load import activity_row
 
 _CLAIM = """
@@ -30,6 +33,17 @@ _CLAIM = """
               a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.workflow_uuid,
               c.workflow_id, c.run_id, c.workflow_type"""
 
+# The lock waits for a session that still commits.
+_TAKEN = """
+    select a.seq, a.task_queue, a.attempt, a.scheduled_ms, a.due_ms, a.started_ms, a.worker, a.offered, a.spec,
+           a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.workflow_uuid,
+           r.workflow_id, r.run_id, r.workflow_type
+      from unnest($2::text[], $3::int[], $4::int[]) as d (uuid, seq, attempt)
+      join {own}.activities a on a.workflow_uuid = d.uuid and a.seq = d.seq
+      join {own}.runs r on r.workflow_uuid = a.workflow_uuid
+     where a.worker = $1 and a.attempt = d.attempt
+       for no key update of a"""
+
 _WITHDRAW = """
     delete from {own}.activities
      where workflow_uuid = $1 and seq = $2 and attempt = $3 and worker is null
@@ -53,8 +67,27 @@ _HEARTBEAT = """
     returning cancel_requested"""
 
 
-async def claim_activities(db: Database, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]:
-    rows = await db.rows("claiming activities", _CLAIM, process_id, list(dict.fromkeys(queues)), limit)
+Attempts: TypeAlias = list[tuple[str, int, int]]
+"""(workflow_uuid, seq, attempt)."""
+
+
+async def claim_activities(
+    db: Database, process_id: str, queues: Sequence[str], limit: int, maybe: Attempts
+) -> list[OfferedActivity]:
+    """Take attempts. ``maybe`` lists those of an earlier call whose commit was not answered; if it is lost again, it
+    holds those of this call, too. An attempt that is taken and not known to be taken would never run."""
+
+    async def body(connection: Connection) -> list[asyncpg.Record]:
+        async with connection.transaction():
+            rows: list[asyncpg.Record] = []
+            if maybe:
+                uuids, seqs, attempts = ([one[n] for one in maybe] for n in range(3))
+                rows += await connection.fetch(db.sql(_TAKEN), process_id, uuids, seqs, attempts)
+            rows += await connection.fetch(db.sql(_CLAIM), process_id, list(dict.fromkeys(queues)), limit)
+            maybe.extend([(row["workflow_uuid"], row["seq"], row["attempt"]) for row in rows])
+        return rows
+
+    rows = await db.run("claiming activities", body)
     return [
         OfferedActivity(
             row=activity_row(row, row["workflow_uuid"]),

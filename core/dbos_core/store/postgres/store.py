@@ -5,8 +5,9 @@ Wiring only: each method hands over to the module that holds its SQL.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import asyncpg
 
@@ -21,6 +22,7 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
 from dbos_core.store.postgres import claim, listing, load, offers, requests, runs, updates
@@ -83,6 +85,8 @@ class PostgresStore:
         self._announce_mail = False
         self._cancellations_seen_ms: int | None = None
         self._sweep_at = 0.0
+        self._claim_lost = False
+        self._maybe_taken: offers.Attempts = []
         self._stray_mail = StrayMail(self._db)
         self._listener.add(self._stray_mail.heard)
 
@@ -132,13 +136,16 @@ class PostgresStore:
                 self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
             pulse.touched = tuple(dict.fromkeys((*pulse.touched, *found)))
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+        pulse.runnable = pulse.runnable or self._claim_lost
+        pulse.offered = pulse.offered or bool(self._maybe_taken)
         return pulse
 
     async def unregister(self, process_id: str) -> None:
         await claim.unregister(self._db, self._author(process_id), process_id)
 
     async def take_over(self, process_id: str, lapsed: Sequence[str], queues: Sequence[str], limit: int) -> list[str]:
-        return await claim.take_over(self._db, self._author(process_id), lapsed, queues, limit)
+        with self._remembering_lost_claims():
+            return await claim.take_over(self._db, self._author(process_id), lapsed, queues, limit)
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
@@ -151,16 +158,32 @@ class PostgresStore:
         return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
-        claimed = await claim.claim(self._db, self._author(process_id), queues, limit)
-        if len(claimed) < limit:
-            # Before saying that there is no more: has a stock tool sent a message to a run that waits for it?
-            await self._listener.caught_up()
-            if await self._stray_mail.settle():
-                claimed += await claim.claim(self._db, self._author(process_id), queues, limit - len(claimed))
+        lost = self._claim_lost
+        with self._remembering_lost_claims():
+            claimed = await claim.claim(self._db, self._author(process_id), queues, limit)
+            if len(claimed) < limit:
+                # Before saying that there is no more: has a stock tool sent a message to a run that waits for it?
+                await self._listener.caught_up()
+                if await self._stray_mail.settle():
+                    claimed += await claim.claim(self._db, self._author(process_id), queues, limit - len(claimed))
+            if lost:
+                # What an earlier claim got although its answer was lost; the caller knows the others already.
+                claimed = list(dict.fromkeys([*await claim.owned(self._db, process_id), *claimed]))
+                self._claim_lost = False
         return claimed
 
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
-        return await claim.claim_one(self._db, self._author(process_id), workflow_uuid)
+        with self._remembering_lost_claims():
+            return await claim.claim_one(self._db, self._author(process_id), workflow_uuid)
+
+    @contextlib.contextmanager
+    def _remembering_lost_claims(self) -> Iterator[None]:
+        """When a claim's answer was lost its runs may be ours without anybody knowing: the next ``claim`` tells."""
+        try:
+            yield
+        except StoreUnavailable:
+            self._claim_lost = True
+            raise
 
     async def release(self, process_id: str, workflow_uuids: Sequence[str]) -> None:
         await claim.release(self._db, process_id, workflow_uuids)
@@ -218,7 +241,12 @@ class PostgresStore:
     # -- activities ----------------------------------------------------------------------------------------------
 
     async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]:
-        return await offers.claim_activities(self._db, process_id, queues, limit)
+        maybe, self._maybe_taken = self._maybe_taken, []
+        try:
+            return await offers.claim_activities(self._db, process_id, queues, limit, maybe)
+        except StoreUnavailable:
+            self._maybe_taken += maybe
+            raise
 
     async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
         return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt)
