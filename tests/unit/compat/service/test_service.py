@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType, IndexedValueType, UpdateWorkflowExecutionLifecycleStage
 from temporalio.api.errordetails.v1 import (
     MultiOperationExecutionFailure,
     NamespaceNotFoundFailure,
@@ -46,6 +47,9 @@ from dbos_core.kernel import Kernel
 from dbos_core.mailbox import CANCEL, UPDATE
 from tests.unit.compat.service.conftest import refused, start_request
 
+CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 ORDER = WorkflowExecution(workflow_id="order-42")
 NOBODY = str(uuid.UUID(int=7))
 
@@ -65,7 +69,9 @@ async def terminated(service: EngineService, **fields: Any) -> Any:
 async def close_page(service: EngineService, **fields: Any) -> Any:
     return await service.call(
         "get_workflow_execution_history",
-        GetWorkflowExecutionHistoryRequest(namespace="default", execution=ORDER, history_event_filter_type=2, **fields),
+        GetWorkflowExecutionHistoryRequest(
+            namespace="default", execution=ORDER, history_event_filter_type=CLOSE_EVENT, **fields
+        ),
     )
 
 
@@ -116,7 +122,7 @@ async def test_conflict_policies(service: EngineService) -> None:
         GetWorkflowExecutionHistoryRequest(
             namespace="default",
             execution=WorkflowExecution(workflow_id="order-42", run_id=first),
-            history_event_filter_type=2,
+            history_event_filter_type=CLOSE_EVENT,
         ),
     )
     [event] = page.history.events
@@ -152,7 +158,7 @@ async def test_reuse_policies_after_a_termination(service: EngineService, policy
 
 
 def signal(**fields: Any) -> SignalWorkflowExecutionRequest:
-    values = {"workflow_execution": ORDER, "signal_name": "approve", "request_id": "r1"} | fields
+    values: dict[str, Any] = {"workflow_execution": ORDER, "signal_name": "approve", "request_id": "r1"} | fields
     return SignalWorkflowExecutionRequest(namespace="default", **values)
 
 
@@ -212,10 +218,10 @@ async def test_signal_with_start_starts_once_and_signals_each_time(service: Engi
 
 
 def update(**fields: Any) -> UpdateWorkflowExecutionRequest:
-    values = {
+    values: dict[str, Any] = {
         "workflow_execution": ORDER,
         "request": Request(meta=Meta(update_id="u", identity="me"), input=Input(name="add")),
-        "wait_policy": WaitPolicy(lifecycle_stage=2),
+        "wait_policy": WaitPolicy(lifecycle_stage=ACCEPTED),
     } | fields
     return UpdateWorkflowExecutionRequest(namespace="default", **values)
 
@@ -429,7 +435,7 @@ async def test_declared_search_attributes_make_filters_strict(service: EngineSer
     await service.call("list_workflow_executions", request)
     await service.call(
         "add_search_attributes",
-        AddSearchAttributesRequest(namespace="default", search_attributes={"Customer": 2}),
+        AddSearchAttributesRequest(namespace="default", search_attributes={"Customer": KEYWORD}),
         service="operator",
     )
     listed: Any = await service.call(
