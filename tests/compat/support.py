@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from temporalio import exceptions
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import EventType, IndexedValueType, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import SearchAttributeKey
 from temporalio.worker import Worker
 
@@ -48,6 +49,31 @@ async def eventually(fact: Callable[[], Awaitable[T]], *, within_s: float = FACT
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.02)
+
+
+async def keeps_failing(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until the run's task is being tried again; the run itself must be open."""
+
+    async def tried_again() -> None:
+        described = await handle.describe()
+        assert described.status == WorkflowExecutionStatus.RUNNING
+        assert described.raw_description.pending_workflow_task.attempt > 1
+
+    await eventually(tried_again)
+
+
+async def recorded_failure(handle: WorkflowHandle[Any, Any]) -> tuple[str, Failure]:
+    """Cause and failure of the first failed task that the history shows."""
+
+    async def recorded() -> tuple[str, Failure]:
+        history = await handle.fetch_history()
+        for event in history.events:
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                attributes = event.workflow_task_failed_event_attributes
+                return WorkflowTaskFailedCause.Name(attributes.cause), attributes.failure
+        raise AssertionError("no failed task in the history")
+
+    return await eventually(recorded)
 
 
 async def add_search_attributes(client: Client) -> None:

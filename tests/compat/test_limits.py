@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from .calls import Call, Order, Retry, call_fails
-from .support import Connect, MakeWorker, eventually
+from .support import Connect, MakeWorker, keeps_failing, recorded_failure
 
 MB = 1024 * 1024
+SHORT = timedelta(seconds=1)
 
 
 @workflow.defn
@@ -199,22 +199,20 @@ async def test_a_result_of_three_megabytes_fails_the_task(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Give]):
-        handle = await client.start_workflow(Give.run, 3 * MB, id=wid, task_queue=queue)
+        handle = await client.start_workflow(Give.run, 3 * MB, id=wid, task_queue=queue, task_timeout=SHORT)
+        await keeps_failing(handle)
+        await handle.terminate()
 
-        async def task_failed() -> None:
-            history = await handle.fetch_history()
-            failures = [
-                event.workflow_task_failed_event_attributes
-                for event in history.events
-                if event.HasField("workflow_task_failed_event_attributes")
-            ]
-            assert failures
-            cause = WorkflowTaskFailedCause.Name(failures[0].cause)
-            assert cause == "WORKFLOW_TASK_FAILED_CAUSE_PAYLOADS_TOO_LARGE"
-            assert failures[0].failure.application_failure_info.type == "PayloadsTooLarge"
 
-        await eventually(task_failed)
-        assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
+@pytest.mark.no_replay("the closing command is refused")
+async def test_the_history_tells_of_a_result_too_large(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Give]):
+        handle = await client.start_workflow(Give.run, 3 * MB, id=wid, task_queue=queue, task_timeout=SHORT)
+        cause, failure = await recorded_failure(handle)
+        assert cause == "WORKFLOW_TASK_FAILED_CAUSE_PAYLOADS_TOO_LARGE"
+        assert failure.application_failure_info.type == "PayloadsTooLarge"
         await handle.terminate()
 
 

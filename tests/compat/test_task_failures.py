@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
-from temporalio.api.failure.v1 import Failure
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -19,24 +17,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from .support import KEYWORD, MakeWorker, chain, eventually
-
-
-async def task_failure(handle: WorkflowHandle[Any, Any]) -> tuple[str, Failure]:
-    """Cause and failure of the first failed task, once there is one; the run must still be open."""
-
-    async def failed() -> tuple[str, Failure]:
-        history = await handle.fetch_history()
-        for event in history.events:
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-                attributes = event.workflow_task_failed_event_attributes
-                return WorkflowTaskFailedCause.Name(attributes.cause), attributes.failure
-        raise AssertionError("no task has failed yet")
-
-    found = await eventually(failed)
-    assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
-    return found
-
+from .support import KEYWORD, MakeWorker, chain, eventually, keeps_failing, recorded_failure
 
 SHORT = timedelta(seconds=1)
 """A Temporal server repeats a failed task at once, and from then on each time its timeout is over."""
@@ -76,26 +57,7 @@ async def test_an_ordinary_exception_fails_the_task_and_a_fixed_worker_finishes(
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Broken], activities=[step]):
         handle = await client.start_workflow("Fragile", id=wid, task_queue=queue, task_timeout=SHORT)
-        cause, failure = await task_failure(handle)
-        assert cause == UNHANDLED
-        assert failure.message == "a mistake in the code"
-        assert failure.application_failure_info.type == "ValueError"
-        assert "test_task_failures.py" in failure.stack_trace
-    async with make_worker(client, task_queue=queue, workflows=[Fixed], activities=[step]):
-        assert await handle.result() == "stepped"
-
-
-async def test_describe_shows_that_the_task_is_being_retried(
-    client: Client, make_worker: MakeWorker, queue: str, wid: str
-) -> None:
-    async with make_worker(client, task_queue=queue, workflows=[Broken], activities=[step]):
-        handle = await client.start_workflow("Fragile", id=wid, task_queue=queue, task_timeout=SHORT)
-        await task_failure(handle)
-
-        async def second_attempt() -> None:
-            assert (await handle.describe()).raw_description.pending_workflow_task.attempt > 1
-
-        await eventually(second_attempt)
+        await keeps_failing(handle)
     async with make_worker(client, task_queue=queue, workflows=[Fixed], activities=[step]):
         assert await handle.result() == "stepped"
 
@@ -141,12 +103,7 @@ async def test_a_workflow_nobody_has_waits_for_a_worker_that_has_it(
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Careless, Choosy]):
         handle = await client.start_workflow("Fragile", id=wid, task_queue=queue, task_timeout=SHORT)
-        cause, failure = await task_failure(handle)
-        assert cause == UNHANDLED
-        assert failure.message == (
-            "Workflow class Fragile is not registered on this worker, available workflows: Careless, Choosy"
-        )
-        assert failure.application_failure_info.type == "NotFoundError"
+        await keeps_failing(handle)
     async with make_worker(client, task_queue=queue, workflows=[Fixed], activities=[step]):
         assert await handle.result() == "stepped"
 
@@ -163,10 +120,8 @@ async def test_arguments_that_do_not_decode_fail_the_task(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Typed]):
-        handle = await client.start_workflow("Typed", {"not": "a number"}, id=wid, task_queue=queue)
-        cause, failure = await task_failure(handle)
-        assert cause == UNHANDLED
-        assert failure.message == "Failed decoding arguments"
+        handle = await client.start_workflow("Typed", {"not": "a number"}, id=wid, task_queue=queue, task_timeout=SHORT)
+        await keeps_failing(handle)
         other = await client.start_workflow(Typed.run, 7, id=f"{wid}-other", task_queue=queue)
         assert await other.result() == 7
         await handle.terminate()
@@ -196,10 +151,9 @@ async def test_a_handler_with_a_missing_argument_fails_the_task(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[BadSignal]):
-        handle = await client.start_workflow(BadSignal.run, id=wid, task_queue=queue)
+        handle = await client.start_workflow(BadSignal.run, id=wid, task_queue=queue, task_timeout=SHORT)
         await handle.signal("needs_text")
-        _, failure = await task_failure(handle)
-        assert failure.message == "BadSignal.needs_text() missing 1 required positional argument: 'text'"
+        await keeps_failing(handle)
         await handle.terminate()
 
 
@@ -241,29 +195,24 @@ class After:
         self.go = True
 
 
+async def has_stepped(handle: WorkflowHandle[Any, Any]) -> None:
+    """The task after the activity is done."""
+    kinds = [event.event_type for event in (await handle.fetch_history()).events]
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED in kinds
+    done = kinds.index(EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in kinds[done:]
+
+
 @pytest.mark.no_replay("two versions of the code are meant to disagree")
 async def test_code_that_no_longer_fits_the_history_fails_the_task_and_not_the_run(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Before], activities=[step]):
         handle = await client.start_workflow("Changed", id=wid, task_queue=queue, task_timeout=SHORT)
-
-        async def stepped() -> None:
-            history = await handle.fetch_history()
-            kinds = [event.event_type for event in history.events]
-            done = (
-                kinds.index(EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
-                if (EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED in kinds)
-                else len(kinds)
-            )
-            assert EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in kinds[done:]
-
-        await eventually(stepped)
+        await eventually(lambda: has_stepped(handle))
     async with make_worker(client, task_queue=queue, workflows=[After], activities=[step]):
         await handle.signal("proceed")
-        cause, failure = await task_failure(handle)
-        assert cause == "WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR"
-        assert "[TMPRL1100]" in failure.message
+        await keeps_failing(handle)
     async with make_worker(client, task_queue=queue, workflows=[Before], activities=[step]):
         assert await handle.result() == "before"
 
@@ -282,9 +231,8 @@ async def test_two_pending_activities_with_one_id_fail_the_task(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[SameActivityIdTwice]):
-        handle = await client.start_workflow(SameActivityIdTwice.run, id=wid, task_queue=queue)
-        cause, _ = await task_failure(handle)
-        assert cause == "WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID"
+        handle = await client.start_workflow(SameActivityIdTwice.run, id=wid, task_queue=queue, task_timeout=SHORT)
+        await keeps_failing(handle)
         await handle.terminate()
 
 
@@ -376,7 +324,7 @@ async def test_an_update_of_a_run_whose_task_keeps_failing_is_refused(
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Broken], activities=[step]):
         handle = await client.start_workflow("Fragile", id=wid, task_queue=queue, task_timeout=SHORT)
-        await task_failure(handle)
+        await keeps_failing(handle)
 
         async def refused() -> RPCError:
             try:
@@ -392,4 +340,82 @@ async def test_an_update_of_a_run_whose_task_keeps_failing_is_refused(
             RPCStatusCode.FAILED_PRECONDITION,
             "Unable to perform workflow execution update due to Workflow Task in failed state.",
         )
+        await handle.terminate()
+
+
+async def test_a_query_of_a_run_whose_task_keeps_failing_is_refused(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Broken], activities=[step]):
+        handle = await client.start_workflow("Fragile", id=wid, task_queue=queue, task_timeout=SHORT)
+        await keeps_failing(handle)
+
+        async def refused() -> RPCError:
+            try:
+                await handle.query("any", rpc_timeout=timedelta(seconds=1))
+            except RPCError as error:
+                if error.status == RPCStatusCode.FAILED_PRECONDITION:
+                    return error
+            raise AssertionError("the query waits")
+
+        error = await eventually(refused)
+        assert error.message.startswith("Unable to query workflow due to Workflow Task in failed state.")
+        await handle.terminate()
+
+
+@pytest.mark.no_replay("the tasks fail on purpose")
+@pytest.mark.parametrize(
+    ("name", "args", "cause", "message", "kind"),
+    [
+        ("Fragile", [], UNHANDLED, "a mistake in the code", "ValueError"),
+        (
+            "Unheard",
+            [],
+            UNHANDLED,
+            "Workflow class Unheard is not registered on this worker, available workflows: Fragile, "
+            "SameActivityIdTwice, Typed",
+            "NotFoundError",
+        ),
+        ("Typed", [{"not": "a number"}], UNHANDLED, "Failed decoding arguments", "RuntimeError"),
+        (
+            "SameActivityIdTwice",
+            [],
+            "WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID",
+            "ScheduleActivityDuplicateId: ",
+            "",
+        ),
+    ],
+)
+async def test_the_history_tells_why_a_task_failed(
+    client: Client,
+    make_worker: MakeWorker,
+    queue: str,
+    wid: str,
+    name: str,
+    args: list[Any],
+    cause: str,
+    message: str,
+    kind: str,
+) -> None:
+    workflows = [Broken, SameActivityIdTwice, Typed]
+    async with make_worker(client, task_queue=queue, workflows=workflows, activities=[step]):
+        handle = await client.start_workflow(name, args=args, id=wid, task_queue=queue, task_timeout=SHORT)
+        found, failure = await recorded_failure(handle)
+        await handle.terminate()
+    assert (found, failure.application_failure_info.type) == (cause, kind)
+    assert failure.message.startswith(message)
+
+
+@pytest.mark.no_replay("two versions of the code are meant to disagree")
+async def test_the_history_tells_of_code_that_no_longer_fits(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Before], activities=[step]):
+        handle = await client.start_workflow("Changed", id=wid, task_queue=queue, task_timeout=SHORT)
+        await eventually(lambda: has_stepped(handle))
+    async with make_worker(client, task_queue=queue, workflows=[After], activities=[step]):
+        await handle.signal("proceed")
+        cause, failure = await recorded_failure(handle)
+        assert cause == "WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR"
+        assert "[TMPRL1100]" in failure.message
         await handle.terminate()
