@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from dbos_core.clock import Clock, TimerHandle
 
@@ -44,6 +45,8 @@ class Deadlines:
         self._order = 0
         self._dead = 0
         self._armed_ms: int | None = None
+        self._armed = 0
+        """Number of the timer that counts: one that could not be taken back any more rings in vain."""
         self._timer: TimerHandle | None = None
         self._closed = False
 
@@ -74,7 +77,8 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._armed_ms = when_ms
-        self._timer = self._clock.call_at(when_ms, self._ring)
+        self._armed += 1
+        self._timer = self._clock.call_at(when_ms, partial(self._ring, self._armed))
 
     def _forgotten(self) -> None:
         self._dead += 1
@@ -84,7 +88,9 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._dead = 0
 
-    def _ring(self) -> None:
+    def _ring(self, number: int) -> None:
+        if number != self._armed:
+            return
         self._timer = self._armed_ms = None
         now = self.now_ms()
         while self._heap and (self._heap[0][0] <= now or self._heap[0][2].callback is None):

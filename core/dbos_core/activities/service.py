@@ -84,13 +84,11 @@ class Answer(enum.Enum):
 class _Run:
     """The open activities of one run that this process owns."""
 
-    __slots__ = ("identity", "machines", "rows")
+    __slots__ = ("identity", "machines")
 
     def __init__(self, identity: RunIdentity) -> None:
         self.identity = identity
         self.machines: dict[int, ActivityMachine] = {}
-        self.rows: set[int] = set()
-        """Activities that have ended and left a row, which goes away with the commit that journals the end."""
 
 
 class ActivityService:
@@ -145,10 +143,6 @@ class ActivityService:
             machine.slot = queue.take_slot()
         row = machine.plan(self._now_ms(), slot_held=machine.slot is not None)
         return [] if row is None else [row]
-
-    def rows_for(self, run: RunIdentity, spec: ActivitySpec) -> list[ActivityRow]:
-        """The same as ``schedule``."""
-        return self.schedule(run, spec)
 
     def release(self, run: RunIdentity, seq: int) -> None:
         """The commit that schedules it is through: it may start."""
@@ -216,14 +210,6 @@ class ActivityService:
                 slot.disown()
                 if slot.lane is None:
                     self._running.pop(slot.attempt.token, None)
-
-    def has_row(self, run: RunIdentity, seq: int) -> bool:
-        """Must the commit that journals this activity's end delete a row? Also after the end."""
-        live = self._runs.get(run.workflow_uuid)
-        if live is None:
-            return False
-        machine = live.machines.get(seq)
-        return seq in live.rows or (machine is not None and machine.row_exists)
 
     def remote_outcome(self, workflow_uuid: str, mail: Mail) -> None:
         """Mail of topic ``mailbox.ACTIVITY``. Is consumed by a commit of ours, unless the activity ends by it: then
@@ -568,21 +554,17 @@ class ActivityService:
 
     def _final(self, machine: ActivityMachine, effect: Final) -> None:
         machine.mail_ids = ()
-        run = self._remove(machine)
-        outcome = effect.outcome
-        if run is not None and outcome.has_row:
-            run.rows.add(outcome.seq)
+        self._remove(machine)
         hit("activity.before_report")
-        self._on_final(machine.run.workflow_uuid, outcome)
+        self._on_final(machine.run.workflow_uuid, effect.outcome)
 
-    def _remove(self, machine: ActivityMachine) -> _Run | None:
+    def _remove(self, machine: ActivityMachine) -> None:
         if machine.handle is not None:
             machine.handle.cancel()
             machine.handle = None
         run = self._runs.get(machine.run.workflow_uuid)
         if run is not None and run.machines.get(machine.spec.seq) is machine:
             del run.machines[machine.spec.seq]
-        return run
 
     # -- home of the attempts of our own runs ------------------------------------------------------------------------
 
