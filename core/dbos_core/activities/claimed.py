@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from dbos_core import mailbox
 from dbos_core.activities.attempt import Attempt, RunRef
 from dbos_core.activities.execution import AttemptExecution
-from dbos_core.activities.machine import State
+from dbos_core.activities.moves import State
 from dbos_core.activities.spec import ActivityRow, AttemptOutcome, OutcomeKind, kernel_failure
 from dbos_core.activities.wire import left_open_mail, outcome_mail, read_offer
 from dbos_core.commit import Commit, LoadedRun, Mail, Verdict

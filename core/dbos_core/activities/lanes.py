@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from dbos_core.activities.attempt import Executor
 from dbos_core.activities.execution import Throttle
-from dbos_core.activities.machine import ActivityMachine, State
+from dbos_core.activities.machine import ActivityMachine
+from dbos_core.activities.moves import State
 from dbos_core.clock import Clock, TimerHandle
 
 CLAIM_TURN = 4

@@ -1,7 +1,7 @@
 """The life of one activity as the owner of its run sees it. Pure: what happened and when in, effects as values out.
 
-``MOVES`` below is the machine: what may happen in which state, which method decides, and where it may lead. What is not
-in it is a bug of ours and raises. ``service.py`` acts on the effects; ``execution.py`` runs single attempts.
+``moves.py`` has the table that it follows: what may happen in which state, which method here decides, and where it may
+lead. ``carrier.py`` acts on the effects; ``execution.py`` runs single attempts.
 
 Two rules keep the promise about bounded attempts (``maximum_attempts``), whatever line the process dies on: the start
 of such an attempt is in its row before the attempt starts, and a row with a start in it counts as an attempt used.
@@ -9,12 +9,28 @@ of such an attempt is in its row before the attempt starts, and a row with a sta
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from dbos_core.activities.attempt import RunIdentity
+from dbos_core.activities.effects import (
+    NOT_STARTED,
+    Abort,
+    DeleteRow,
+    DeliverCancel,
+    Effects,
+    Enqueue,
+    Final,
+    FlagCancel,
+    LeaveOpen,
+    Record,
+    ReturnSlot,
+    SetTimer,
+    Start,
+    Withdraw,
+    WriteRow,
+)
+from dbos_core.activities.moves import MOVES, Input, State
 from dbos_core.activities.spec import (
     ASYNC_WORKER,
     ActivityRow,
@@ -30,213 +46,6 @@ from dbos_core.activities.wire import offer
 from dbos_core.clock import TimerHandle
 from dbos_core.errors import Ours
 from dbos_core.retry import GiveUp, decide
-
-
-class State(enum.IntEnum):  # whole numbers, since their hash costs nothing
-    PLANNED = enum.auto()
-    """Asked for; the commit that journals it is not through."""
-    READY = enum.auto()
-    """Due; waits for a free slot of this process."""
-    RECORDING = enum.auto()
-    """Has a slot; the row that records its start is being written."""
-    STARTED = enum.auto()
-    """Runs in this process, or was left open by it to be completed from outside."""
-    BACKOFF = enum.auto()
-    """Waits for the next attempt to be due."""
-    OFFERED = enum.auto()
-    """Whichever process serves the queue may take it, or has taken it."""
-    WITHDRAWING = enum.auto()
-    """The store was asked to take the offer back."""
-    SPENT = enum.auto()
-    """The process that ran it died, and there is no further attempt: ends when its clock would have ended it."""
-    CLOSED = enum.auto()
-
-
-class Input(enum.IntEnum):
-    RELEASE = enum.auto()
-    RESTORE = enum.auto()
-    SLOT = enum.auto()
-    RECORDED = enum.auto()
-    OUTCOME = enum.auto()
-    LOST = enum.auto()
-    HEARTBEAT = enum.auto()
-    LEFT_OPEN = enum.auto()
-    CLOCK = enum.auto()
-    CANCEL = enum.auto()
-    UNSERVED = enum.auto()
-    TAKEN = enum.auto()
-    WITHDRAWN = enum.auto()
-    FORGET = enum.auto()
-
-
-class Move(NamedTuple):
-    method: str
-    to: tuple[State, ...]
-
-
-_S, _I = State, Input
-_STAYS_CLOSED = Move("_nothing", (_S.CLOSED,))
-_ENDED = Move("_ended", (_S.CLOSED, _S.BACKOFF))
-_LOST = Move("_lost", (_S.CLOSED, _S.BACKOFF, _S.READY, _S.OFFERED, _S.SPENT))
-_UNSTARTED_CANCEL = Move("_cancel_unstarted", (_S.CLOSED,))
-
-MOVES: dict[State, dict[Input, Move]] = {
-    _S.PLANNED: {
-        _I.RELEASE: Move("_release", (_S.READY, _S.STARTED, _S.OFFERED)),
-        _I.RESTORE: Move(
-            "_restore", (_S.READY, _S.BACKOFF, _S.OFFERED, _S.WITHDRAWING, _S.STARTED, _S.SPENT, _S.CLOSED)
-        ),
-        _I.FORGET: Move("_give_up_plan", (_S.CLOSED,)),
-    },
-    _S.READY: {
-        _I.SLOT: Move("_slot", (_S.STARTED, _S.RECORDING)),
-        _I.CLOCK: Move("_clock_unstarted", (_S.READY, _S.CLOSED)),
-        _I.CANCEL: _UNSTARTED_CANCEL,
-        _I.UNSERVED: Move("_offer", (_S.OFFERED,)),
-        _I.FORGET: Move("_forget", (_S.READY,)),
-    },
-    _S.RECORDING: {
-        _I.RECORDED: Move("_recorded", (_S.STARTED, _S.CLOSED)),
-        _I.CLOCK: Move("_stay", (_S.RECORDING,)),  # one that was armed before; see _next_clock_ms
-        _I.OUTCOME: _ENDED,  # the store refuses the row, so the attempt must not start
-        _I.CANCEL: Move("_note_cancel", (_S.RECORDING,)),
-        _I.FORGET: Move("_forget", (_S.RECORDING,)),
-    },
-    _S.STARTED: {
-        _I.OUTCOME: _ENDED,
-        _I.LOST: Move("_stay", (_S.STARTED,)),  # it runs here, or was left open: whose process died is all the same
-        _I.HEARTBEAT: Move("_heartbeat", (_S.STARTED,)),
-        _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),
-        _I.CLOCK: Move("_clock_started", (_S.STARTED, _S.CLOSED)),
-        _I.CANCEL: Move("_cancel_started", (_S.STARTED,)),
-        _I.FORGET: Move("_forget", (_S.STARTED,)),
-    },
-    _S.BACKOFF: {
-        _I.CLOCK: Move("_clock_backoff", (_S.BACKOFF, _S.READY, _S.OFFERED, _S.CLOSED)),
-        _I.CANCEL: _UNSTARTED_CANCEL,
-        _I.FORGET: Move("_forget", (_S.BACKOFF,)),
-    },
-    _S.OFFERED: {
-        _I.OUTCOME: _ENDED,
-        _I.LOST: _LOST,
-        _I.HEARTBEAT: Move("_stay", (_S.OFFERED,)),
-        _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),
-        _I.TAKEN: Move("_taken", (_S.STARTED,)),
-        _I.CLOCK: Move("_clock_offered", (_S.OFFERED, _S.WITHDRAWING, _S.CLOSED)),
-        _I.CANCEL: Move("_withdraw", (_S.OFFERED, _S.WITHDRAWING)),
-        _I.FORGET: Move("_forget", (_S.OFFERED,)),
-    },
-    _S.WITHDRAWING: {
-        _I.WITHDRAWN: Move("_withdrawn", (_S.OFFERED, _S.CLOSED)),
-        _I.OUTCOME: _ENDED,
-        _I.LOST: _LOST,
-        _I.HEARTBEAT: Move("_stay", (_S.WITHDRAWING,)),
-        _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),
-        _I.TAKEN: Move("_taken", (_S.STARTED,)),
-        _I.CLOCK: Move("_stay", (_S.WITHDRAWING,)),  # one that was armed before; see _next_clock_ms
-        _I.CANCEL: Move("_note_cancel", (_S.WITHDRAWING,)),
-        _I.FORGET: Move("_forget", (_S.WITHDRAWING,)),
-    },
-    _S.SPENT: {
-        _I.OUTCOME: _ENDED,  # completed from outside, by the token of the attempt that was lost
-        _I.LOST: Move("_stay", (_S.SPENT,)),
-        _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),  # said before the process died, and read only now
-        _I.HEARTBEAT: Move("_stay", (_S.SPENT,)),
-        _I.CLOCK: Move("_clock_spent", (_S.SPENT, _S.CLOSED)),
-        _I.CANCEL: Move("_note_cancel", (_S.SPENT,)),
-        _I.FORGET: Move("_forget", (_S.SPENT,)),
-    },
-    _S.CLOSED: dict.fromkeys(
-        (_I.OUTCOME, _I.LOST, _I.HEARTBEAT, _I.LEFT_OPEN, _I.CLOCK, _I.CANCEL, _I.RECORDED, _I.WITHDRAWN, _I.FORGET),
-        _STAYS_CLOSED,
-    ),
-}
-
-
-@dataclass(slots=True)
-class Enqueue:
-    """It wants a slot of this process."""
-
-
-@dataclass(slots=True)
-class Start:
-    """Run the current attempt here, now. Its slot is held already."""
-
-
-@dataclass(slots=True)
-class ReturnSlot:
-    """The slot that was held for it is free."""
-
-
-@dataclass(slots=True)
-class LeaveOpen:
-    """The current attempt is open in no process: watch its clocks."""
-
-
-@dataclass(slots=True)
-class WriteRow:
-    row: ActivityRow
-
-
-@dataclass(slots=True)
-class Record:
-    """Write the row, then say ``recorded``."""
-
-    row: ActivityRow
-
-
-@dataclass(slots=True)
-class DeleteRow:
-    """Nobody will journal the outcome, so the row goes by itself."""
-
-
-@dataclass(slots=True)
-class Withdraw:
-    """Take the offer back if nobody has taken it, then say ``withdrawn``."""
-
-    attempt: int
-
-
-@dataclass(slots=True)
-class FlagCancel:
-    """It runs elsewhere: let its next heartbeat there learn that a cancel was requested."""
-
-    attempt: int
-
-
-@dataclass(slots=True)
-class DeliverCancel:
-    """It runs here: its next heartbeat learns that a cancel was requested."""
-
-
-@dataclass(slots=True)
-class Abort:
-    """It runs here and nobody waits for it any more, since its time is up."""
-
-
-@dataclass(slots=True)
-class SetTimer:
-    """Say ``clock`` then. Replaces the timer before."""
-
-    when_ms: int
-
-
-@dataclass(slots=True)
-class Final:
-    """The last effect of all."""
-
-    outcome: FinalOutcome
-
-
-Effect = (
-    Enqueue | Start | ReturnSlot | LeaveOpen | WriteRow | Record | DeleteRow | Withdraw | FlagCancel | DeliverCancel
-    | Abort | SetTimer | Final
-)  # fmt: skip
-Effects = list[Effect]
-
-NOT_STARTED = '[{"j":"ACTIVITY_ID_NOT_STARTED"}]'
-"""Details of a cancellation that came before the start, in the shape in which executors report cancel details: a list
-of payloads, of which ``{"j": value}`` is plain JSON."""
 
 
 class ActivityMachine:
@@ -365,7 +174,7 @@ class ActivityMachine:
 
     def expects(self, attempt: int) -> bool:
         """Is this the attempt whose outcome is awaited?"""
-        return attempt == self.attempt and self.state in _AWAITS_OUTCOME
+        return attempt == self.attempt and self.state in AWAITS_OUTCOME
 
     @property
     def started(self) -> bool:
@@ -753,7 +562,7 @@ class ActivityMachine:
         ]
 
 
-_AWAITS_OUTCOME = frozenset({State.STARTED, State.OFFERED, State.WITHDRAWING, State.SPENT})
+AWAITS_OUTCOME = frozenset({State.STARTED, State.OFFERED, State.WITHDRAWING, State.SPENT})
 _RETRIED_TIMEOUTS = (TimeoutKind.START_TO_CLOSE, TimeoutKind.HEARTBEAT)
 
 _Method = Callable[[ActivityMachine, int, Any], Effects]

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dbos_core.activities.machine import ActivityMachine, Effects, State
+from dbos_core.activities.effects import Effects
+from dbos_core.activities.machine import ActivityMachine
+from dbos_core.activities.moves import State
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.activities.wire import read_outcome
 from dbos_core.commit import Commit, Mail

@@ -20,11 +20,8 @@ from typing import Any, Protocol, TypeVar
 from dbos_core.activities.attempt import Attempt, Executor, RunIdentity, make_token
 from dbos_core.activities.claimed import ActivityStore, ClaimedAttempts
 from dbos_core.activities.deadlines import Deadlines
-from dbos_core.activities.execution import AttemptExecution, Throttle
-from dbos_core.activities.lanes import Lane, RateLimit, TaskQueue
-from dbos_core.activities.machine import (
+from dbos_core.activities.effects import (
     Abort,
-    ActivityMachine,
     DeleteRow,
     DeliverCancel,
     Effects,
@@ -36,10 +33,13 @@ from dbos_core.activities.machine import (
     ReturnSlot,
     SetTimer,
     Start,
-    State,
     Withdraw,
     WriteRow,
 )
+from dbos_core.activities.execution import AttemptExecution, Throttle
+from dbos_core.activities.lanes import Lane, RateLimit, TaskQueue
+from dbos_core.activities.machine import ActivityMachine
+from dbos_core.activities.moves import State
 from dbos_core.activities.owner_mail import OwnerMail
 from dbos_core.activities.spec import (
     ActivityRow,

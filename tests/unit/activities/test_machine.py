@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from dbos_core.activities import machine as m
-from dbos_core.activities.machine import MOVES, ActivityMachine, Input, State
+from dbos_core.activities import effects as fx
+from dbos_core.activities.machine import AWAITS_OUTCOME, ActivityMachine
+from dbos_core.activities.moves import MOVES, Input, State
 from dbos_core.activities.spec import (
     ASYNC_WORKER,
     ActivityRow,
@@ -40,20 +41,20 @@ class Life(ActivityMachine):
 
 
 def kinds(effects) -> list[str]:
-    return [type(effect).__name__ for effect in effects if not isinstance(effect, m.SetTimer)]
+    return [type(effect).__name__ for effect in effects if not isinstance(effect, fx.SetTimer)]
 
 
 def timer(effects) -> int | None:
-    return next((e.when_ms for e in effects if isinstance(e, m.SetTimer)), None)
+    return next((e.when_ms for e in effects if isinstance(e, fx.SetTimer)), None)
 
 
 def final(effects) -> FinalOutcome:
-    assert isinstance(effects[-1], m.Final)
+    assert isinstance(effects[-1], fx.Final)
     return effects[-1].outcome
 
 
 def row(effects) -> ActivityRow:
-    return next(e.row for e in effects if isinstance(e, (m.WriteRow, m.Record)))
+    return next(e.row for e in effects if isinstance(e, (fx.WriteRow, fx.Record)))
 
 
 def ready(what: ActivitySpec | None = None) -> Life:
@@ -179,7 +180,7 @@ def ready_attempt_waits_too_long_for_its_start():
 def ready_attempt_is_cancelled_before_its_start():
     outcome = final(ready().cancel(START + 9))
     assert (outcome.kind, outcome.record, outcome.retry_state) == (
-        OutcomeKind.CANCELED, m.NOT_STARTED, RetryState.CANCEL_REQUESTED,
+        OutcomeKind.CANCELED, fx.NOT_STARTED, RetryState.CANCEL_REQUESTED,
     )  # fmt: skip
     assert outcome.started_ms is None
 
@@ -204,7 +205,7 @@ def recording_is_cancelled_meanwhile_and_never_starts():
     assert kinds(life.cancel(START)) == []
     effects = life.recorded(START + 1)
     assert kinds(effects) == ["ReturnSlot", "Final"]
-    assert final(effects).record == m.NOT_STARTED
+    assert final(effects).record == fx.NOT_STARTED
     assert final(effects).has_row
 
 
@@ -337,7 +338,7 @@ def backoff_outlasts_the_time_there_is():
 
 def backoff_is_cancelled():
     outcome = final(backoff().cancel(START + 500))
-    assert (outcome.record, outcome.has_row) == (m.NOT_STARTED, True)
+    assert (outcome.record, outcome.has_row) == (fx.NOT_STARTED, True)
 
 
 def backoff_is_forgotten():
@@ -417,7 +418,7 @@ def offered_attempt_runs_out_of_time():
 
 
 def offered_attempt_is_cancelled_before_its_start():
-    assert final(withdrawing().withdrawn(START + 1, success=True)).record == m.NOT_STARTED
+    assert final(withdrawing().withdrawn(START + 1, success=True)).record == fx.NOT_STARTED
 
 
 def offered_attempt_is_cancelled_while_it_runs_elsewhere():
@@ -651,7 +652,7 @@ def test_every_move_of_the_table_is_walked():
 
 
 def test_whatever_may_come_from_outside_is_in_the_table():
-    for state in m._AWAITS_OUTCOME:
+    for state in AWAITS_OUTCOME:
         assert {Input.OUTCOME, Input.LOST, Input.HEARTBEAT, Input.LEFT_OPEN, Input.CANCEL, Input.FORGET} <= set(
             MOVES[state]
         )

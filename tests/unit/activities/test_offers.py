@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dbos_core.activities.attempt import CancelReason
-from dbos_core.activities.machine import NOT_STARTED
+from dbos_core.activities.effects import NOT_STARTED
 from dbos_core.activities.service import Answer
 from dbos_core.activities.spec import ASYNC_WORKER, OutcomeKind, RetryState, TimeoutKind
 from dbos_core.errors import BadCommit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbos_core.activities.machine import NOT_STARTED
+from dbos_core.activities.effects import NOT_STARTED
 from dbos_core.activities.spec import OutcomeKind, RetryState, TimeoutKind
 from dbos_core.testing.clock import settle
 from tests.unit.activities.support import (

@@ -8,8 +8,8 @@ import pytest
 
 from dbos_core import failpoints
 from dbos_core.activities.attempt import CancelReason
+from dbos_core.activities.effects import NOT_STARTED
 from dbos_core.activities.execution import Throttle
-from dbos_core.activities.machine import NOT_STARTED
 from dbos_core.activities.service import Answer
 from dbos_core.activities.spec import ASYNC_WORKER, OutcomeKind, RetryState, TimeoutKind, timeout_failure
 from dbos_core.testing.clock import settle
