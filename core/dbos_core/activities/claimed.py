@@ -17,8 +17,8 @@ from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.failpoints import hit
 
 if TYPE_CHECKING:
+    from dbos_core.activities.carrier import Carrier, Writer
     from dbos_core.activities.lanes import Lane, TaskQueue
-    from dbos_core.activities.service import ActivityService, Writer
     from dbos_core.store.base import OfferedActivity
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class ActivityStore(Protocol):
 class ClaimedAttempts:
     """Part of an :class:`~dbos_core.activities.service.ActivityService`; home of the attempts that it took."""
 
-    def __init__(self, service: ActivityService, store: ActivityStore, writer: Writer) -> None:
+    def __init__(self, service: Carrier, store: ActivityStore, writer: Writer) -> None:
         self._service = service
         self._store = store
         self._writer = writer

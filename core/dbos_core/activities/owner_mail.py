@@ -16,8 +16,8 @@ from dbos_core.activities.wire import read_outcome
 from dbos_core.commit import Commit, Mail
 
 if TYPE_CHECKING:
+    from dbos_core.activities.carrier import Carrier
     from dbos_core.activities.claimed import ActivityStore
-    from dbos_core.activities.service import ActivityService
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class OwnerMail:
     """Part of an :class:`~dbos_core.activities.service.ActivityService`."""
 
-    def __init__(self, service: ActivityService, store: ActivityStore) -> None:
+    def __init__(self, service: Carrier, store: ActivityStore) -> None:
         self._service = service
         self._store = store
 
