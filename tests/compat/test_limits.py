@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -270,3 +271,31 @@ async def test_negative_durations_are_refused(client: Client, queue: str, wid: s
         RPCStatusCode.INVALID_ARGUMENT,
         f"An invalid {name} is set on request. cause: negative duration",
     )
+
+
+async def test_a_worker_of_a_namespace_that_does_not_exist_stops_at_once(
+    connect: Connect, make_worker: MakeWorker, queue: str
+) -> None:
+    client = await connect(namespace="nowhere")
+    with pytest.raises(RuntimeError, match="Namespace nowhere is not found"):
+        await asyncio.wait_for(make_worker(client, task_queue=queue, workflows=[Hold]).run(), 15)
+
+
+async def test_every_call_in_a_namespace_that_does_not_exist_says_so(connect: Connect, wid: str) -> None:
+    client = await connect(namespace="nowhere")
+    handle = client.get_workflow_handle(wid)
+    for call in (
+        handle.describe(),
+        handle.signal("x"),
+        handle.query("x"),
+        handle.cancel(),
+        handle.terminate(),
+        handle.fetch_history(),
+        client.count_workflows(),
+    ):
+        with pytest.raises(RPCError) as refused:
+            await call
+        assert (refused.value.status, refused.value.message) == (
+            RPCStatusCode.NOT_FOUND,
+            "Namespace nowhere is not found.",
+        )

@@ -281,3 +281,36 @@ async def test_slow_activities_do_not_hold_up_workflows(
         assert await client.execute_workflow(Hello.run, "x", id=f"{wid}-2", task_queue=queue) == ["Hello, x!", queue]
         counter.go.set()
         assert await blocked.result() == 2
+
+
+@activity.defn
+async def add_one(number: int) -> int:
+    return number + 1
+
+
+@workflow.defn
+class AddTwo:
+    @workflow.run
+    async def run(self, number: int) -> int:
+        for _ in range(2):
+            number = await workflow.execute_activity(add_one, number, start_to_close_timeout=LIMIT)
+        return number
+
+
+async def test_many_workflows_at_once_each_get_their_own_result(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[AddTwo], activities=[add_one]):
+        results = await asyncio.gather(
+            *[client.execute_workflow(AddTwo.run, n, id=f"{wid}-{n}", task_queue=queue) for n in range(60)]
+        )
+    assert results == [n + 2 for n in range(60)]
+
+
+async def test_more_runs_than_the_cache_holds(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[LongLived], max_cached_workflows=2):
+        handles = [await client.start_workflow(LongLived.run, id=f"{wid}-{n}", task_queue=queue) for n in range(6)]
+        for text in ("a", "b", "c"):
+            for handle in handles:
+                await handle.signal(LongLived.add, text)
+        assert await asyncio.gather(*[handle.result() for handle in handles]) == [["a", "b", "c"]] * 6
