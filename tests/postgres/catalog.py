@@ -43,7 +43,7 @@ def shape(url: str, schema: str = "dbos") -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     with psycopg.connect(url) as connection:
         for query in _QUERIES:
-            found += connection.execute(query, {"schema": schema}).fetchall()  # type: ignore[arg-type]
+            found += connection.execute(query, {"schema": schema}).fetchall()
     return sorted(found)
 
 

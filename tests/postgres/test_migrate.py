@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import uuid
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ async def opened(url: str, **options: object) -> None:
 
 def execute(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(statement)
 
 
 async def test_ten_at_once_make_it_once(postgres_url: str) -> None:
@@ -31,7 +32,7 @@ async def test_ten_at_once_make_it_once(postgres_url: str) -> None:
 
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("select version from dbos.dbos_migrations").fetchall() == [(125,)]
-        meta = dict(connection.execute("select key, value from dbos_compat.meta").fetchall())
+        meta: dict[str, str] = dict(connection.execute("select key, value from dbos_compat.meta").fetchall())
     assert (meta["version"], meta["application_name"]) == ("1", "dbos-compat")
 
 
@@ -89,7 +90,7 @@ async def test_nothing_is_created_unasked(postgres_url: str) -> None:
 
 
 async def test_a_role_that_may_not_create_is_told_what_to_do(postgres_url: str) -> None:
-    role = "reader_" + postgres_url.rpartition("_")[2].partition("?")[0]
+    role = f"reader_{uuid.uuid4().hex[:12]}"
     execute(postgres_url, f"create role {role} login")
     try:
         with psycopg.connect(postgres_url) as admin:

@@ -105,11 +105,10 @@ async def test_activities_whose_commit_was_not_answered_are_told_by_the_next_cla
     real = asyncpg.transaction.Transaction.__aexit__
     cuts = iter([True])
 
-    async def leave(self: Any, *error: Any) -> Any:
-        done = await real(self, *error)
+    async def leave(self: Any, *error: Any) -> None:
+        await real(self, *error)
         if next(cuts, False):
             raise asyncpg.ConnectionDoesNotExistError("cut by the test")
-        return done
 
     monkeypatch.setattr(asyncpg.transaction.Transaction, "__aexit__", leave)
     with pytest.raises(StoreUnavailable):

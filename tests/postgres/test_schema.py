@@ -78,7 +78,7 @@ def test_the_sql_functions_behave_as_stocks_do(postgres_url: str) -> None:
             "       s.owner_xid is not null, s.creator_xid, i.inputs::jsonb "
             "  from dbos.workflow_status s join dbos.workflow_input i using (workflow_uuid)"
         ).fetchall()
-        inputs = {"namedArgs": {}, "positionalArgs": []}
+        inputs: dict[str, object] = {"namedArgs": {}, "positionalArgs": []}
         assert row == [("ENQUEUED", "w", "q", "portable_json", 0, 0, True, None, inputs)]
         made = one(
             "select dbos.enqueue_workflow('w', 'q', array['1'::json, '\"x\"'], '{\"k\": 2}', priority => 5, "
@@ -100,7 +100,7 @@ def test_the_sql_functions_behave_as_stocks_do(postgres_url: str) -> None:
             ("workflow_name => 'w', queue_name => 'q', delay_until_epoch_ms => -1", "delay_until_epoch_ms"),
         ):
             with pytest.raises(psycopg.errors.RaiseException, match=message):
-                one("select dbos.enqueue_workflow(" + bad + ")")  # type: ignore[arg-type]
+                one("select dbos.enqueue_workflow(" + bad + ")")
         with pytest.raises(psycopg.errors.UniqueViolation, match="DBOS queue duplicated"):
             one("select dbos.enqueue_workflow('w', 'q', deduplication_id => 'd')")
         one("select dbos.send_message('id-1', '{\"a\": 1}', 'topic', 'm-1')")

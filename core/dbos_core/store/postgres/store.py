@@ -158,13 +158,14 @@ class PostgresStore:
         return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
-        lost = self._claim_lost
+        lost, found = self._claim_lost, self._stray_mail.found
         with self._remembering_lost_claims():
             claimed = await claim.claim(self._db, self._author(process_id), queues, limit)
             if len(claimed) < limit:
                 # Before saying that there is no more: has a stock tool sent a message to a run that waits for it?
                 await self._listener.caught_up()
-                if await self._stray_mail.settle():
+                await self._stray_mail.settle()
+                if self._stray_mail.found > found:
                     claimed += await claim.claim(self._db, self._author(process_id), queues, limit - len(claimed))
             if lost:
                 # What an earlier claim got although its answer was lost; the caller knows the others already.

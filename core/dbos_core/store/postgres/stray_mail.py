@@ -27,22 +27,22 @@ KEYS_MAX = 1000
 _NUDGE = """
     with clock as materialized (select {own}.now_ms() as ms),
     c as materialized (
-        select d.uuid, r.task_queue
+        select d.uuid, r.task_queue, r.waits
           from unnest($1::text[]) as d (uuid),
                lateral (
-                    select k.task_queue from {own}.runs k
+                    select k.task_queue, k.wake_at_ms is null or k.wake_at_ms > (select ms from clock) as waits
+                      from {own}.runs k
                      where k.workflow_uuid = d.uuid and k.owner is null and k.status is not distinct from 1
-                       and (k.wake_at_ms is null or k.wake_at_ms > (select ms from clock))
                        and (select 1 from {dbos}.notifications n
                              where n.destination_uuid = d.uuid and not n.consumed
                              limit 1) is not null
-                       for no key update skip locked) as r),
+                       for no key update) as r),
     nudged as (
-        update {own}.runs r set wake_at_ms = (select ms from clock) from c where r.workflow_uuid = c.uuid)
-    select (select count(*) from c) as nudged,
+        update {own}.runs r set wake_at_ms = (select ms from clock) from c where c.waits and r.workflow_uuid = c.uuid)
+    select (select count(*) from c) as runnable,
            (select count(*) from (
                select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue)
-                 from (select distinct task_queue from c) as q offset 0) as n)"""
+                 from (select distinct task_queue from c where waits) as q offset 0) as n)"""
 
 # Reads all messages, so this one statement is planned by its cost.
 _WAITING = """
@@ -59,6 +59,9 @@ class StrayMail:
         self._db = db
         self._keys: set[str] = set()
         self._sweep = False
+        self._lock = asyncio.Lock()
+        self.found = 0
+        """How many unowned runs with messages were found so far; all of them are runnable."""
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -87,9 +90,12 @@ class StrayMail:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def settle(self) -> int:
-        """Act on what was heard so far; returns how many runs became runnable."""
-        nudged = 0
+    async def settle(self) -> None:
+        """Act on what was heard so far."""
+        async with self._lock:
+            await self._settle()
+
+    async def _settle(self) -> None:
         if self._sweep:
             self._sweep = False
             rows = await self._db.rows_by_cost("looking for messages of DBOS tools", _WAITING)
@@ -97,11 +103,10 @@ class StrayMail:
         while self._keys:
             keys = [self._keys.pop() for _ in range(min(KEYS_MAX, len(self._keys)))]
             try:
-                nudged += await self._db.value("looking for messages of DBOS tools", _NUDGE, sorted(keys))
+                self.found += await self._db.value("looking for messages of DBOS tools", _NUDGE, sorted(keys))
             except DBOSCompatError:
                 self._keys.update(keys)
                 raise
-        return nudged
 
     async def _run(self) -> None:
         while True:
