@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from dbos_compat.cli import ledger, retention, schema, workflows
+from dbos_compat.cli import ledger, retention, schema
 from dbos_compat.cli.run import EXIT_CODES
+from dbos_compat.cli.workflows import app as workflow_app
 
 app = typer.Typer(
     name="dbos-compat",
@@ -18,4 +19,4 @@ app = typer.Typer(
 schema.add_to(app)
 retention.add_to(app)
 ledger.add_to(app)
-app.add_typer(workflows.app, name="workflow")
+app.add_typer(workflow_app, name="workflow")
