@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbos_core.commit import Close, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
-from dbos_core.live_run import LiveRun
+from dbos_core.live_run import LiveRun, Phase
 from dbos_core.runner import TaskFailure
 from dbos_core.store.base import Pulse
 
@@ -171,7 +171,7 @@ class Claims:
                 homeless.append(row.workflow_uuid)
                 continue
             run = LiveRun(kernel, runner, row, loaded.inputs)
-            run.mail_seen_ms = 0
+            run.phase = Phase.LOADING  # nobody else may begin to rebuild it
             kernel.live_runs[row.workflow_uuid] = run
             self.watch_deadline(run)
             kernel.spawn(run.restore(loaded), f"restore {row.workflow_uuid}")

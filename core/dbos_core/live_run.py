@@ -49,6 +49,8 @@ class Phase(enum.Enum):
     READY = "ready"
     ACTIVATING = "activating"
     COMMITTING = "committing"
+    ASKED = "asked"
+    """A query is in the interpreter: one thing at a time."""
     GONE = "gone"
 
 
@@ -166,6 +168,9 @@ class LiveRun:
 
     def deliver_outcome(self, outcome: FinalOutcome) -> None:
         """An activity of this run has ended."""
+        deadline = self.row.deadline_ms
+        if deadline is not None and self._kernel.clock.now_ms() >= deadline:
+            return  # the run itself times out in this very moment
         if outcome.seq in self.activities:
             self.deliver(Event(EventKind.ACTIVITY, outcome=outcome))
 
@@ -328,7 +333,7 @@ class LiveRun:
         self._release(decision)
         for update in decision.updates:
             self._kernel.update_changed(self.row.workflow_uuid, update)
-        if self.runner.max_cached == 0:
+        if self.runner.max_cached == 0 and not self._settled:
             self._evict()
         if self.inbox:
             self.poke()
@@ -479,24 +484,38 @@ class LiveRun:
     # -- memory ----------------------------------------------------------------------------------------------------
 
     def _rest(self) -> None:
-        """Nothing to do: tell whoever waits for that, and the kernel, which may park us."""
-        if self.interpreter is not None or not self._settled:
+        """Nothing to do: let whoever waited for that go first, then the kernel, which may park us."""
+        if self._settled:
+            if self.interpreter is None:
+                self.phase = Phase.LOADING
+                self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+                return
             self._tell_settled()
-        elif self.phase is Phase.READY:
-            self.phase = Phase.LOADING
-            self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+            self.poke()
             return
         self.idle_since_ms = self._kernel.clock.now_ms()
         self._kernel.run_rests(self)
 
-    async def settled(self) -> Interpreter | None:
-        """The interpreter once everything delivered so far is committed (queries see what came before them).
+    async def query(self, payload: str) -> str | None:
+        """Ask the interpreter, once everything delivered so far is committed: a query sees what came before it.
 
         None: the run left this process.
 
         Raises:
             TaskKeepsFailing: its activations fail at the moment.
         """
+        interpreter = await self._settle()
+        if interpreter is None:
+            return None
+        self.phase = Phase.ASKED
+        try:
+            return await interpreter.query(payload)
+        finally:
+            if self.phase is Phase.ASKED:
+                self.phase = Phase.READY
+                self._step()
+
+    async def _settle(self) -> Interpreter | None:
         while True:
             if self.phase is Phase.GONE:
                 return None

@@ -101,17 +101,19 @@ class Questions:
         if run.status is not RunStatus.RUNNING:
             return await self._query_closed(run, payload)
         live = kernel.live_runs.get(run.workflow_uuid)
-        interpreter = None
+        answer = None
         if live is not None:
             try:
-                interpreter = await live.settled()
+                # What was acknowledged before the question was asked is part of the answer, whoever sent it.
+                live.deliver_mail(await kernel.store.mail([run.workflow_uuid]))
+                answer = await live.query(payload)
             except TaskKeepsFailing as error:
                 raise QuestionFailed(str(error)) from error
-        if interpreter is None:  # it left this process meanwhile: closed, parked or taken over
+        if answer is None:  # it left this process meanwhile: closed, parked or taken over
             await asyncio.sleep(_LOOK_AGAIN_S)
             rows = await kernel.store.rows([run.workflow_uuid], watch=False)
             return await self._query_here(rows[0], payload) if rows else None
-        return await interpreter.query(payload)
+        return answer
 
     async def _query_closed(self, run: RunRow, payload: str) -> str:
         """Rebuild a closed run for one question, releasing nothing."""

@@ -210,6 +210,8 @@ class WorkflowHost:
     def __init__(self, worker: Any) -> None:
         self._worker = worker
         self._expected: dict[str, asyncio.Future[WorkflowActivationCompletion]] = {}
+        self._leaving: dict[str, asyncio.Future[None]] = {}
+        """Runs whose instance is being torn down: the next one of that run id has to wait."""
         self._quick: dict[str, bool] = {}
         self._inline_allowed = not (
             worker._data_converter.payload_codec is not None
@@ -248,7 +250,11 @@ class WorkflowHost:
         self, activation: WorkflowActivation, workflow_type: str
     ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
         """Feed one activation. The first of a run carries the initialize job."""
-        if not self._inline_allowed or not self._quick.get(workflow_type, False):
+        if (
+            not self._inline_allowed
+            or not self._quick.get(workflow_type, False)
+            or activation.run_id in self._leaving
+        ):
             return self._activate_stock(activation, workflow_type)
         worker = self._worker
         running = worker._running_workflows.get(activation.run_id)
@@ -308,6 +314,8 @@ class WorkflowHost:
     async def _activate_stock(self, activation: WorkflowActivation, workflow_type: str) -> WorkflowActivationCompletion:
         """The SDK's own path; it hands the completion to the bridge worker, which hands it to :meth:`completed`."""
         run_id = activation.run_id
+        while (leaving := self._leaving.get(run_id)) is not None:
+            await asyncio.wait([leaving])
         future: asyncio.Future[WorkflowActivationCompletion] = asyncio.get_running_loop().create_future()
         self._expected[run_id] = future
         created = run_id not in self._worker._running_workflows
@@ -335,12 +343,19 @@ class WorkflowHost:
         """Tear an instance down. Inline where that is safe, else the SDK's patient way."""
         worker = self._worker
         running = worker._running_workflows.get(run_id)
-        if running is None:
+        if running is None and run_id not in self._expected:
             return None
         job = RemoveFromCache(message=message)
         activation = WorkflowActivation(run_id=run_id)
         activation.jobs.add().remove_from_cache.CopyFrom(job)
-        if self._inline_allowed and self._quick.get(workflow_type, False) and not running.deadlocked_activation_task:
+        if (
+            running is not None
+            and self._inline_allowed
+            and self._quick.get(workflow_type, False)
+            and run_id not in self._expected
+            and run_id not in self._leaving
+            and not running.deadlocked_activation_task
+        ):
             main_loop = asyncio._get_running_loop()
             self._watchdog.watch(running, time.perf_counter())
             try:
@@ -352,10 +367,29 @@ class WorkflowHost:
             finally:
                 self._watchdog.rest()
                 asyncio._set_running_loop(main_loop)
-        return self._evict_stock(activation, job)
+        loop = asyncio.get_running_loop()
+        before = self._leaving.get(run_id)
+        done = self._leaving[run_id] = loop.create_future()
+        return self._evict_stock(activation, job, done, before)
 
-    async def _evict_stock(self, activation: WorkflowActivation, job: RemoveFromCache) -> None:
-        await self._worker._handle_cache_eviction(activation, job)
+    async def _evict_stock(
+        self,
+        activation: WorkflowActivation,
+        job: RemoveFromCache,
+        done: asyncio.Future[None],
+        before: asyncio.Future[None] | None,
+    ) -> None:
+        """The SDK's own path, after whatever is still in the instance."""
+        run_id = activation.run_id
+        try:
+            for busy in (before, self._expected.get(run_id)):
+                if busy is not None:
+                    await asyncio.wait([busy])
+            await self._worker._handle_cache_eviction(activation, job)
+        finally:
+            done.set_result(None)
+            if self._leaving.get(run_id) is done:
+                del self._leaving[run_id]
 
 
 class _Watchdog:

@@ -100,9 +100,10 @@ class PendingActivity:
     activity_type: str
     cancellation_type: int
     scheduled_event_id: int
+    cancel_requested: bool = False
 
 
-_RANK = {"start": 0, "signal": 1, "update": 1, "cancel": 2, "timer": 2, "activity": 2}
+_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3}
 
 
 def ordered(records: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -121,6 +121,7 @@ class Builder:
             self.activities.pop(command.seq, None)
         else:
             decision.cancel_activities.append(command.seq)
+            self.activities[command.seq].cancel_requested = True
 
     def _update_completed(self, decision: Decision, command: Command) -> None:
         self.accepted.discard(command.update_id)

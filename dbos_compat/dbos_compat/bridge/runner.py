@@ -265,8 +265,8 @@ class TemporalInterpreter:
                 answers.append(canceled_at_once(command.seq, pending))
                 continue
             known = self._builder.activities.get(command.seq)
-            if known is None:
-                task.void.append(command)  # ended already: dropped silently
+            if known is None or known.cancel_requested:
+                task.void.append(command)  # ended already, or asked before: dropped silently
                 continue
             command.cancellation_type = known.cancellation_type
             if known.cancellation_type in (TRY_CANCEL, ABANDON) and command.seq not in task.answered:
