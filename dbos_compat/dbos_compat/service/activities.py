@@ -149,6 +149,9 @@ async def _check_open(context: Context, place: Place) -> None:
 
 async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> None:
     await _check_open(context, place)
+    if _unowned(context, place):
+        await _leave_in_mailbox(context, place, outcome)
+        return
     question = _question(place) | {"outcome": {k: v for k, v in asdict(outcome).items() if v is not None}}
     try:
         answer = await context.kernel.request(place.run, COMPLETE, dumps(question), ASK_S)
@@ -167,6 +170,8 @@ async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> 
 async def _beat(context: Context, place: Place, details: Payloads) -> bool:
     """Was a cancel requested?"""
     await _check_open(context, place)
+    if _unowned(context, place):
+        return await _beat_for_later(context, place, details)
     question = _question(place) | {"details": _details(details)}
     try:
         answer = json.loads(await context.kernel.request(place.run, HEARTBEAT, dumps(question), ASK_S))
@@ -177,6 +182,11 @@ async def _beat(context: Context, place: Place, details: Payloads) -> bool:
     if Answer(answer["answer"]) is not Answer.OK:
         raise place.gone()
     return bool(answer["cancel"])
+
+
+def _unowned(context: Context, place: Place) -> bool:
+    """No process has the run, and we cannot take it."""
+    return place.run.owner is None and not context.kernel.serves(place.run.task_queue)
 
 
 def _question(place: Place) -> dict[str, Any]:
@@ -219,8 +229,12 @@ async def _beat_for_later(context: Context, place: Place, details: Payloads) -> 
     if found is None:
         raise place.gone()
     seq, attempt, cancel_requested = found
+    workers = {row.seq: row.worker for row in loaded.activities if row.worker} if loaded is not None else {}
+    worker = workers.get(seq) or place.run.owner
+    if worker is None:
+        raise timeout_expired()
     wanted, cancel = await context.kernel.store.heartbeat(
-        place.run.workflow_uuid, seq, attempt, _details(details), context.kernel.process_id
+        place.run.workflow_uuid, seq, attempt, _details(details), worker
     )
     if not wanted:
         raise place.gone()

@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Link, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 
 from dbos_compat.errors import invalid, no_run, not_found
-from dbos_core.commit import RunRow
+from dbos_core.commit import RunRow, RunStatus
 from dbos_core.kernel import Kernel
 
 ID_BYTES_MAX = 1000
@@ -23,6 +23,9 @@ LONG_POLL_S = 20.0
 
 CALL_S = 30.0
 """How long a call that a worker must answer (a query) is held when the caller set no timeout: the Rust client's."""
+
+OWNER_GRACE_MS = 2_000
+"""How long after a run's deadline its owner may take to time it out, before whoever asks for the run does."""
 
 T = TypeVar("T")
 
@@ -67,9 +70,26 @@ async def find_run(context: Context, execution: WorkflowExecution, first_run_id:
     run = await context.kernel.find(execution.workflow_id, execution.run_id or None)
     if run is None:
         raise no_run(execution.workflow_id, execution.run_id)
+    if overdue_in_s(context, run) == 0:
+        run = await timed_out(context, run)
     if first_run_id and run.first_run_id != first_run_id:
         raise not_found("workflow execution not found")
     return run
+
+
+def overdue_in_s(context: Context, run: RunRow) -> float | None:
+    """When this process shall time the run out, since its owner does not: 0 now, None never."""
+    if run.deadline_ms is None or run.status is not RunStatus.RUNNING:
+        return None
+    grace_ms = OWNER_GRACE_MS if run.owner is not None else 0
+    return max(run.deadline_ms + grace_ms - context.kernel.clock.now_ms(), 0) / 1000
+
+
+async def timed_out(context: Context, run: RunRow) -> RunRow:
+    """The run after its deadline, closed by us if nobody else did: perhaps no worker is alive that could."""
+    await context.kernel.claims.time_out(run.workflow_uuid)
+    rows = await context.kernel.store.rows([run.workflow_uuid], watch=False)
+    return rows[0] if rows else run
 
 
 def start_link(context: Context, workflow_id: str, run_id: str) -> Link:

@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import (
 from dbos_compat.errors import invalid, no_run
 from dbos_compat.history.closing import close_event
 from dbos_compat.history.events import events
-from dbos_compat.service.common import LONG_POLL_S, Context, check_execution, find_run
+from dbos_compat.service.common import LONG_POLL_S, Context, check_execution, find_run, overdue_in_s, timed_out
 from dbos_core.commit import RunRow, RunStatus
 
 _CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
@@ -60,10 +60,19 @@ async def _close_page(context: Context, run: RunRow, *, wait: bool) -> GetWorkfl
     if run.status is RunStatus.RUNNING:
         if not wait:
             return GetWorkflowExecutionHistoryResponse(history=History())
-        closed = await context.kernel.wait_closed(run.workflow_uuid, LONG_POLL_S)
+        closed = await _closed(context, run)
     if closed is None or closed.status is RunStatus.RUNNING:
         return GetWorkflowExecutionHistoryResponse(history=History(), next_page_token=token(run.run_id))
     return GetWorkflowExecutionHistoryResponse(history=History(events=[close_event(closed)]))
+
+
+async def _closed(context: Context, run: RunRow) -> RunRow | None:
+    """The run once it is closed, within the time that a poll is held."""
+    overdue_s = overdue_in_s(context, run)
+    if overdue_s is None or overdue_s >= LONG_POLL_S:
+        return await context.kernel.wait_closed(run.workflow_uuid, LONG_POLL_S)
+    closed = await context.kernel.wait_closed(run.workflow_uuid, overdue_s)
+    return await timed_out(context, run) if closed is None else closed
 
 
 async def _page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from temporalio.api.enums.v1 import EventType
@@ -18,15 +19,21 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCStatusCode
 
 from dbos_compat.convert.answers import answer
+from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import message_text
 from dbos_compat.errors import already_completed, invalid, not_found, rpc_error
 from dbos_compat.service.common import LONG_POLL_S, Context, check_length, find_run, is_uuid, request_link
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
 from dbos_core.kernel import UpdateAborted
 from dbos_core.mailbox import OWN_ID, UPDATE
+from dbos_core.questions import QuestionFailed
 
 REJECTED, ADMITTED, ACCEPTED, COMPLETED = 0, 1, 2, 3
 """Stages of ``UpdateRow``; but for the first they are Temporal's numbers."""
+
+REJECTION = "update.rejection"
+ASK_S = 5.0
+"""How long the process that rejected an update may take to say why."""
 
 _ACCEPTED_EVENT = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
 
@@ -160,10 +167,36 @@ async def wait_stage(
             row = await context.kernel.wait_update(run.workflow_uuid, update_id, wanted, LONG_POLL_S) or row
         except UpdateAborted:
             raise not_found("workflow update was aborted by closing workflow") from None
+        if row is None or row.stage == ADMITTED:
+            row = await _rejection(context, run, update_id) or row
     closed = False
     if row is not None and row.stage == ACCEPTED:
         closed = await _is_closed(context, run)
     return reply(row, run_closed=closed)
+
+
+async def _rejection(context: Context, run: RunRow, update_id: str) -> UpdateRow | None:
+    """A rejected update has no row any more; the process that rejected it knows why, for a while."""
+    kernel = context.kernel
+    if kernel.live(run.workflow_uuid) is not None:
+        return None  # then this is that process, and has said so already
+    if await kernel.store.update_row(run.workflow_uuid, update_id, watch=False) is not None:
+        return None
+    try:
+        answer = json.loads(await kernel.request(run, REJECTION, dumps({"id": update_id}), ASK_S))
+    except (TimeoutError, QuestionFailed):
+        return None
+    return UpdateRow(update_id=update_id, stage=REJECTED, outcome=answer["outcome"]) if answer["outcome"] else None
+
+
+def register(context: Context) -> None:
+    """Let this process say why it rejected an update."""
+
+    async def rejection(run: RunRow, text: str) -> str:
+        row = await context.kernel.wait_update(run.workflow_uuid, json.loads(text)["id"], COMPLETED, 0)
+        return dumps({"outcome": row.outcome if row is not None and row.stage == REJECTED else None})
+
+    context.kernel.questions.register(REJECTION, rejection)
 
 
 async def _is_closed(context: Context, run: RunRow) -> bool:

@@ -8,8 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import HistoryEventFilterType, IndexedValueType, UpdateWorkflowExecutionLifecycleStage
+from temporalio.api.enums.v1 import (
+    HistoryEventFilterType,
+    IndexedValueType,
+    UpdateWorkflowExecutionLifecycleStage,
+    WorkflowExecutionStatus,
+)
 from temporalio.api.errordetails.v1 import (
     MultiOperationExecutionFailure,
     NamespaceNotFoundFailure,
@@ -45,6 +51,7 @@ from dbos_compat.convert.records import message
 from dbos_compat.service.client import EngineService
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import CANCEL, UPDATE
+from tests.fixtures.waiting import eventually
 from tests.unit.compat.service.conftest import refused, start_request
 
 CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
@@ -302,6 +309,28 @@ async def test_a_long_poll_pins_its_run(service: EngineService, monkeypatch: pyt
     assert await started(service) != first
     page = await close_page(service, wait_new_event=True, next_page_token=page.next_page_token)
     assert len(page.history.events) == 1
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["while somebody waits", "when somebody asks"])
+async def test_a_run_times_out_though_no_worker_is_alive(service: EngineService, waits: bool) -> None:
+    timeout = Duration()
+    timeout.FromMilliseconds(50)
+    await started(service, workflow_run_timeout=timeout)
+    page = await close_page(service, wait_new_event=True) if waits else await closed_eventually(service)
+    [event] = page.history.events
+    assert event.WhichOneof("attributes") == "workflow_execution_timed_out_event_attributes"
+    described: Any = await service.call(
+        "describe_workflow_execution", DescribeWorkflowExecutionRequest(namespace="default", execution=ORDER)
+    )
+    assert described.workflow_execution_info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT
+
+
+async def closed_eventually(service: EngineService) -> Any:
+    async def fact() -> Any:
+        page = await close_page(service)
+        return page if page.history.events else None
+
+    return await eventually(fact)
 
 
 # -- not found, not valid ------------------------------------------------------------------------------------------------------
