@@ -21,8 +21,6 @@ from temporalio.api.common.v1 import Payload
 from dbos_compat.convert.payloads import dumps
 from dbos_core.search import TYPES
 
-__all__ = ["TYPES", "BadSearchAttribute", "column_text", "datetime_text", "decode", "encode", "guess", "merged_text"]
-
 _NAMES = {
     "text": "Text",
     "keyword": "Keyword",

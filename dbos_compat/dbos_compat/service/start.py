@@ -21,13 +21,14 @@ from temporalio.service import RPCError
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
 from dbos_compat.convert.payloads import payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
-from dbos_compat.convert.search_attributes import TYPES, BadSearchAttribute, column_text
+from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.convert.times import duration, duration_ms, timestamp
 from dbos_compat.errors import Unsupported, already_started, invalid
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
 from dbos_compat.service.common import ID_BYTES_MAX, Context, check_length, request_link, start_link
 from dbos_compat.service.signal import SIGNALED, check_signal, signal_mail
 from dbos_core.commit import IdConflict, IdReuse, Mail, NewRun, RunRow, RunStatus, StartAnswer, StartResult, Verdict
+from dbos_core.search import TYPES
 
 StartRequest = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
