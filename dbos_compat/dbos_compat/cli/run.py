@@ -71,6 +71,9 @@ APPLICATION = "dbos-compat"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+PIPE_WIDTH = 160
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where a command speaks: a table or a sentence for people, one JSON document for programs."""
@@ -80,7 +83,9 @@ class Output:
 
     @classmethod
     def of(cls, as_json: bool) -> Output:
-        return cls(as_json, Console(highlight=False))
+        console = Console(highlight=False)
+        # In a file or a pipe nothing is gained by squeezing.
+        return cls(as_json, console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH))
 
     def say(self, sentence: str) -> None:
         """A sentence for people."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 from temporalio.client import (
+    WorkflowExecution,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -35,6 +37,9 @@ app = typer.Typer(help="List, inspect and control workflows.", no_args_is_help=T
 WorkflowId = Annotated[str, typer.Argument(help="The workflow id.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="This run; without, the current one.")]
 
+WIDE = 140
+"""Columns from which on a listing has room for run ids."""
+
 COLOURS = {
     WorkflowExecutionStatus.RUNNING: "yellow",
     WorkflowExecutionStatus.COMPLETED: "green",
@@ -58,16 +63,8 @@ def list_workflows(
     async def work() -> None:
         async with Target(url, namespace, application).connected() as client:
             found = [found async for found in client.list_workflows(query, limit=limit)]
-        table = Table()
-        for heading in ("workflow id", "type", "status", "started", "took", "run id"):
-            table.add_column(heading, no_wrap=heading == "status")
-        for one in found:
-            took = str(one.close_time - one.start_time)[:-3] if one.close_time else "-"
-            table.add_row(
-                escape(one.id), escape(one.workflow_type), _status(one.status), _time(one.start_time), took, one.run_id
-            )
         if found:
-            output.table(table)
+            output.table(_listing_table(found, with_run_ids=output.console.width >= WIDE))
         else:
             output.say("no workflow matches")
         output.document(
@@ -209,6 +206,19 @@ def terminate(
         output.document({"workflow_id": workflow_id, "terminated": True})
 
     run(output, work())
+
+
+def _listing_table(found: Sequence[WorkflowExecution], *, with_run_ids: bool) -> Table:
+    table = Table()
+    table.add_column("workflow id", overflow="fold", ratio=2)
+    table.add_column("type", overflow="fold", ratio=1)
+    for heading in ("status", "started (UTC)", "took", *(["run id"] if with_run_ids else [])):
+        table.add_column(heading, no_wrap=True)
+    for one in found:
+        took = str(one.close_time - one.start_time)[:-3] if one.close_time else "-"
+        row = [escape(one.id), escape(one.workflow_type), _status(one.status), _time(one.start_time), took]
+        table.add_row(*row, *([one.run_id] if with_run_ids else []))
+    return table
 
 
 def _json_argument(text: str) -> Any:
