@@ -79,15 +79,20 @@ _RELEASE = """
 
 _TAKE_OVER = """
     with c as materialized (
-        select r.workflow_uuid, {own}.now_ms() as now_ms
-          from {own}.runs r
-          join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
-         where r.owner = any ($3::text[]) and r.status = 1 and r.task_queue = any ($4::text[])
-           and w.owner_xid = r.owner and w.status is not distinct from 'PENDING'
-           and not exists (select from {own}.processes p
-                            where p.process_id = r.owner and p.lease_until_ms > {own}.now_ms())
-         limit $5
-           for no key update of w, r skip locked),{own_them}""".replace("{own_them}", _OWN)
+        select orphan.*, {own}.now_ms() as now_ms
+          from unnest($3::text[]) as dead (process_id)
+          join {own}.runs o on o.owner = dead.process_id,
+               lateral (
+                    select r.workflow_uuid
+                      from {dbos}.workflow_status w
+                      join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+                     where w.workflow_uuid = o.workflow_uuid and r.owner = dead.process_id
+                       and w.owner_xid = dead.process_id and w.status is not distinct from 'PENDING'
+                       and r.task_queue = any ($4::text[])
+                       for no key update of w, r skip locked) as orphan
+         where ((select p.lease_until_ms from {own}.processes p where p.process_id = dead.process_id)
+                    > {own}.now_ms()) is not true
+         limit $5),{own_them}""".replace("{own_them}", _OWN)
 
 # Attempts of dead processes for runs that others own. They are no longer offered: the run decides what comes next.
 _GIVE_BACK = """
@@ -99,7 +104,6 @@ _GIVE_BACK = """
         select a.workflow_uuid, a.seq, a.attempt
           from dead
           join {own}.activities a on a.worker = dead.process_id
-          join {own}.runs r on r.workflow_uuid = a.workflow_uuid
          where a.offered
            for no key update of a skip locked)
     update {own}.activities a set worker = null, offered = false
@@ -168,15 +172,19 @@ _PULSE = """
                                      and k.deadline_ms > (select ms from clock))) as requests,
            exists (select from {own}.runs r
                     where r.status = 1 and r.deadline_ms is not null and r.deadline_ms <= (select ms from clock)
-                      and r.owner is null) as expired,
+                      and coalesce(r.owner, '') = '') as expired,
            array(select r.workflow_uuid
                    from {own}.runs r
-                   join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
-                  where r.owner = $1 and (w.owner_xid is distinct from $1 or w.status <> 'PENDING')) as touched"""
+                  where r.owner = $1
+                    and (select w.owner_xid = $1 and w.status = 'PENDING'
+                           from {dbos}.workflow_status w
+                          where w.workflow_uuid = r.workflow_uuid) is not true) as touched"""
 
+# `coalesce` keeps the index of unowned runs out of it: the one on deadlines is meant.
 _EXPIRED = """
     select r.workflow_uuid from {own}.runs r
-     where r.status = 1 and r.deadline_ms is not null and r.deadline_ms <= (select {own}.now_ms()) and r.owner is null
+     where r.status = 1 and r.deadline_ms is not null and r.deadline_ms <= (select {own}.now_ms())
+       and coalesce(r.owner, '') = ''
      order by r.deadline_ms
      limit $1"""
 

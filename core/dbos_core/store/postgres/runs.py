@@ -167,7 +167,8 @@ INTERNAL_QUEUE = "_dbos_internal_queue"
 
 # Rows that stock tools may have changed: those of runs that this process owns; of unowned ones on its queues those
 # cancelled since $3 (by the index on completed_at); and what waits on the stock internal queue or under a name of ours.
-# Runs of living processes are left to them.
+# Runs of living processes are left to them. `offset 0` keeps a lateral a probe per row, and `coalesce` keeps the index
+# of unowned runs (a million parked ones) out of it.
 _TOUCHED = """
     with dead as materialized (
         select r.owner from (
@@ -181,17 +182,21 @@ _TOUCHED = """
             or not exists (select from {own}.processes p
                             where p.process_id = r.owner and p.lease_until_ms > {own}.now_ms())),
     found (workflow_uuid) as (
-        select r.workflow_uuid
-          from dead
-          join {own}.runs r on r.owner = dead.owner
-          join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
-         where w.owner_xid is distinct from r.owner or w.status <> 'PENDING'
+        select taken.workflow_uuid
+          from dead,
+               lateral (
+                    select r.workflow_uuid from {own}.runs r
+                     where r.owner = dead.owner
+                       and (select w.owner_xid = r.owner and w.status = 'PENDING'
+                              from {dbos}.workflow_status w
+                             where w.workflow_uuid = r.workflow_uuid) is not true
+                    offset 0) as taken
         union
         select r.workflow_uuid
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
          where w.completed_at >= $3 and w.status is not distinct from 'CANCELLED'
-           and r.status = 1 and r.owner is null and r.task_queue = any ($2::text[])
+           and r.status = 1 and coalesce(r.owner, '') = '' and r.task_queue = any ($2::text[])
         union
         select w.workflow_uuid
           from {dbos}.workflow_status w
@@ -199,12 +204,14 @@ _TOUCHED = """
          where w.queue_name = any ($2::text[] || '_dbos_internal_queue'::text) and w.status = 'ENQUEUED'
            and case when r.workflow_uuid is null then w.forked_from is not null
                     else r.status <> 1 or r.owner is null and w.queue_name is distinct from r.task_queue end)
-    select w.workflow_uuid, w.status, r.workflow_uuid is not null as ours
-      from found
-      join {dbos}.workflow_status w on w.workflow_uuid = found.workflow_uuid
-      left join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-     where w.status in ('CANCELLED', 'ENQUEUED')
-     order by w.workflow_uuid collate "C"
+    select found.workflow_uuid, w.status,
+           (select 1 from {own}.runs r where r.workflow_uuid = found.workflow_uuid) is not null as ours
+      from found,
+           lateral (
+                select s.status from {dbos}.workflow_status s
+                 where s.workflow_uuid = found.workflow_uuid and s.status in ('CANCELLED', 'ENQUEUED')
+                offset 0) as w
+     order by found.workflow_uuid collate "C"
      limit $4"""
 
 _CLOSE_CANCELED = """
