@@ -289,7 +289,9 @@ class Kernel:
     ) -> Verdict | BadCommit:
         if runner is None:
             return await self.writer.write(
-                Commit(workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=tuple(mail), updates=tuple(updates))
+                Commit(
+                    workflow_uuid=new.workflow_uuid, fenced=False, start=new, mail=tuple(mail), updates=tuple(updates)
+                )
             )
         future: asyncio.Future[Verdict | BadCommit] = self.loop.create_future()
         run = LiveRun(self, runner, row_of(new, self.process_id), new.inputs)

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
@@ -48,6 +49,8 @@ class Questions:
         self._answerers: dict[str, Answerer] = {}
         self._taking = False
         self._again = False
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Closed runs that are asked: who asks or waits for a turn keeps the lock alive."""
 
     def register(self, kind: str, answerer: Answerer) -> None:
         """Say how this process answers questions of a kind about runs that live here."""
@@ -116,7 +119,14 @@ class Questions:
         return answer
 
     async def _query_closed(self, run: RunRow, payload: str) -> str:
-        """Rebuild a closed run for one question, releasing nothing."""
+        """Rebuild a closed run for one question, releasing nothing; one question at a time, as with a live run."""
+        turn = self._turns.get(run.workflow_uuid)
+        if turn is None:
+            turn = self._turns[run.workflow_uuid] = asyncio.Lock()
+        async with turn:
+            return await self._rebuild_and_query(run, payload)
+
+    async def _rebuild_and_query(self, run: RunRow, payload: str) -> str:
         kernel = self._kernel
         runner = kernel.runner_for(run.task_queue, run.workflow_type)
         loaded = await kernel.load(run.workflow_uuid)

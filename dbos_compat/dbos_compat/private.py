@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import threading
 import time
@@ -31,6 +32,7 @@ from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
+from temporalio.worker.workflow_sandbox import _runner
 
 __all__ = [
     "SDK_VERSION",
@@ -77,6 +79,7 @@ _NAMES: tuple[tuple[Any, str], ...] = (
     (_activity._ActivityWorker, "_handle_start_activity_task"),
     (_activity._ActivityWorker, "_handle_cancel_activity_task"),
     (_activity, "_RunningActivity"),
+    (_runner._Instance, "_run_code"),
 )
 
 
@@ -250,11 +253,7 @@ class WorkflowHost:
         self, activation: WorkflowActivation, workflow_type: str
     ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
         """Feed one activation. The first of a run carries the initialize job."""
-        if (
-            not self._inline_allowed
-            or not self._quick.get(workflow_type, False)
-            or activation.run_id in self._leaving
-        ):
+        if not self._inline_allowed or not self._quick.get(workflow_type, False) or activation.run_id in self._leaving:
             return self._activate_stock(activation, workflow_type)
         worker = self._worker
         running = worker._running_workflows.get(activation.run_id)
@@ -345,6 +344,9 @@ class WorkflowHost:
         running = worker._running_workflows.get(run_id)
         if running is None and run_id not in self._expected:
             return None
+        if running is not None and run_id not in self._expected and _has_ended(running.instance):
+            del worker._running_workflows[run_id]
+            return None
         job = RemoveFromCache(message=message)
         activation = WorkflowActivation(run_id=run_id)
         activation.jobs.add().remove_from_cache.CopyFrom(job)
@@ -390,6 +392,15 @@ class WorkflowHost:
             done.set_result(None)
             if self._leaving.get(run_id) is done:
                 del self._leaving[run_id]
+
+
+def _has_ended(instance: Any) -> bool:
+    """True when no coroutine of the instance is left, so that there is nothing to tear down."""
+    sandboxed = getattr(instance, "globals_and_locals", None)
+    if sandboxed is not None:
+        instance = getattr(sandboxed.get("__temporal_in_sandbox"), "instance", None)
+    tasks = getattr(instance, "_tasks", None)
+    return tasks is not None and not tasks
 
 
 class _Watchdog:
@@ -474,6 +485,22 @@ class ActivityHost:
             self._worker._handle_cancel_activity_task(token, cancel)
 
 
+# -- sandbox -----------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(code: str) -> Any:
+    return compile(code, "<string>", "exec")
+
+
+def _run_code(self: Any, code: str, **extra_globals: Any) -> None:
+    """The sandbox's own, except that its few lines of glue are compiled once and not on every activation."""
+    _original_run_code(self, _compiled(code), **extra_globals)
+
+
+_original_run_code = _runner._Instance._run_code
+
+
 # -- installation ------------------------------------------------------------------------------------------------------
 
 _installed = False
@@ -520,6 +547,7 @@ def install() -> None:
         except Exception as error:
             raise RuntimeError("Activity worker failed") from error
 
+    _runner._Instance._run_code = _run_code  # type: ignore[method-assign]
     temporalio.bridge.worker.Worker.create = staticmethod(create_worker)  # type: ignore[method-assign]
     _workflow._WorkflowWorker.run = run_workflow_worker  # type: ignore[method-assign]
     _activity._ActivityWorker.run = run_activity_worker  # type: ignore[method-assign]

@@ -268,7 +268,7 @@ def initialize(row: RunRow, started: WorkflowExecutionStartedEventAttributes) ->
     for key, value in started.header.fields.items():
         init.headers[key].CopyFrom(value)
     for name in ("workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout"):
-        if started.HasField(name):  # type: ignore[arg-type]
+        if started.HasField(name):
             getattr(init, name).CopyFrom(getattr(started, name))
     for name in ("retry_policy", "memo", "search_attributes", "priority", "last_completion_result"):
         if started.HasField(name):  # type: ignore[arg-type]

@@ -16,15 +16,35 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from temporalio.api.common.v1 import Payload, Payloads
 
+_SCALARS = frozenset([b"true", b"false", b"null", *(str(n).encode() for n in range(-1, 1000))])
+"""Too common to be parsed."""
 _JSON = b"json/plain"
 _NULL = b"binary/null"
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
-_dumps_utf8 = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _encoder(escape: Callable[[str], str], ensure_ascii: bool) -> Callable[[Any], str]:
+    """``json.dumps`` with compact separators. The C encoder is made once; ``json`` makes one per call."""
+    slow = json.JSONEncoder(separators=(",", ":"), ensure_ascii=ensure_ascii)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # no C accelerator
+        return slow.encode
+    chunks = make(None, slow.default, escape, None, ":", ",", False, False, True)
+
+    def encode(value: Any) -> str:
+        if type(value) is str:
+            return escape(value)
+        return "".join(chunks(value, 0))
+
+    return encode
+
+
+_dumps = _encoder(json.encoder.encode_basestring_ascii, True)
+_dumps_utf8 = _encoder(json.encoder.encode_basestring, False)
 
 dumps = _dumps
 """Compact ASCII JSON: what every record is written with."""
@@ -51,6 +71,8 @@ def payload_text(payload: Payload) -> str:
 
 def _json_form(data: bytes) -> str | None:
     """The form of JSON data, or None when writing it again would not give the same bytes."""
+    if data in _SCALARS:
+        return f'{{"j":{data.decode()}}}'
     try:
         raw = data.decode()
         value = json.loads(raw)
@@ -81,9 +103,7 @@ def payload(form: Mapping[str, Any]) -> Payload:
         return Payload(metadata={"encoding": _JSON}, data=_dumps_utf8(form["u"]).encode())
     if "n" in form:
         return Payload(metadata={"encoding": _NULL})
-    return Payload(
-        metadata={key: b64decode(value) for key, value in form["m"].items()}, data=b64decode(form["d"])
-    )
+    return Payload(metadata={key: b64decode(value) for key, value in form["m"].items()}, data=b64decode(form["d"]))
 
 
 def payloads(forms: Iterable[Mapping[str, Any]]) -> list[Payload]:
