@@ -42,6 +42,7 @@ class Environment:
         if self.python == Path(sys.executable):  # the project's own, installed or straight from the checkout
             paths += [str(ROOT / folder) for folder in PROJECT_PACKAGES]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DBOS", "TEMPORAL"))}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # the sandbox imports modules again for each workflow
         return inherited | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
     async def versions(self) -> dict[str, str]:
