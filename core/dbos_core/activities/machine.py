@@ -472,10 +472,7 @@ class ActivityMachine:
     def _restore(self, now_ms: int, row: ActivityRow | None) -> Effects:
         if row is None:
             # A bounded attempt leaves a row before it starts. An unbounded one may have started without a trace.
-            if not self.spec.retry.bounded:
-                self.attempt += 1
-                self.due_ms = now_ms
-            return self._resume(now_ms)
+            return self._resume(now_ms) if self.spec.retry.bounded else self._count_as_started(now_ms)
         self.row_exists = True
         self.attempt, self.due_ms = row.attempt, row.due_ms
         self.heartbeat, self.heartbeat_at_ms = row.heartbeat, row.heartbeat_at_ms
@@ -493,11 +490,18 @@ class ActivityMachine:
         if self.spec.retry.bounded:
             return self._resume(now_ms) if row.started_ms is None else self._lost(now_ms, row)
         if row.started_ms is not None or row.due_ms <= now_ms:
-            self.attempt += 1
-            self.due_ms = now_ms
-            self.heartbeat_at_ms = None
-            return self._resume(now_ms, write=True)
+            return self._count_as_started(now_ms)
         return self._resume(now_ms)
+
+    def _count_as_started(self, now_ms: int) -> Effects:
+        """Go on with the next number, which is written down: a second crash must count on from there.
+
+        At once, unless it kills every process that tries it: the backoff is counted from when it was due.
+        """
+        self.due_ms = max(now_ms, self.due_ms + self.spec.retry.delay_ms(self.attempt))
+        self.attempt += 1
+        self.heartbeat_at_ms = None
+        return self._resume(now_ms, write=True)
 
     def _resume(self, now_ms: int, *, write: bool = False) -> Effects:
         """Go on with an attempt that has not started, if there is time left."""

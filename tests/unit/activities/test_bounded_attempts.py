@@ -1,4 +1,4 @@
-"""``maximum_attempts`` is never exceeded, wherever processes die; and every activity ends all the same.
+"""``maximum_attempts`` (0: unlimited) is never exceeded, wherever processes die; and every activity ends all the same.
 
 Hypothesis writes the story: how attempts end, and after how many turns of the event loop the owner of the run or the
 worker beside it dies. A crash throws away whatever was not in the database at that turn.
@@ -52,7 +52,9 @@ class Story:
     scheduling: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        self.spec = spec(retry=bounded(self.attempts, initial_ms=100), start_to_close_ms=START_TO_CLOSE_MS)
+        self.spec = spec(
+            retry=bounded(self.attempts, initial_ms=100, maximum_interval_ms=400), start_to_close_ms=START_TO_CLOSE_MS
+        )
 
     @property
     def started(self) -> list[Attempt]:
@@ -145,8 +147,9 @@ class Story:
         assert self.worker is not None
         self.worker.service.serve("payments", self.executors[self.worker.name], 1)
         for _ in range(self.attempts + 3):
-            await settle()
-            await self.end_of_attempt("complete")
+            for _ in range(3):  # a function whose attempt timed out must return before the next one gets its slot
+                await settle()
+                await self.end_of_attempt("complete")
             await settle()
             await self.journal_final()
             if self.journalled is not None:
@@ -177,15 +180,15 @@ async def tell(attempts: int, owner_serves: bool, worker_serves: bool, steps: li
 
 
 @given(
-    attempts=st.integers(1, 3),
+    attempts=st.integers(0, 3),
     owner_serves=st.booleans(),
     worker_serves=st.booleans(),
     steps=st.lists(STEP, max_size=7),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_attempts_are_never_more_than_allowed_and_it_ends(attempts, owner_serves, worker_serves, steps):
     story = asyncio.run(tell(attempts, owner_serves, worker_serves, steps))
     numbers = [attempt.attempt for attempt in story.started]
-    assert len(numbers) <= attempts, f"{numbers} were started"
+    assert attempts == 0 or len(numbers) <= attempts, f"{numbers} were started"
     assert len(set(numbers)) == len(numbers), f"one of {numbers} ran twice"
     assert story.journalled is not None, "it never ended"

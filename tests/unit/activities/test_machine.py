@@ -542,14 +542,21 @@ def closed_activity_ignores_what_comes_late():
 
 def restored_unbounded_attempt_may_have_started():
     life = Life()
-    assert kinds(life.restore(START + 3_000, None)) == ["Enqueue"]
-    assert life.attempt == 2
-    assert life.due_ms == START + 3_000
+    effects = life.restore(START + 3_000, None)
+    assert kinds(effects) == ["WriteRow", "Enqueue"]
+    assert (row(effects).attempt, row(effects).due_ms, row(effects).started_ms) == (2, START + 3_000, None)
+
+
+def restored_unbounded_attempt_that_kills_every_process_backs_off():
+    life = Life()
+    effects = life.restore(START + 3_000, a_row(attempt=4))
+    assert kinds(effects) == ["WriteRow"]
+    assert (life.state, life.attempt, life.due_ms) == (State.BACKOFF, 5, START + 8_000)
 
 
 def restored_unbounded_attempt_had_beaten():
     life = Life()
-    effects = life.restore(START + 3_000, a_row(attempt=3, started_ms=START + 1, heartbeat='"h"', worker="dead"))
+    effects = life.restore(START + 9_000, a_row(attempt=3, started_ms=START + 1, heartbeat='"h"', worker="dead"))
     assert kinds(effects) == ["WriteRow", "Enqueue"]
     assert (row(effects).attempt, row(effects).heartbeat, row(effects).started_ms) == (4, '"h"', None)
 
