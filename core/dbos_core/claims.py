@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from dbos_core.clock import TimerHandle
 from dbos_core.commit import Close, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
 from dbos_core.live_run import LiveRun, Phase
@@ -39,6 +40,9 @@ class Claims:
         self._more = False
         self._tasks: list[asyncio.Task[None]] = []
         self._away = False
+        self._in_doubt = True
+        """Some answer was lost: runs may be ours without our knowing."""
+        self._alarm: TimerHandle | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +65,8 @@ class Claims:
 
     async def stop(self) -> None:
         """Stop claiming and give the lease back."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -73,6 +79,10 @@ class Claims:
                 await self._kernel.store.unregister(self._kernel.process_id)
             except StoreUnavailable:
                 logger.warning("the lease could not be given back; it lapses in %d ms", self._lease_ms)
+
+    def doubt(self) -> None:
+        """An answer about our runs was lost: ask with the next pulse."""
+        self._in_doubt = True
 
     def wake(self) -> None:
         """Some run may be there for us."""
@@ -96,7 +106,7 @@ class Claims:
             except StoreUnavailable as error:
                 if not self._away:
                     logger.warning("the database is away (%s); leases cannot be renewed", error)
-                self._away = True
+                self._away = self._in_doubt = True
             except Exception:
                 logger.exception("the pulse failed and beats again")
             kernel.parking.sweep()
@@ -122,8 +132,17 @@ class Claims:
         if pulse.expired:
             for uuid in await kernel.store.expired(CLAIM_RUNS_MAX):
                 await self.time_out(uuid)
+        if self._in_doubt:
+            self._in_doubt = False
+            owned = await kernel.store.owned(kernel.process_id)
+            await self.adopt([uuid for uuid in owned if not kernel.knows(uuid)])
         if pulse.runnable:
             self.wake()
+        elif pulse.next_due_in_ms is not None and pulse.next_due_in_ms < PULSE_EVERY_S * 1000:
+            # Due before the next look: be on time.
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = kernel.clock.call_at(kernel.clock.now_ms() + pulse.next_due_in_ms, self.wake)
         if pulse.offered:
             kernel.activities.poll()
         if pulse.requests:
@@ -148,6 +167,7 @@ class Claims:
                     if len(claimed) < room:
                         break
             except StoreUnavailable:
+                self._in_doubt = True
                 await asyncio.sleep(0.2)  # the pulse says it aloud and wakes us again
             except Exception:
                 logger.exception("claiming failed and is tried again")
@@ -183,6 +203,7 @@ class Claims:
         try:
             await self.adopt([workflow_uuid])
         except StoreUnavailable:
+            self._in_doubt = True
             await asyncio.sleep(0.5)
             await self.retake(workflow_uuid, attempt, failure)
             return

@@ -264,13 +264,19 @@ class Kernel:
         if runner is not None:
             await self.claims.registered()
         new.claimed = runner is not None
+        while (earlier := self._starting.get(new.workflow_uuid)) is not None:
+            await asyncio.wait([earlier])  # the same id is being started here this very moment
         if new.workflow_uuid not in self.live_runs:
             verdict = await self._start_fast(new, runner, mail, updates)
             if isinstance(verdict, BadCommit):
                 raise verdict
             if verdict is Verdict.COMMITTED:
                 return StartAnswer(result=StartResult.STARTED, run=row_of(new, self.process_id))
-        answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)
+        try:
+            answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)
+        except StoreUnavailable:
+            self.claims.doubt()
+            raise
         if answer.terminated is not None:
             self._closed_from_outside(answer.terminated)
         if answer.result is StartResult.STARTED:
@@ -281,7 +287,7 @@ class Kernel:
                 else:
                     await self.send(message)
             if new.claimed:
-                await self.claims.adopt([answer.run.workflow_uuid])
+                self.spawn(self.claims.retake(answer.run.workflow_uuid, 1, None), f"adopt {answer.run.workflow_uuid}")
         return answer
 
     async def _start_fast(
@@ -390,6 +396,10 @@ class Kernel:
                         raise UpdateAborted(update_id)
                     return row
             await self.waiting.update_moved(workflow_uuid, update_id, remaining)
+
+    def knows(self, workflow_uuid: str) -> bool:
+        """True when the run lives here or is about to."""
+        return workflow_uuid in self.live_runs or workflow_uuid in self._starting
 
     def live(self, workflow_uuid: str) -> LiveRun | None:
         """The run if this process owns it."""

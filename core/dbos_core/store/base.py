@@ -77,6 +77,8 @@ class Pulse:
     """Some unanswered request waits for one of our queues."""
     expired: bool = False
     """Some open, unowned run on any queue is past its ``deadline_ms``."""
+    next_due_in_ms: int | None = None
+    """When the next unowned run of our queues becomes due; None if there is none."""
     touched: tuple[str, ...] = ()
     """workflow_uuids of runs that we own (``runs.owner``) but whose ``workflow_status`` row was changed under us by
     somebody else (stock cancel, resume): their owner_xid is no longer ours."""
@@ -171,6 +173,10 @@ class Store(Protocol):
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         """Claim up to ``limit`` runnable unowned runs (due wake_at, open), oldest first, SKIP LOCKED."""
+        ...
+
+    async def owned(self, process_id: str) -> list[str]:
+        """Every open run that this process owns, whether it knows of it or not (answers get lost)."""
         ...
 
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:

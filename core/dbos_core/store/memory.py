@@ -85,6 +85,7 @@ class MemoryStore:
             offered=bool(tables.free_activities(queues, now)),
             requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
             expired=bool(tables.expired(now)),
+            next_due_in_ms=tables.next_due_in(queues, now),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
 
@@ -149,6 +150,9 @@ class MemoryStore:
             self.tables.own(run, process_id)
             claimed.append(run.row.workflow_uuid)
         return claimed
+
+    async def owned(self, process_id: str) -> list[str]:
+        return [uuid for uuid, run in self.tables.owned.get(process_id, {}).items() if run.row.status == 1]
 
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
         run = self.tables.runs.get(workflow_uuid)

@@ -201,6 +201,16 @@ class Tables:
                 best = heap[0]
         return None if best is None else self.runs[best[2]]
 
+    def next_due_in(self, queues: Iterable[str], now_ms: int) -> int | None:
+        """Milliseconds until the next unowned run of these queues that is not due yet."""
+        waits = [
+            entry[0] - now_ms
+            for queue in queues
+            for entry in self._runnable.get(queue, ())
+            if entry[0] > now_ms and self._still_waits(entry)
+        ]
+        return min(waits, default=None)
+
     def expired(self, now_ms: int) -> list[Run]:
         """Open, unowned runs past their deadline, earliest deadline first."""
         late = [

@@ -173,6 +173,12 @@ _PULSE = """
            exists (select from {own}.runs r
                     where r.status = 1 and r.deadline_ms is not null and r.deadline_ms <= (select ms from clock)
                       and coalesce(r.owner, '') = '') as expired,
+           (select min(due.wake_at_ms)
+              from unnest($4::text[]) as q (name),
+                   lateral (select r.wake_at_ms from {own}.runs r
+                             where r.task_queue = q.name and r.owner is null and r.status = 1
+                               and r.wake_at_ms > (select ms from clock)
+                             order by r.wake_at_ms limit 1) as due) - (select ms from clock) as next_due_in_ms,
            array(select r.workflow_uuid
                    from {own}.runs r
                   where r.owner = $1
@@ -294,6 +300,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         offered=row["offered"],
         requests=row["requests"],
         expired=row["expired"],
+        next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )
 

@@ -48,7 +48,7 @@ COMMAND_TIMEOUT_S = 60.0
 ATTEMPTS_MAX = 10
 """How often a statement is repeated that met a concurrent writer, before it counts as unavailable."""
 
-_AWAY = (
+AWAY = (  # the database, or this session with it, is gone
     OSError,
     EOFError,
     asyncio.TimeoutError,
@@ -88,7 +88,7 @@ def translated(what: str) -> Iterator[None]:
         ) from error
     except asyncpg.UndefinedTableError as error:
         raise SchemaMissing(f"{what}: {_said(error)}. Was the schema dropped? Start again to create it.") from error
-    except _AWAY as error:
+    except AWAY as error:
         raise StoreUnavailable(f"{what}: {_said(error)}. It is safe to repeat.") from error
 
 
@@ -159,7 +159,7 @@ class Database:
             return
         try:
             await asyncio.wait_for(pool.close(), 5)
-        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (*AWAY, asyncpg.PostgresError):
             pool.terminate()
 
     def sql(self, text: str) -> str:
@@ -236,8 +236,10 @@ class Database:
         async with self.connection() as connection:
             try:
                 return await body(connection)
-            except _AWAY:
+            except AWAY:
                 connection.terminate()  # whatever state it is in, nobody else shall get it
+                if self._pool is not None:
+                    await self._pool.expire_connections()  # those that idle may have gone with it
                 raise
 
 
@@ -253,7 +255,7 @@ def connecting(url: str) -> Iterator[None]:
         raise BadDatabaseURL(f"{shown}: {_said(error)}. Create the database, or mend the URL.") from error
     except (asyncpg.ClientConfigurationError, ValueError) as error:
         raise BadDatabaseURL(f"{shown}: {_said(error)}. Mend the URL.") from error
-    except _AWAY as error:
+    except AWAY as error:
         raise StoreUnavailable(
             f"{shown} cannot be reached ({_said(error)}). Is the server running, and the address right?"
         ) from error

@@ -14,9 +14,8 @@ from typing import Any
 
 import asyncpg
 
-from dbos_core.errors import DBOSCompatError
 from dbos_core.store.base import Wake, WakeKind
-from dbos_core.store.postgres.connect import Database
+from dbos_core.store.postgres.connect import AWAY, Database, translated
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ RECONNECT_MAX_S = 5.0
 PROBE_S = 15.0
 """How often a silent session is asked whether it is still there: a dead network says nothing by itself."""
 
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOST = (*AWAY, asyncpg.PostgresError)
 
 
 class Listener:
@@ -78,7 +77,7 @@ class Listener:
                     connection = None
                 try:
                     connection, lost = await self._listen()
-                except DBOSCompatError as error:
+                except Exception as error:  # whatever it is: without this session the process hears nothing
                     logger.debug("the listening session is not back yet: %s", error)
                     await asyncio.sleep(delay_s)
                     delay_s = min(delay_s * 2, RECONNECT_MAX_S)
@@ -95,10 +94,12 @@ class Listener:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            await connection.add_listener(CHANNEL, self._own)
-            await connection.add_listener(MESSAGES_CHANNEL, self._message)
-        except _LOST:
-            lost.set()
+            with translated("listening"):
+                await connection.add_listener(CHANNEL, self._own)
+                await connection.add_listener(MESSAGES_CHANNEL, self._message)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection, lost
 
     async def _until_lost(self, connection: asyncpg.Connection[asyncpg.Record], lost: asyncio.Event) -> None:

@@ -173,6 +173,9 @@ class PostgresStore:
                 self._claim_lost = False
         return claimed
 
+    async def owned(self, process_id: str) -> list[str]:
+        return await claim.owned(self._db, process_id)
+
     async def claim_one(self, process_id: str, workflow_uuid: str) -> bool:
         with self._remembering_lost_claims():
             return await claim.claim_one(self._db, self._author(process_id), workflow_uuid)
