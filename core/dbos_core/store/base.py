@@ -81,7 +81,8 @@ class Pulse:
     """When the next unowned run of our queues becomes due; None if there is none."""
     touched: tuple[str, ...] = ()
     """workflow_uuids of runs that we own (``runs.owner``) but whose ``workflow_status`` row was changed under us by
-    somebody else (stock cancel, resume): their owner_xid is no longer ours."""
+    somebody else (stock cancel, resume): their owner_xid is no longer ours. Now and then also what stock tools did to
+    runs that nobody owns (cancel, resume, fork): ``reopened`` acts on all of it."""
 
 
 @dataclass(slots=True, kw_only=True)
