@@ -26,6 +26,7 @@ from tests.crash.evidence import (
     assert_attempts_are_bounded,
     assert_no_step_ran_after_its_completion_was_journalled,
     assert_temporal_accepts_the_histories,
+    states_of,
 )
 from tests.crash.programs.workload import QUEUE, Bounded, Pipeline, Post
 
@@ -45,8 +46,9 @@ class Sent:
 class Customers:
     """Start, signal, update, await; in any number, until told to stop."""
 
-    def __init__(self, client: Client, seed: int = 0) -> None:
+    def __init__(self, client: Client, database: str, seed: int = 0) -> None:
         self.client = client
+        self._database = database
         self.acknowledged: list[str] = []
         self.results: dict[str, Any] = {}
         self._sent: dict[str, Sent] = {}
@@ -146,7 +148,8 @@ class Customers:
             for task in late:
                 task.cancel()
             open_ones = sorted(set(self.acknowledged) - self.results.keys())
-            raise AssertionError(f"{len(open_ones)} workflows did not end within {within} s: {open_ones[:10]}")
+            states = await asyncio.to_thread(states_of, self._database, open_ones)
+            raise AssertionError("\n  ".join([f"{len(open_ones)} workflows did not end within {within} s:", *states]))
         for task in self._tasks:
             task.result()
 
@@ -164,12 +167,14 @@ class Customers:
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 
-    async def check(self, ledger: Ledger, url: str, *, woken: Woken | None = None) -> None:
+    async def check(self, ledger: Ledger, *, woken: Woken | None = None) -> None:
         """Every promise, compared with what customers were told, what ran, and what the database says."""
         await assert_all_completed(self.client, [*self.acknowledged, *ledger.started()])
         for workflow_id, sent in self._sent.items():
             self._check_post(self.results[workflow_id], sent, workflow_id)
-        await asyncio.to_thread(assert_no_step_ran_after_its_completion_was_journalled, ledger, url, woken=woken)
+        await asyncio.to_thread(
+            assert_no_step_ran_after_its_completion_was_journalled, ledger, self._database, woken=woken
+        )
         assert_attempts_are_bounded(ledger)
         await assert_temporal_accepts_the_histories(self.client, [*self.acknowledged, *ledger.started()])
 

@@ -68,6 +68,36 @@ def open_runs(url: str) -> set[str]:
     return {row[0] for row in rows}
 
 
+def states_of(url: str, workflow_ids: list[str]) -> list[str]:
+    """What the database says of some workflows, for the message of a failed test."""
+    statement = """
+        select r.workflow_uuid, r.status, w.status, r.owner, w.owner_xid, r.wake_at_ms - dbos_compat.now_ms(),
+               p.identity, p.lease_until_ms - dbos_compat.now_ms(),
+               (select count(*) from dbos.operation_outputs o where o.workflow_uuid = r.workflow_uuid),
+               (select count(*) from dbos.notifications n where n.destination_uuid = r.workflow_uuid and not n.consumed),
+               (select json_agg(a) from dbos_compat.activities a where a.workflow_uuid = r.workflow_uuid)
+          from dbos_compat.runs r join dbos.workflow_status w using (workflow_uuid)
+          left join dbos_compat.processes p on p.process_id = r.owner
+         where r.workflow_id = any(%s)"""
+    names = (
+        "run",
+        "status",
+        "dbos",
+        "owner",
+        "owner_xid",
+        "due_in_ms",
+        "owner_is",
+        "lease_left_ms",
+        "entries",
+        "unread",
+    )
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(statement, [workflow_ids]).fetchall()
+    return [
+        " ".join(f"{name}={value}" for name, value in zip((*names, "activities"), row, strict=True)) for row in rows
+    ]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One journal row."""

@@ -37,7 +37,7 @@ async def test_postgres_crashes_and_comes_back(
     chance = random.Random(restarts)
     worker = start_worker(starts=2)
     await asyncio.to_thread(worker.wait_for_line, "worker ready")
-    customers = Customers(client)
+    customers = Customers(client, database)
     customers.begin(CUSTOMERS)
     try:
         for _ in range(restarts):
@@ -48,7 +48,7 @@ async def test_postgres_crashes_and_comes_back(
         assert await asyncio.to_thread(worker.terminate) == 0, "the worker did not survive its database"
         async with survivor():
             await customers.finish(ledger.started())
-        await customers.check(ledger, database)
+        await customers.check(ledger)
     finally:
         await customers.give_up()
     # However long it took, nobody died: no run changed hands but those that the worker left when it ended.
@@ -70,7 +70,7 @@ async def test_connections_are_cut_in_the_middle_of_flushes(
     chance = random.Random(cuts)
     other = start_worker()
     await asyncio.to_thread(other.wait_for_line, "worker ready")
-    customers = Customers(client)
+    customers = Customers(client, database)
     async with survivor():
         customers.begin(CUSTOMERS)
         try:
@@ -80,6 +80,6 @@ async def test_connections_are_cut_in_the_middle_of_flushes(
             await ends_some(customers, 5)
             await customers.until_done(within=60)
             assert await asyncio.to_thread(other.terminate) == 0
-            await customers.check(ledger, database)
+            await customers.check(ledger)
         finally:
             await customers.give_up()

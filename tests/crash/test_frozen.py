@@ -32,7 +32,7 @@ async def test_who_sleeps_longer_than_its_lease_wakes_up_without_its_runs(
 ) -> None:
     sleeper = start_worker(failpoints=place, name="sleeper")
     await asyncio.to_thread(sleeper.wait_for_line, "worker ready")
-    customers = Customers(client)
+    customers = Customers(client, database)
     begun = [
         asyncio.create_task(customer)
         for customer in (
@@ -58,7 +58,7 @@ async def test_who_sleeps_longer_than_its_lease_wakes_up_without_its_runs(
         woken = Woken(sleeper.pid, time.time())
         sleeper.thaw()
         await asyncio.wait_for(asyncio.gather(*begun), 40)
-        await customers.check(ledger, database, woken=woken)
+        await customers.check(ledger, woken=woken)
     for run, entries in (await asyncio.to_thread(journal, database)).items():
         intruders = [entry for entry in entries[before[run] :] if entry.by != "survivor"]
         assert not intruders, f"{run}: the sleeper wrote after it had been thought dead: {intruders}"
@@ -68,11 +68,11 @@ async def test_who_sleeps_longer_than_its_lease_wakes_up_without_its_runs(
 
 
 async def test_a_worker_that_slept_takes_new_work_again(
-    client: Client, start_worker: StartWorker, ledger: Ledger
+    client: Client, start_worker: StartWorker, ledger: Ledger, database: str
 ) -> None:
     sleeper = start_worker(failpoints="activity.before_report=stop@1", name="sleeper")
     await asyncio.to_thread(sleeper.wait_for_line, "worker ready")
-    customers = Customers(client)
+    customers = Customers(client, database)
     first = asyncio.create_task(customers.pipeline())
     await eventually(lambda: is_stopped(sleeper.pid), within=30)
     other = start_worker(name="other")

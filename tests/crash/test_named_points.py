@@ -36,7 +36,7 @@ async def test_killed_there_and_nothing_is_lost(
 ) -> None:
     victim = start_worker(failpoints=f"{place}=kill@{at}")
     await asyncio.to_thread(victim.wait_for_line, "worker ready")
-    customers = Customers(client)
+    customers = Customers(client, database)
     begun = [
         asyncio.create_task(customer)
         for customer in (
@@ -51,7 +51,7 @@ async def test_killed_there_and_nothing_is_lost(
     assert status == -signal.SIGKILL, f"the worker ended with {status}, not at {place}"
     async with survivor():
         await asyncio.wait_for(asyncio.gather(*begun), 40)
-        await customers.check(ledger, database)
+        await customers.check(ledger)
     await asyncio.to_thread(assert_owners_never_alternate, database, deaths=1)
 
 
@@ -63,5 +63,5 @@ async def test_killed_in_the_starting_commit_of_its_own_workflow(
     assert await asyncio.to_thread(victim.wait, within=30) == -signal.SIGKILL
     assert ledger.started(), "no start was acknowledged before the kill: this would prove nothing"
     async with survivor():
-        await Customers(client).finish(ledger.started())
-        await Customers(client).check(ledger, database)
+        await Customers(client, database).finish(ledger.started())
+        await Customers(client, database).check(ledger)

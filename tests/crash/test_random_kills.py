@@ -37,7 +37,7 @@ async def test_every_promise_holds_after_kills_at_random_moments(
 ) -> None:
     chance = random.Random(seed)
     workers = [start_worker(starts=2, name="first"), start_worker(starts=2, name="second")]
-    customers = Customers(client, seed)
+    customers = Customers(client, database, seed)
     customers.begin(CUSTOMERS)
     try:
         for _ in range(kills):
@@ -48,7 +48,7 @@ async def test_every_promise_holds_after_kills_at_random_moments(
         assert len(customers.results) > kills, "hardly any workflow ran: this would prove nothing"
         async with survivor():
             await customers.finish(ledger.started())
-        await customers.check(ledger, database)
+        await customers.check(ledger)
         await asyncio.to_thread(assert_owners_never_alternate, database, deaths=kills + 2)
     finally:
         await customers.give_up()
