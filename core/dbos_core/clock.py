@@ -37,15 +37,35 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> TimerHandle:
-        # Round up to the next millisecond: a timer must never be early, since `now` is what the workflow will see.
-        delay_s = max(0.0, when_ms / 1000 - time.time())
-        return asyncio.get_running_loop().call_later(delay_s, self._ring, when_ms, callback)
+        return _Alarm(self, when_ms, callback)
 
-    def _ring(self, when_ms: int, callback: Callable[[], None]) -> None:
-        if self.now_ms() < when_ms:  # the loop's clock ran ahead of the wall clock
-            self.call_at(when_ms, callback)
-            return
-        callback()
+
+class _Alarm:
+    """One timer of the event loop, armed again when the loop's clock ran ahead of the wall clock.
+
+    A timer must never be early, since the wall clock is what the workflow will see.
+    """
+
+    __slots__ = ("_callback", "_clock", "_handle", "_when_ms")
+
+    def __init__(self, clock: SystemClock, when_ms: int, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._when_ms = when_ms
+        self._callback = callback
+        self._handle = self._arm()
+
+    def _arm(self) -> asyncio.TimerHandle:
+        delay_s = max(0.0, self._when_ms / 1000 - time.time())
+        return asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        if self._clock.now_ms() < self._when_ms:
+            self._handle = self._arm()
+        else:
+            self._callback()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
 
 
 class Entropy(Protocol):

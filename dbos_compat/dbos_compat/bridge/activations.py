@@ -22,8 +22,9 @@ from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, Work
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
 from dbos_compat.history.numbering import started_event_id
+from dbos_compat.history.outcomes import timeout_failure
 from dbos_core import mailbox
-from dbos_core.activities.spec import OutcomeKind, RetryState, TimeoutKind
+from dbos_core.activities.spec import OutcomeKind, RetryState
 from dbos_core.commit import Mail, RunRow
 from dbos_core.runner import Event, EventKind
 
@@ -192,28 +193,6 @@ def activity_failure(record: Mapping[str, Any], pending: PendingActivity, starte
     else:
         outer.cause.CopyFrom(failure(record["r"]))
     return outer
-
-
-_TIMEOUT_MESSAGES = {
-    TimeoutKind.START_TO_CLOSE: "activity StartToClose timeout",
-    TimeoutKind.SCHEDULE_TO_START: "activity ScheduleToStart timeout",
-    TimeoutKind.SCHEDULE_TO_CLOSE: (
-        "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
-    ),
-    TimeoutKind.HEARTBEAT: "activity Heartbeat timeout",
-}
-
-
-def timeout_failure(record: Mapping[str, Any]) -> Failure:
-    """The cause of a timed-out activity: which clock, the last heartbeat, the failure of the attempt before."""
-    kind = TimeoutKind(record["t"])
-    result = Failure(message=_TIMEOUT_MESSAGES[kind], source="Server")
-    result.timeout_failure_info.timeout_type = kind.value  # type: ignore[assignment]
-    if record.get("hb"):
-        result.timeout_failure_info.last_heartbeat_details.CopyFrom(as_payloads(record["hb"]))
-    if record.get("lf"):
-        result.cause.CopyFrom(failure(record["lf"]))
-    return result
 
 
 def canceled_failure(

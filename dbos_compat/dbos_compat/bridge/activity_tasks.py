@@ -27,13 +27,13 @@ _DEFAULT_POLICY = RetryPolicy()
 def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
     """What the kernel shall do for a schedule command (defaults and clamps: temporal-seam §2.2)."""
     a = command.message.schedule_activity
-    run_left = None if row.deadline_ms is None else max(1, row.deadline_ms - at_ms)
+    run_timeout = None if row.deadline_ms is None else row.deadline_ms - row.execution_ms
     times = normalise(
         schedule_to_close_ms=ms(a.schedule_to_close_timeout),
         schedule_to_start_ms=ms(a.schedule_to_start_timeout),
         start_to_close_ms=ms(a.start_to_close_timeout),
         heartbeat_ms=ms(a.heartbeat_timeout),
-        run_timeout_ms=run_left,
+        run_timeout_ms=run_timeout,
     )
     record = f'{{"in":{payloads_text(a.arguments)}'
     if a.headers:

@@ -43,6 +43,7 @@ from dbos_compat.errors import Unsupported
 from dbos_compat.history.numbering import EventIds
 from dbos_compat.private import SDK_VERSION, WorkflowHost
 from dbos_core.commit import Entry, RunRow
+from dbos_core.retry import bad_timeout_type
 from dbos_core.runner import Activation, Decision, Interpreter, TaskFailure
 
 logger = logging.getLogger("dbos_compat")
@@ -249,11 +250,14 @@ class TemporalInterpreter:
                 continue
             if command.kind == "update_accepted":
                 task.accepted.add(command.update_id)
+            elif command.kind == "activity":
+                _check_schedule(message.schedule_activity)
             fresh.append(command)
         return self._follow_up(task, fresh)
 
     def _follow_up(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
+        resolved = {r["seq"] for r in task.records if r["k"] == "activity"}
         answers: list[WorkflowActivationJob] = []
         for command in fresh:
             if command.kind != "cancel_activity":
@@ -265,7 +269,7 @@ class TemporalInterpreter:
                 answers.append(canceled_at_once(command.seq, pending))
                 continue
             known = self._builder.activities.get(command.seq)
-            if known is None or known.cancel_requested:
+            if known is None or known.cancel_requested or command.seq in resolved:
                 task.void.append(command)  # ended already, or asked before: dropped silently
                 continue
             command.cancellation_type = known.cancellation_type
@@ -381,6 +385,18 @@ class _Task:
         self.answered: set[int] = set()
         self.void: list[Command] = []
         self.used_flags: set[int] = set()
+
+
+def _check_schedule(schedule: Any) -> None:
+    """What a server refuses in a schedule command, with its cause and words."""
+    wrong = bad_timeout_type(tuple(schedule.retry_policy.non_retryable_error_types))
+    if wrong is not None:
+        raise _Failed(
+            TaskFailure(
+                f"BadScheduleActivityAttributes: Invalid timeout type value: {wrong.partition(':')[2]}.",
+                "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
+            )
+        )
 
 
 _CAUSES = {24: "NON_DETERMINISTIC_ERROR"}

@@ -29,9 +29,18 @@ def failure_text(failure: Failure) -> str:
 
 def failure(form: Mapping[str, Any]) -> Failure:
     """The failure that a form stands for: one of ours, or the kernel's record of an attempt that a clock ended."""
+    if "kernel_failure" in form:
+        return _kernel_failure(form["kernel_failure"])
     if "proto" not in form:
         return attempt_timed_out(TimeoutKind(form["timeout"]))
     return Failure.FromString(b64decode(form["proto"]))
+
+
+def _kernel_failure(record: Mapping[str, str]) -> Failure:
+    """The kernel itself ended an attempt (it could not be started, or its row was refused)."""
+    result = Failure(message=record["message"], source="dbos-compat")
+    result.application_failure_info.type = record["type"]
+    return result
 
 
 def attempt_timed_out(kind: TimeoutKind) -> Failure:

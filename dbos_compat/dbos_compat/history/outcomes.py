@@ -11,6 +11,7 @@ from temporalio.api.failure.v1 import Failure, TimeoutFailureInfo
 from dbos_compat.convert.failures import failure
 from dbos_compat.history.attributes import some_payloads
 from dbos_compat.history.numbering import Record
+from dbos_core.activities.spec import RetryState
 
 _TIMEOUT_MESSAGES = {
     TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "activity StartToClose timeout",
@@ -25,8 +26,11 @@ _TIMEOUT_MESSAGES = {
 def timeout_failure(outcome: Record) -> Failure:
     """The failure of a ``timed_out`` activity. The attempt before, if one failed, is its cause."""
     kind = TimeoutType.ValueType(outcome["t"])
+    message = _TIMEOUT_MESSAGES[kind]
+    if kind == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE and outcome.get("retry") == RetryState.CANCEL_REQUESTED:
+        message = "activity ScheduleToClose timeout"
     made = Failure(
-        message=_TIMEOUT_MESSAGES[kind],
+        message=message,
         source="Server",
         timeout_failure_info=TimeoutFailureInfo(
             timeout_type=kind, last_heartbeat_details=some_payloads(outcome.get("hb"))
