@@ -21,7 +21,8 @@ from dbos_core.commit import (
     Verdict,
 )
 from dbos_core.store.postgres.connect import Connection, Database, Race
-from dbos_core.store.postgres.flush import Author, apply, finer_status
+from dbos_core.store.postgres.flush import Author, apply
+from dbos_core.store.postgres.flush_values import finer_status
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
 _LOCK_CURRENT = """
