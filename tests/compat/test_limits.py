@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    ListWorkflowExecutionsRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from .calls import Call, Order, Retry, call_fails
-from .support import Connect, MakeWorker, keeps_failing, recorded_failure
+from .support import MakeWorker, keeps_failing, recorded_failure
 
 MB = 1024 * 1024
 SHORT = timedelta(seconds=1)
@@ -229,16 +236,6 @@ async def test_an_activity_result_of_three_megabytes_fails_the_attempt(
         ]
 
 
-async def test_a_namespace_that_does_not_exist(connect: Connect, queue: str, wid: str) -> None:
-    client = await connect(namespace="nowhere")
-    with pytest.raises(RPCError) as refused:
-        await client.start_workflow(Hold.run, "", id=wid, task_queue=queue)
-    assert (refused.value.status, refused.value.message) == (
-        RPCStatusCode.NOT_FOUND,
-        "Namespace nowhere is not found.",
-    )
-
-
 async def test_a_deep_value(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
     value: Any = "bottom"
     for _ in range(200):
@@ -273,25 +270,27 @@ async def test_negative_durations_are_refused(client: Client, queue: str, wid: s
     )
 
 
-async def test_a_worker_of_a_namespace_that_does_not_exist_stops_at_once(
-    connect: Connect, make_worker: MakeWorker, queue: str
+async def test_a_request_for_another_namespace_that_does_not_exist_says_so(
+    client: Client, queue: str, wid: str
 ) -> None:
-    client = await connect(namespace="nowhere")
-    with pytest.raises(RuntimeError, match="Namespace nowhere is not found"):
-        await asyncio.wait_for(make_worker(client, task_queue=queue, workflows=[Hold]).run(), 15)
-
-
-async def test_every_call_in_a_namespace_that_does_not_exist_says_so(connect: Connect, wid: str) -> None:
-    client = await connect(namespace="nowhere")
-    handle = client.get_workflow_handle(wid)
+    nowhere = {"namespace": "nowhere"}
+    run = WorkflowExecution(workflow_id=wid)
+    service = client.workflow_service
     for call in (
-        handle.describe(),
-        handle.signal("x"),
-        handle.query("x"),
-        handle.cancel(),
-        handle.terminate(),
-        handle.fetch_history(),
-        client.count_workflows(),
+        service.start_workflow_execution(
+            StartWorkflowExecutionRequest(
+                **nowhere,
+                workflow_id=wid,
+                workflow_type=WorkflowType(name="Hold"),
+                task_queue=TaskQueue(name=queue),
+                request_id="request-1",
+            )
+        ),
+        service.signal_workflow_execution(
+            SignalWorkflowExecutionRequest(**nowhere, workflow_execution=run, signal_name="add")
+        ),
+        service.describe_workflow_execution(DescribeWorkflowExecutionRequest(**nowhere, execution=run)),
+        service.list_workflow_executions(ListWorkflowExecutionsRequest(**nowhere)),
     ):
         with pytest.raises(RPCError) as refused:
             await call

@@ -172,9 +172,13 @@ async def test_runs_come_newest_first_and_in_pages(client: Client, queue: str, u
         assert (await client.count_workflows(query)).count == 5
 
     await eventually(all_there)
-    found = [run.id async for run in client.list_workflows(query, page_size=2)]
-    assert found == [f"{unique}-{number}" for number in (4, 3, 2, 1, 0)]
-    assert [run.id async for run in client.list_workflows(query, limit=2)] == found[:2]
+    found = [run async for run in client.list_workflows(query, page_size=2)]
+    assert {run.id for run in found} == {f"{unique}-{number}" for number in range(5)}
+    assert len(found) == 5
+    times = [run.start_time for run in found]
+    assert times == sorted(times, reverse=True)
+    limited = [run.id async for run in client.list_workflows(query, limit=2)]
+    assert limited == [run.id for run in found[:2]]
 
 
 async def test_count_and_groups(client: Client, make_worker: MakeWorker, queue: str, unique: str) -> None:
