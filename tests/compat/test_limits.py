@@ -273,13 +273,12 @@ async def test_negative_durations_are_refused(client: Client, queue: str, wid: s
 async def test_a_request_for_another_namespace_that_does_not_exist_says_so(
     client: Client, queue: str, wid: str
 ) -> None:
-    nowhere = {"namespace": "nowhere"}
     run = WorkflowExecution(workflow_id=wid)
     service = client.workflow_service
     for call in (
         service.start_workflow_execution(
             StartWorkflowExecutionRequest(
-                **nowhere,
+                namespace="nowhere",
                 workflow_id=wid,
                 workflow_type=WorkflowType(name="Hold"),
                 task_queue=TaskQueue(name=queue),
@@ -287,10 +286,10 @@ async def test_a_request_for_another_namespace_that_does_not_exist_says_so(
             )
         ),
         service.signal_workflow_execution(
-            SignalWorkflowExecutionRequest(**nowhere, workflow_execution=run, signal_name="add")
+            SignalWorkflowExecutionRequest(namespace="nowhere", workflow_execution=run, signal_name="add")
         ),
-        service.describe_workflow_execution(DescribeWorkflowExecutionRequest(**nowhere, execution=run)),
-        service.list_workflow_executions(ListWorkflowExecutionsRequest(**nowhere)),
+        service.describe_workflow_execution(DescribeWorkflowExecutionRequest(namespace="nowhere", execution=run)),
+        service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace="nowhere")),
     ):
         with pytest.raises(RPCError) as refused:
             await call
