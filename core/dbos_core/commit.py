@@ -241,6 +241,10 @@ class RunRow:
     """The close record (``Close.record``)."""
     last_mail_ms: int = 0
     parent_workflow_uuid: str | None = None
+    task_attempt: int = 1
+    """Over 1: the run's activations fail, and this is the number of the next try."""
+    task_failure: str | None = None
+    """What is known of the first failed try (text of ``failing.Note``)."""
 
 
 @dataclass(slots=True, kw_only=True)

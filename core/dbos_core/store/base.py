@@ -192,6 +192,11 @@ class Store(Protocol):
         """Runs with journal, unconsumed mail, activities, updates. Missing ones are left out."""
         ...
 
+    async def note_task_failure(self, process_id: str, workflow_uuid: str, attempt: int, record: str | None) -> None:
+        """Write on an open run's row that its activations fail (``task_attempt``, ``task_failure``), for whoever looks
+        at it; ``record`` None: they do no longer. Changes nothing unless this process owns the run."""
+        ...
+
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         """Unconsumed mail of these runs, in order."""
         ...

@@ -172,6 +172,13 @@ class MemoryStore:
     async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
         return [run.loaded() for run in self._known(workflow_uuids)]
 
+    async def note_task_failure(self, process_id: str, workflow_uuid: str, attempt: int, record: str | None) -> None:
+        if record is not None:
+            memory_flush.refuse_bad_text(workflow_uuid, record)
+        run = self.tables.runs.get(workflow_uuid)
+        if run is not None and run.owned_by(process_id):
+            run.row.task_attempt, run.row.task_failure = attempt, record
+
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         return [replace(mail) for run in self._known(workflow_uuids) for mail in run.mail.values()]
 

@@ -14,7 +14,7 @@ RUN_COLUMNS = """
            r.workflow_uuid, r.workflow_id, r.run_id, r.first_run_id, r.workflow_type, r.task_queue, r.status, r.owner,
            r.wake_at_ms, r.last_mail_ms, r.request_id, r.start_ms, r.execution_ms, r.close_ms, r.deadline_ms,
            r.history_length, r.memo, r.search_attributes::text as search_attributes, r.metadata, r.close,
-           r.parent_workflow_uuid"""
+           r.parent_workflow_uuid, r.task_attempt, r.task_failure"""
 
 # The journal comes straight from its primary key, in order (tests/postgres/test_plans.py).
 _LOAD = """
@@ -115,6 +115,8 @@ def run_row(row: asyncpg.Record) -> RunRow:
         close=row["close"],
         last_mail_ms=row["last_mail_ms"],
         parent_workflow_uuid=row["parent_workflow_uuid"],
+        task_attempt=row["task_attempt"],
+        task_failure=row["task_failure"],
     )
 
 

@@ -25,7 +25,7 @@ from dbos_core.commit import (
 from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
-from dbos_core.store.postgres import claim, listing, load, offers, requests, runs, updates
+from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.listen import Listener
@@ -194,6 +194,9 @@ class PostgresStore:
 
     async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]:
         return await load.load(self._db, workflow_uuids)
+
+    async def note_task_failure(self, process_id: str, workflow_uuid: str, attempt: int, record: str | None) -> None:
+        await failing.note_task_failure(self._db, process_id, workflow_uuid, attempt, record)
 
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         return await load.mail(self._db, workflow_uuids)

@@ -49,6 +49,8 @@ create table {own}.runs (
     metadata             text,
     close                text,
     parent_workflow_uuid text,
+    task_attempt         integer  not null default 1,
+    task_failure         text,
     -- a closed run is owned by nobody and has its closing record; an open one has neither closing time nor record
     constraint runs_closed check ((status = 1) = (close is null) and (status = 1) = (close_ms is null)
                                   and (status = 1 or owner is null))
