@@ -26,7 +26,7 @@ class Difference:
 
     slug: str
     feature: str
-    """Subject of the sentence that the error says: "<feature> is not supported"."""
+    """What the error names, and the title of the entry."""
     advice: str
     """What to do: full sentences."""
     kind: Kind = Kind.UNSUPPORTED

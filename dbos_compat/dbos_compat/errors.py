@@ -30,7 +30,7 @@ class Unsupported(Theirs):
         self.slug = slug
         entry = self.difference
         super().__init__(
-            f"{entry.feature} is not supported by dbos-compat{f' ({where})' if where else ''}. {entry.advice} "
+            f"Not supported by dbos-compat: {entry.feature}{f' ({where})' if where else ''}. {entry.advice} "
             f"See {entry.anchor}."
         )
 
@@ -97,7 +97,7 @@ def no_such_rpc(service: str, rpc: str) -> RPCError:
     if entry is not None:
         return from_kernel(Unsupported(entry.slug, f"RPC {rpc}"))
     return rpc_error(
-        f"RPC {rpc} of the {service} service is not supported by dbos-compat. See {GUIDE}.",
+        f"Not supported by dbos-compat: RPC {rpc} of the {service} service. See {GUIDE}.",
         RPCStatusCode.UNIMPLEMENTED,
     )
 

@@ -28,14 +28,21 @@ from temporalio.api.workflowservice.v1 import (
     ListNamespacesResponse,
 )
 from temporalio.bridge.proto.health.v1 import HealthCheckRequest, HealthCheckResponse
+from temporalio.service import RPCStatusCode
 
-from dbos_compat.errors import invalid, no_namespace
+from dbos_compat.errors import invalid, no_namespace, rpc_error
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
 from dbos_compat.service.common import Context
 from dbos_core.search import TYPES, FieldType
 
 SERVER_VERSION = "1.32.0"
 """Of the Temporal server whose behaviour this engine follows; clients compare versions."""
+
+_HEALTHY = {
+    "",
+    "temporal.api.workflowservice.v1.WorkflowService",
+    "temporal.api.operatorservice.v1.OperatorService",
+}
 
 _INDEXED = {
     FieldType.TEXT: IndexedValueType.INDEXED_VALUE_TYPE_TEXT,
@@ -166,5 +173,7 @@ async def remove_search_attributes(
 
 async def check(context: Context, request: HealthCheckRequest) -> Message:
     """Serving, if the database answers."""
+    if request.service not in _HEALTHY:
+        raise rpc_error("unknown service", RPCStatusCode.NOT_FOUND)
     await context.kernel.store.now_ms()
     return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)

@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from dbos_compat.errors import Unsupported, from_kernel, invalid, rpc_error
 from dbos_compat.service.common import Context
 from dbos_compat.service.start import derived_uuid, new_run, refused, started_response, terminate_record
-from dbos_compat.service.update import ADMITTED, answer_update, check_update, update_mail
+from dbos_compat.service.update import ADMITTED, COMPLETED, answer_update, check_update, outlived_its_run, update_mail
 from dbos_core.commit import Mail, NewRun, RunRow, RunStatus, StartAnswer, StartResult, UpdateRow, Verdict
 
 
@@ -104,12 +104,14 @@ async def _run(
 
 
 async def _known(context: Context, new: NewRun, update_id: str) -> tuple[RunRow, UpdateRow] | None:
-    """The open run and the update that it already has, if it has."""
+    """The latest run and the update that it already has, if it has. A closed run counts if it completed the update."""
     run = await context.kernel.find(new.workflow_id)
-    if run is None or run.status is not RunStatus.RUNNING:
+    if run is None:
         return None
     row = await context.kernel.store.update_row(run.workflow_uuid, update_id, watch=False)
-    return None if row is None else (run, row)
+    if row is None or (run.status is not RunStatus.RUNNING and (row.stage != COMPLETED or outlived_its_run(row))):
+        return None
+    return run, row
 
 
 def _mail(

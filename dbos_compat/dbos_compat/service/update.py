@@ -93,6 +93,18 @@ def outlived() -> Outcome:
     )
 
 
+def outlived_its_run(row: UpdateRow) -> bool:
+    """Was it accepted and not completed when its run closed? Only who asks for that very run is told of such an update."""
+    if row.stage != COMPLETED or row.outcome is None:
+        return row.stage == ACCEPTED
+    failure = answer(row.outcome).failure
+    return (
+        failure is not None
+        and failure.source == "Server"
+        and failure.application_failure_info.type == "AcceptedUpdateCompletedWorkflow"
+    )
+
+
 def reply(row: UpdateRow | None, *, run_closed: bool = False) -> tuple[Stage.ValueType, Outcome | None]:
     """(stage, outcome) to tell a caller. No row: not heard of since it was admitted."""
     if row is None:
@@ -213,7 +225,8 @@ async def poll_workflow_execution_update(
         raise invalid("RunId is not valid UUID.")
     run = await find_run(context, ref.workflow_execution)
     row = await context.kernel.store.update_row(run.workflow_uuid, ref.update_id, watch=False)
-    if row is None:
+    unnamed_and_closed = not ref.workflow_execution.run_id and run.status is not RunStatus.RUNNING
+    if row is None or (unnamed_and_closed and outlived_its_run(row)):
         raise not_found(f'update "{ref.update_id}" not found')
     wanted = request.wait_policy.lifecycle_stage
     stage, outcome = await wait_stage(context, run, ref.update_id, row, wanted)

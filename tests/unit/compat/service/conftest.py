@@ -40,10 +40,10 @@ def start_request(workflow_id: str = "order-42", **fields: Any) -> StartWorkflow
     return request
 
 
-async def refused(service: EngineService, rpc: str, request: Any, **options: Any) -> RPCError:
+async def refused(engine: EngineService, rpc: str, request: Any, **options: Any) -> RPCError:
     """The error that an RPC ends in; the request must be as it was."""
     before = request.SerializeToString(deterministic=True)
     with pytest.raises(RPCError) as caught:
-        await service.call(rpc, request, **options)
+        await engine.call(rpc, request, **options)
     assert request.SerializeToString(deterministic=True) == before
     return caught.value

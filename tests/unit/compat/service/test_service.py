@@ -489,6 +489,8 @@ async def test_a_bad_page_token_is_an_invalid_argument(service: EngineService) -
 async def test_health_and_system_info(service: EngineService) -> None:
     health: Any = await service.call("check", HealthCheckRequest(), service="health")
     assert health.status == health.SERVING
+    error = await refused(service, "check", HealthCheckRequest(service="whatever"), service="health")
+    assert (error.status, error.message) == (RPCStatusCode.NOT_FOUND, "unknown service")
     info: Any = await service.call("get_system_info", GetSystemInfoRequest())
     assert info.capabilities.count_group_by_execution_status
 
