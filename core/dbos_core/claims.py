@@ -198,10 +198,17 @@ class Claims:
         if homeless:
             await kernel.store.release(kernel.process_id, homeless)
 
-    async def retake(self, workflow_uuid: str, attempt: int, failure: TaskFailure | None) -> None:
-        """After a copy was dropped: is the run still ours?"""
+    async def retake(
+        self, workflow_uuid: str, attempt: int, failure: TaskFailure | None, *, closed: bool = False
+    ) -> None:
+        """After a copy was dropped, or somebody says that its run is ``closed``: is the run still ours?"""
         try:
-            await self.adopt([workflow_uuid])
+            if closed:
+                rows = await self._kernel.store.rows([workflow_uuid], watch=False)
+                if not rows or rows[0].owner != self._kernel.process_id:
+                    self._drop(workflow_uuid)
+            else:
+                await self.adopt([workflow_uuid])
         except StoreUnavailable:
             self._in_doubt = True
             await asyncio.sleep(0.5)
@@ -211,7 +218,7 @@ class Claims:
         if run is None:
             await self._kernel.waiting.look([workflow_uuid])
         elif failure is not None:
-            run.task_attempt, run.last_failure = attempt, failure
+            run.fails_still(attempt, failure)
 
     def _drop(self, workflow_uuid: str) -> None:
         run = self._kernel.live_runs.pop(workflow_uuid, None)

@@ -208,6 +208,8 @@ class Kernel:
             del self._runners[runner.task_queue]
         self.claims.queues_changed()
         leaving = [run for run in self.live_runs.values() if run.runner is runner]
+        for run in leaving:
+            self.activities.hand_over(run.row)
         if self.writer.available:
             await self.writer.drain()
         uuids = []
@@ -480,7 +482,9 @@ class Kernel:
         elif kind is WakeKind.ACTIVITY:
             self.activities.wake(key)
         elif kind is WakeKind.CLOSED:
-            if self.waiting.waits_for_close(key):
+            if key in self.live_runs:
+                self.spawn(self.claims.retake(key, 1, None, closed=True), f"closed {key}")
+            elif self.waiting.waits_for_close(key):
                 self.spawn(self.waiting.look([key]), "look")
         elif kind is WakeKind.UPDATE:
             workflow_uuid, _, update_id = key.rpartition("|")

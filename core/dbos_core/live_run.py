@@ -21,6 +21,7 @@ from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
 from dbos_core.clock import TimerHandle
 from dbos_core.commit import (
     PARK_FOREVER,
+    Close,
     Commit,
     Entry,
     JournalRow,
@@ -32,6 +33,7 @@ from dbos_core.commit import (
     Verdict,
 )
 from dbos_core.errors import BadCommit
+from dbos_core.failing import REFUSE_FROM, Failing, noted
 from dbos_core.failpoints import hit
 from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter, Runner, TaskFailure
 
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
 
 logger = logging.getLogger(__name__)
-
-_RETRY_DELAYS_MS = (0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000)
-"""Waits before a failed activation is tried again; the last one repeats for ever (as Temporal does, a little sooner)."""
 
 
 class Phase(enum.Enum):
@@ -92,20 +91,20 @@ class LiveRun:
         "activities",
         "admitted",
         "deadline",
+        "failing",
         "history_length",
         "idle_since_ms",
         "inbox",
         "interpreter",
         "known_mail",
         "last_at_ms",
-        "last_failure",
+        "mail_high_ms",
         "mail_seen_ms",
         "new",
         "phase",
         "position",
         "row",
         "runner",
-        "task_attempt",
         "timers",
         "inputs",
     )
@@ -121,14 +120,15 @@ class LiveRun:
         self.last_at_ms = 0
         self.history_length = 0
         self.mail_seen_ms = 0
+        self.mail_high_ms = 0
+        """Time of the newest mail of ours that reached this copy of the run."""
         self.inbox: list[Event] = []
         self.known_mail: set[str] = set()
         self.timers: dict[int, tuple[int, TimerHandle | None]] = {}
         self.activities: dict[int, ActivitySpec] = {}
         self.new: NewRun | None = None
         self.admitted: dict[str, UpdateRow] = {}
-        self.task_attempt = 1
-        self.last_failure: TaskFailure | None = None
+        self.failing = Failing(kernel, row) if row.task_failure is not None else None
         self.deadline: TimerHandle | None = None
         self.idle_since_ms = 0
         self._scheduled = False
@@ -184,10 +184,15 @@ class LiveRun:
         self._step()
 
     def _add_mail(self, message: Mail) -> None:
-        if message.mail_id in self.known_mail:
+        own = message.mail_id.startswith(mailbox.OWN_ID)
+        # Mail is read in the order of its times, which only grow, so what is not newer has been here before, even if a
+        # query that began before its consumption brings it once more. A stock tool's times are its own: by id alone.
+        if message.mail_id in self.known_mail or (own and 0 < message.created_ms <= self.mail_high_ms):
             return
         hit("mail.received")
         self.known_mail.add(message.mail_id)
+        if own:
+            self.mail_high_ms = max(self.mail_high_ms, message.created_ms)
         if message.topic == mailbox.ACTIVITY:
             self._kernel.activities.remote_outcome(self.row.workflow_uuid, message)
             return
@@ -313,10 +318,12 @@ class LiveRun:
             self.position = activation.position
             self.last_at_ms = activation.at_ms
             self.history_length = self.row.history_length = decision.history_length
-        self.task_attempt, self.last_failure = 1, None
+        self._fails_no_more()
         for event in activation.events:
             if event.mail is not None:
-                self.known_mail.discard(event.mail.mail_id)
+                if event.mail.mail_id.startswith(mailbox.OWN_ID):
+                    self.mail_high_ms = max(self.mail_high_ms, event.mail.created_ms)
+                    self.known_mail.discard(event.mail.mail_id)
             elif event.outcome is not None:
                 self.activities.pop(event.outcome.seq, None)
             elif event.kind is EventKind.TIMER:
@@ -380,16 +387,18 @@ class LiveRun:
         self.deliver(Event(EventKind.TIMER, timer=seq))
 
     def _close(self, decision: Decision) -> None:
-        close = decision.close
-        assert close is not None
+        assert decision.close is not None
+        self._closed(decision.close, decision.history_length, decision.updates)
+
+    def _closed(self, close: Close, history_length: int, updates: Iterable[UpdateRow] = ()) -> None:
         row = self.row
         row.status = close.status
         row.close = close.record
         row.close_ms = close.close_ms
-        row.history_length = decision.history_length
+        row.history_length = history_length
         row.owner = None
         self.gone()
-        for update in decision.updates:
+        for update in updates:
             self._kernel.update_changed(row.workflow_uuid, update)
         self._kernel.run_closed(self)
 
@@ -436,9 +445,7 @@ class LiveRun:
     def _task_failed(self, activation: Activation, failure: TaskFailure) -> None:
         self._evict()
         self.inbox = activation.events + self.inbox
-        self.last_failure = failure
-        delay_ms = _RETRY_DELAYS_MS[min(self.task_attempt, len(_RETRY_DELAYS_MS)) - 1]
-        self.task_attempt += 1
+        delay_ms = self._count_failure(failure, self.position, activation.at_ms)
         if self.new is not None:
             # The first activation failed before the start was durable: the start itself stands.
             self._start_without_activation()
@@ -446,6 +453,25 @@ class LiveRun:
         self.phase = Phase.READY
         self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._retry_now)
         self._tell_settled()
+
+    def _count_failure(self, failure: TaskFailure, position: int, at_ms: int) -> int:
+        """Make the failure known. When to try again: in so many milliseconds."""
+        if self.failing is None:
+            self.failing = Failing(self._kernel, self.row)
+        return self.failing.failed(
+            failure, position=position, at_ms=at_ms, identity=self.runner.identity, durable=self.new is None
+        )
+
+    def fails_still(self, attempt: int, failure: TaskFailure) -> None:
+        """This copy follows one whose replay failed."""
+        if self.failing is None:
+            self.failing = Failing(self._kernel, self.row)
+        self.failing.failure, self.row.task_attempt = failure, attempt
+
+    def _fails_no_more(self) -> None:
+        failing, self.failing = self.failing, None
+        if failing is not None:
+            failing.over()
 
     def _retry_now(self) -> None:
         self._retry = None
@@ -476,6 +502,8 @@ class LiveRun:
                 self._kernel.start_failed(self, verdict)
                 return
             self.new, self.admitted = None, {}
+            if self.failing is not None:
+                self.failing.write()
             self._kernel.run_started(self)
             self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms(), self._retry_now)
 
@@ -519,8 +547,9 @@ class LiveRun:
         while True:
             if self.phase is Phase.GONE:
                 return None
-            if self._retry is not None and self.last_failure is not None:
-                raise TaskKeepsFailing(self.last_failure.message)
+            failing = self.failing
+            if self._retry is not None and failing is not None and self.row.task_attempt >= REFUSE_FROM:
+                raise TaskKeepsFailing(failing.failure.message if failing.failure is not None else "")
             if self.phase is Phase.READY and not self.inbox and self.interpreter is not None:
                 return self.interpreter
             future: asyncio.Future[None] = self._kernel.loop.create_future()
@@ -616,6 +645,8 @@ class LiveRun:
         """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
         self.phase = Phase.LOADING
         pending = Pending()
+        if self.row.task_failure is not None and noted(self.row, len(loaded.entries)) is None:
+            self._fails_no_more()  # the journal has gone on since; the process that saw to it died before it said so
         if not await self._replay(loaded.entries, pending):
             return
         self.activities = pending.activities
@@ -631,6 +662,8 @@ class LiveRun:
             self.inbox.insert(0, Event(EventKind.START))
         for message in loaded.mail:
             self._add_mail(message)
+        if not self.inbox:
+            self._fails_no_more()  # what failed was the replay, or is not due
         self.phase = Phase.READY
         self._step()
 
@@ -674,7 +707,7 @@ class LiveRun:
             if self.phase is Phase.GONE:
                 return False
             if decision.failure is not None:
-                self._replay_failed(entry, decision.failure)
+                await self._replay_failed(entries, entry, decision.failure)
                 return False
             self.position = entry.position
             self.history_length = self.row.history_length = decision.history_length
@@ -683,11 +716,11 @@ class LiveRun:
                 pending.fold(decision)
         return True
 
-    def _replay_failed(self, entry: Entry, failure: TaskFailure) -> None:
+    async def _replay_failed(self, entries: list[Entry], entry: Entry, failure: TaskFailure) -> None:
         self._evict()
-        self.last_failure = failure
-        delay_ms = _RETRY_DELAYS_MS[min(self.task_attempt, len(_RETRY_DELAYS_MS)) - 1]
-        self.task_attempt += 1
+        if failure.close is not None and await self._close_failed(failure.close):
+            return
+        delay_ms = self._count_failure(failure, len(entries), self._kernel.clock.now_ms())
         logger.warning(
             "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
             self.row.workflow_id,
@@ -701,12 +734,29 @@ class LiveRun:
         self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._replay_again)
         self._tell_settled()
 
+    async def _close_failed(self, close: Close) -> bool:
+        """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
+        self.phase = Phase.COMMITTING
+        try:
+            verdict = await self._kernel.writer.write(Commit(workflow_uuid=self.row.workflow_uuid, close=close))
+        except BadCommit as error:
+            logger.warning("%r cannot be closed: %s", self, error)
+            return self.phase is Phase.GONE
+        if self.phase is Phase.GONE:
+            return True
+        if verdict is Verdict.COMMITTED:
+            self._closed(close, self.history_length)
+        else:
+            self.gone()
+            self._kernel.run_lost(self, verdict)
+        return True
+
     def _replay_again(self) -> None:
         """Start over from the store: the code may have been mended meanwhile."""
         self._retry = None
-        attempt, failure = self.task_attempt, self.last_failure
         self.gone()
-        self._kernel.run_lost(self, Verdict.POSITION_LOST, attempt, failure)
+        failure = self.failing.failure if self.failing is not None else None
+        self._kernel.run_lost(self, Verdict.POSITION_LOST, self.row.task_attempt, failure)
 
 
 def _mail_of(events: Iterable[Event]) -> Iterable[str]:

@@ -53,7 +53,9 @@ class TaskFailure:
     cause: str
     """Temporal's ``WorkflowTaskFailedCause`` by name."""
     record: str | None = None
-    """JSON text of the failure."""
+    """JSON text, written and read by the runner's side only: the failure, and what had happened to the run."""
+    close: Close | None = None
+    """On replay: the run shall not be tried again, but end like this."""
 
 
 @dataclass(slots=True)

@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 CLAIM_MAX = 64
 """At most so many attempts are taken at once, so that other processes get some of a large offer."""
 
+LATELY_MS = 60_000
+"""How long an attempt that ended here is remembered: longer than its mail takes."""
+LATELY_MAX = 10_000
+
 
 class ActivityStore(Protocol):
     """What activities need of ``store.base.Store``."""
@@ -49,11 +53,23 @@ class ClaimedAttempts:
         self._store = store
         self._writer = writer
         self._executions: dict[tuple[str, int], AttemptExecution] = {}
+        self._lately: dict[tuple[str, int], tuple[int, int]] = {}
+        """Attempts that ended here: number and time."""
+        self._under_way: set[str] = set()
+        """Queues of which a claim is under way."""
 
-    def runs(self, row: ActivityRow) -> bool:
-        """Is this attempt one that we took and that runs here?"""
-        execution = self._executions.get((row.workflow_uuid, row.seq))
-        return execution is not None and execution.attempt.attempt == row.attempt
+    def has(self, row: ActivityRow) -> bool:
+        """Is this attempt one that we took, so that its owner need only wait for mail?
+
+        It runs here; or the answer of its claim is on its way; or it has ended and its mail may be on its way.
+        """
+        if row.offered and row.task_queue in self._under_way:
+            return True
+        key = (row.workflow_uuid, row.seq)
+        execution = self._executions.get(key)
+        if execution is not None:
+            return execution.attempt.attempt == row.attempt
+        return self._lately.get(key, (0, 0))[0] == row.attempt
 
     # -- taking them ---------------------------------------------------------------------------------------------------
 
@@ -74,6 +90,7 @@ class ClaimedAttempts:
         wanted = len(slots)
         queue.offers_wait = False  # an offer that is announced meanwhile sets it again
         taken: list[OfferedActivity] = []
+        self._under_way.add(queue.name)
         try:
             taken = await self._store.claim_activities(self._service.process_id, [queue.name], wanted)
             queue.offers_wait |= len(taken) == wanted
@@ -83,6 +100,7 @@ class ClaimedAttempts:
             )
         finally:
             queue.claiming = False
+            self._under_way.discard(queue.name)
             for offered in taken:
                 self._begin_or_refuse(offered, slots.pop())
             for lane in slots:
@@ -189,6 +207,10 @@ class ClaimedAttempts:
         key = execution.attempt.run.workflow_uuid, execution.attempt.spec.seq
         if self._executions.get(key) is execution:
             del self._executions[key]
+        now = self._service.now_ms()
+        self._lately[key] = (execution.attempt.attempt, now)
+        while len(self._lately) > LATELY_MAX or next(iter(self._lately.values()))[1] < now - LATELY_MS:
+            del self._lately[next(iter(self._lately))]
 
     def _send(
         self, workflow_uuid: str, what: str, token: bytes, message: str, refused: Callable[[], None] | None

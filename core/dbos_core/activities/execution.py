@@ -137,7 +137,7 @@ class AttemptExecution:
 
     def shut_down(self) -> None:
         """Its worker stops and will wait no longer."""
-        if not self._cancel_delivered and self.home is not None:
+        if not self._cancel_delivered:
             self._shutdown = True
             if self._executor is not None:
                 self._executor.cancel(self.attempt.token, CancelReason.WORKER_SHUTDOWN)

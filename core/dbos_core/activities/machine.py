@@ -167,6 +167,13 @@ class ActivityMachine:
         """Its outcome shall reach nobody."""
         return self._move(Input.FORGET, now_ms)
 
+    def hand_over(self) -> ActivityRow | None:
+        """Its run leaves this process in good order. An attempt that has not started becomes an offer, so that nobody
+        has to guess whether it had; the row is for the caller to write. None: there is nothing to hand over."""
+        if self.state not in (State.READY, State.BACKOFF) or self.forgotten:
+            return None
+        return self._row(offered=True)
+
     def void(self) -> None:
         """Its run is in this process no more. Whatever is still under way finds it closed."""
         self.forgotten = True

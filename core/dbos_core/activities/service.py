@@ -101,7 +101,7 @@ class ActivityService(Carrier):
             live.machines[spec.seq] = machine
             machine.served = self.serves(spec.task_queue)
             row = left.pop(spec.seq, None)
-            if row is not None and row.worker == self.process_id and not self._claimed.runs(row):
+            if row is not None and row.worker == self.process_id and not self._claimed.has(row):
                 row.offered = False  # taken by us, and nothing of it is left
             self.act(machine, machine.restore(now, row))
             if spec.seq in cancel_requested:
@@ -109,6 +109,19 @@ class ActivityService(Carrier):
         if left:
             done = tuple(left)
             self.submit(Commit(workflow_uuid=run.workflow_uuid, activities_done=done))
+
+    def hand_over(self, run: RunIdentity) -> None:
+        """The run is about to leave this process in good order (``drop_run`` follows when that is written)."""
+        live = self._runs.get(run.workflow_uuid)
+        if live is None:
+            return
+        for machine in live.machines.values():
+            row = machine.hand_over()
+            if row is not None:
+                machine.void()
+                if machine.handle is not None:
+                    machine.handle.cancel()
+                self.submit(Commit(workflow_uuid=run.workflow_uuid, activities=(row,)))
 
     def drop_run(self, run: RunIdentity) -> None:
         """The run closed, was evicted or is owned elsewhere now."""
