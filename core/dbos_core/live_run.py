@@ -645,7 +645,7 @@ class LiveRun:
         """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
         self.phase = Phase.LOADING
         pending = Pending()
-        if self.row.task_failure is not None and noted(self.row, len(loaded.entries)) is None:
+        if self.row.task_failure is not None and noted(self.row, _last(loaded.entries)) is None:
             self._fails_no_more()  # the journal has gone on since; the process that saw to it died before it said so
         if not await self._replay(loaded.entries, pending):
             return
@@ -720,7 +720,7 @@ class LiveRun:
         self._evict()
         if failure.close is not None and await self._close_failed(failure.close):
             return
-        delay_ms = self._count_failure(failure, len(entries), self._kernel.clock.now_ms())
+        delay_ms = self._count_failure(failure, _last(entries), self._kernel.clock.now_ms())
         logger.warning(
             "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
             self.row.workflow_id,
@@ -757,6 +757,11 @@ class LiveRun:
         self.gone()
         failure = self.failing.failure if self.failing is not None else None
         self._kernel.run_lost(self, Verdict.POSITION_LOST, self.row.task_attempt, failure)
+
+
+def _last(entries: list[Entry]) -> int:
+    """Position of the newest entry."""
+    return entries[-1].position if entries else 0
 
 
 def _mail_of(events: Iterable[Event]) -> Iterable[str]:
