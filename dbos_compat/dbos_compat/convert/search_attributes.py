@@ -70,6 +70,10 @@ def decode(name: str, payload: Payload) -> tuple[str, Any]:
     kind = declared or guess(value)
     if value is None:
         return kind, None
+    if "\0" in name or any(
+        "\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
+    ):
+        raise BadSearchAttribute(f"search attribute {name!r} has a NUL character, which Postgres cannot keep")
     try:
         return kind, _CHECKS[kind](value)
     except (ValueError, TypeError):

@@ -18,6 +18,9 @@ from dbos_core.kernel import Kernel
 ID_BYTES_MAX = 1000
 """Temporal's limit for ids and names."""
 
+BLOB_BYTES_MAX = 2 * 1024 * 1024
+"""Temporal's limit for the payloads of one request."""
+
 LONG_POLL_S = 20.0
 """How long the server holds a call that waits for something; then it answers "not yet" and the client asks again."""
 
@@ -41,10 +44,22 @@ class Context:
 Handler = Callable[[Context, T], Awaitable[Message]]
 
 
-def check_length(value: str, name: str) -> None:
-    """Temporal's text for ``name`` being too long."""
+def check_text(value: str, name: str) -> None:
+    """Temporal's text for ``name`` being too long; ours for what Postgres cannot keep."""
     if len(value) > ID_BYTES_MAX // 4 and len(value.encode()) > ID_BYTES_MAX:
         raise invalid(f"{name} length exceeds limit.")
+    check_nul(value, name)
+
+
+def check_nul(value: str, name: str) -> None:
+    if "\0" in value:
+        raise invalid(f"{name} has a NUL character, which Postgres cannot keep. Take it out of {value!r:.200}.")
+
+
+def check_size(message: Message, what: str = "Blob data") -> None:
+    """Temporal's limit for payloads that travel together."""
+    if message.ByteSize() > BLOB_BYTES_MAX:
+        raise invalid(f"{what} size exceeds limit.")
 
 
 def check_execution(execution: WorkflowExecution) -> None:
@@ -53,6 +68,8 @@ def check_execution(execution: WorkflowExecution) -> None:
         raise invalid("WorkflowId is not set on request.")
     if execution.run_id and not is_uuid(execution.run_id):
         raise invalid("Invalid RunId.")
+    if "\0" in execution.workflow_id:  # no such id can have been started
+        raise no_run(execution.workflow_id, execution.run_id)
 
 
 def is_uuid(text: str) -> bool:

@@ -16,7 +16,6 @@ from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import execution_config, execution_info
 from dbos_compat.service.pending import cancel_requested, pending_activities
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
-from dbos_core.live_run import LiveRun
 
 
 async def describe_workflow_execution(
@@ -37,7 +36,8 @@ async def describe_workflow_execution(
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_activities.extend(pending_activities(loaded, machines))
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
-    task = pending_task(loaded, context.kernel.live(run.workflow_uuid))
+    live = context.kernel.live(run.workflow_uuid)
+    task = pending_task(loaded, run.task_attempt if live is None else max(run.task_attempt, live.row.task_attempt))
     if task is not None:
         response.pending_workflow_task.CopyFrom(task)
     return response
@@ -53,9 +53,8 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
     return info
 
 
-def pending_task(loaded: LoadedRun, live: LiveRun | None) -> PendingWorkflowTaskInfo | None:
+def pending_task(loaded: LoadedRun, attempt: int) -> PendingWorkflowTaskInfo | None:
     """The activation that is due: something waits to be handled, or it failed and is tried again."""
-    attempt = live.task_attempt if live is not None else 1
     if attempt == 1 and loaded.entries and not loaded.mail:
         return None
     since = timestamp(loaded.mail[0].created_ms if loaded.mail else loaded.run.execution_ms)

@@ -9,7 +9,7 @@ from temporalio.service import RPCStatusCode
 
 from dbos_compat.convert.answers import answer, question_text
 from dbos_compat.errors import invalid, query_failed, rpc_error, timeout_expired
-from dbos_compat.service.common import CALL_S, Context, check_execution, find_run
+from dbos_compat.service.common import CALL_S, Context, check_execution, check_size, find_run
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.questions import QuestionFailed
 
@@ -30,6 +30,7 @@ async def query_workflow(context: Context, request: QueryWorkflowRequest) -> Que
     check_execution(request.execution)
     if not request.query.query_type:
         raise invalid("WorkflowQuery is not set on request.")
+    check_size(request.query.query_args)
     run = await find_run(context, request.execution)
     if rejected(run, request.query_reject_condition):
         return QueryWorkflowResponse(query_rejected=QueryRejected(status=WorkflowExecutionStatus.ValueType(run.status)))

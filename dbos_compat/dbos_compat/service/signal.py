@@ -10,7 +10,7 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, Si
 
 from dbos_compat.convert.records import message_text
 from dbos_compat.errors import already_completed, invalid
-from dbos_compat.service.common import Context, check_execution, check_length, find_run, request_link
+from dbos_compat.service.common import Context, check_execution, check_size, check_text, find_run, request_link
 from dbos_core.commit import Mail, RunStatus, Verdict
 from dbos_core.mailbox import OWN_ID
 
@@ -20,7 +20,7 @@ SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 def check_signal(name: str) -> None:
     if not name:
         raise invalid("SignalName is not set on request.")
-    check_length(name, "SignalName")
+    check_text(name, "SignalName")
 
 
 def signal_mail(
@@ -47,7 +47,8 @@ async def signal_workflow_execution(
 ) -> SignalWorkflowExecutionResponse:
     check_execution(request.workflow_execution)
     check_signal(request.signal_name)
-    check_length(request.request_id, "RequestId")
+    check_text(request.request_id, "RequestId")
+    check_size(request.input)
     run = await find_run(context, request.workflow_execution)
     if run.status is not RunStatus.RUNNING:
         raise already_completed()

@@ -25,7 +25,15 @@ from dbos_compat.convert.search_attributes import BadSearchAttribute, column_tex
 from dbos_compat.convert.times import duration, duration_ms, timestamp
 from dbos_compat.errors import Unsupported, already_started, invalid
 from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
-from dbos_compat.service.common import ID_BYTES_MAX, Context, check_length, request_link, start_link
+from dbos_compat.service.common import (
+    ID_BYTES_MAX,
+    Context,
+    check_nul,
+    check_size,
+    check_text,
+    request_link,
+    start_link,
+)
 from dbos_compat.service.signal import SIGNALED, check_signal, signal_mail
 from dbos_core.commit import IdConflict, IdReuse, Mail, NewRun, RunRow, RunStatus, StartAnswer, StartResult, Verdict
 from dbos_core.search import TYPES
@@ -63,10 +71,11 @@ def check_start(request: StartRequest) -> None:
         raise invalid("WorkflowId is not set on request.")
     if len(workflow_id) > ID_BYTES_MAX // 4 and (size := len(workflow_id.encode())) > ID_BYTES_MAX:
         raise invalid(f"WorkflowId exceeds maximum allowed length ({size}/{ID_BYTES_MAX})")
-    check_length(request.request_id, "RequestId")
+    check_nul(workflow_id, "WorkflowId")
+    check_text(request.request_id, "RequestId")
     if not request.workflow_type.name:
         raise invalid("WorkflowType is not set on request.")
-    check_length(request.workflow_type.name, "WorkflowType")
+    check_text(request.workflow_type.name, "WorkflowType")
     queue = request.task_queue.name
     if not queue:
         raise invalid("missing task queue name")
@@ -74,8 +83,11 @@ def check_start(request: StartRequest) -> None:
         raise invalid("taskQueue length exceeds limit")
     if queue.startswith("/_sys/"):
         raise invalid("task queue name cannot start with reserved prefix /_sys/")
+    check_nul(queue, "TaskQueue")
     _check_cron_and_retry(request)
     _check_unsupported(request)
+    check_size(request.input)
+    check_size(request.memo, "Memo")
     for name in request.search_attributes.indexed_fields if request.HasField("search_attributes") else ():
         if name in SYSTEM_ATTRIBUTES or name == TYPES:
             raise invalid(f"{name} attribute can't be set in SearchAttributes")

@@ -22,7 +22,7 @@ from dbos_compat.convert.answers import answer
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import message_text
 from dbos_compat.errors import already_completed, invalid, not_found, rpc_error
-from dbos_compat.service.common import LONG_POLL_S, Context, check_length, find_run, is_uuid, request_link
+from dbos_compat.service.common import LONG_POLL_S, Context, check_size, check_text, find_run, is_uuid, request_link
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
 from dbos_core.kernel import UpdateAborted
 from dbos_core.mailbox import OWN_ID, UPDATE
@@ -44,9 +44,10 @@ _ACCEPTED_EVENT = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
 def check_update(request: UpdateWorkflowExecutionRequest) -> None:
     if not request.HasField("request") or not request.request.HasField("input"):
         raise invalid("Update input is not set on request.")
-    check_length(request.request.meta.update_id, "UpdateId")
+    check_text(request.request.meta.update_id, "UpdateId")
     if not request.request.input.name:
         raise invalid("Update name is not set on request.")
+    check_size(request.request.input.args)
     if request.wait_policy.lifecycle_stage == Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED:
         raise rpc_error(
             "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported.",
@@ -94,7 +95,7 @@ def outlived() -> Outcome:
 
 
 def outlived_its_run(row: UpdateRow) -> bool:
-    """Was it accepted and not completed when its run closed? Only who asks for that very run is told of such an update."""
+    """Was it accepted and not completed when its run closed?"""
     if row.stage != COMPLETED or row.outcome is None:
         return row.stage == ACCEPTED
     failure = answer(row.outcome).failure
@@ -224,9 +225,9 @@ async def poll_workflow_execution_update(
     if ref.workflow_execution.run_id and not is_uuid(ref.workflow_execution.run_id):
         raise invalid("RunId is not valid UUID.")
     run = await find_run(context, ref.workflow_execution)
-    row = await context.kernel.store.update_row(run.workflow_uuid, ref.update_id, watch=False)
-    unnamed_and_closed = not ref.workflow_execution.run_id and run.status is not RunStatus.RUNNING
-    if row is None or (unnamed_and_closed and outlived_its_run(row)):
+    known = "\0" not in ref.update_id
+    row = await context.kernel.store.update_row(run.workflow_uuid, ref.update_id, watch=False) if known else None
+    if row is None:
         raise not_found(f'update "{ref.update_id}" not found')
     wanted = request.wait_policy.lifecycle_stage
     stage, outcome = await wait_stage(context, run, ref.update_id, row, wanted)

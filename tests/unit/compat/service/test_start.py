@@ -57,6 +57,16 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"task_queue": TaskQueue(name=LONG)}, "taskQueue length exceeds limit"),
     ({"task_queue": TaskQueue(name="/_sys/x")}, "task queue name cannot start with reserved prefix /_sys/"),
     (
+        {"workflow_id": "a\0b"},
+        "WorkflowId has a NUL character, which Postgres cannot keep. Take it out of 'a\\x00b'.",
+    ),
+    ({"input": Payloads(payloads=[plain('"' + "x" * 2 * 1024 * 1024 + '"')])}, "Blob data size exceeds limit."),
+    ({"memo": Memo(fields={"m": plain('"' + "x" * 2 * 1024 * 1024 + '"')})}, "Memo size exceeds limit."),
+    (
+        {"search_attributes": SearchAttributes(indexed_fields={"A": plain('"\\u0000"')})},
+        "search attribute 'A' has a NUL character, which Postgres cannot keep",
+    ),
+    (
         {"workflow_execution_timeout": seconds(-1)},
         "An invalid WorkflowExecutionTimeoutSeconds is set on request. cause: negative duration",
     ),
