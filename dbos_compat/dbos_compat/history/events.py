@@ -3,13 +3,15 @@
 Nothing of it is stored. The journal holds what happened and what was asked for (``arrivals``, ``requests``), the run's
 row how it began and ended; ``numbering`` says which event has which id. Payloads stay encoded as they are stored.
 
-What differs from a history that a server has written: workflow tasks that failed or timed out are not in it, and an
-outcome that came after its activity was given up (``TRY_CANCEL``, ``ABANDON``) is not either.
+What differs from a history that a server has written: of the workflow tasks that failed only the first try of the one
+that is still failing is in it (``failed_tasks``), none that timed out, and an outcome that came after its activity was
+given up (``TRY_CANCEL``, ``ABANDON``) is not either.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from temporalio.api.history.v1 import (
@@ -22,11 +24,12 @@ from temporalio.api.history.v1 import (
 from temporalio.api.sdk.v1 import UserMetadata, WorkflowTaskCompletedMetadata
 
 from dbos_compat.convert.metadata import metadata_record
-from dbos_compat.convert.records import started
+from dbos_compat.convert.records import close_record, started
 from dbos_compat.convert.times import duration_ms
 from dbos_compat.history.arrivals import ARRIVALS, cancel_requested, signaled
 from dbos_compat.history.attributes import event, user_metadata
 from dbos_compat.history.closing import close_event
+from dbos_compat.history.failed_tasks import FailedTask, failed_attributes, failed_task
 from dbos_compat.history.numbering import EventIds, Record, TaskIds
 from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, task_queue
 from dbos_core.commit import LoadedRun, Mail, RunStatus
@@ -45,8 +48,11 @@ def events(loaded: LoadedRun) -> list[HistoryEvent]:
     for entry in loaded.entries:
         history.add_task(json.loads(entry.record))
     if not history.closed:
-        history.add_waiting(loaded.mail)
-        if loaded.run.status is not RunStatus.RUNNING:
+        failed = failed_task(loaded)
+        history.add_waiting(history.add_failed(failed, loaded.mail) if failed is not None else loaded.mail)
+        if loaded.run.status is RunStatus.FAILED:
+            history.add_failing_replay()
+        elif loaded.run.status is not RunStatus.RUNNING:
             history.add_close(task_completed=0)
     return history.events
 
@@ -65,6 +71,8 @@ class _History:
         self.flags: set[int] = set()
         self.closed = False
         self._first_task = True
+        self._scheduled_id = 0
+        """The event of the task that is due; 0: none is."""
         self._begin()
 
     def _begin(self) -> None:
@@ -102,6 +110,31 @@ class _History:
         elif command["k"] == "cancel_timer":
             given = self.timers.get(command["seq"])
         return user_metadata(given)
+
+    def add_failed(self, failed: FailedTask, mail: list[Mail]) -> list[Mail]:
+        """A task that failed, after what it was to handle. The messages that came later."""
+        at_ms = failed.note.at_ms
+        if failed.arrivals is None:
+            later = [letter for letter in mail if letter.created_ms > at_ms]
+            self._add_messages(letter for letter in mail if letter.created_ms <= at_ms)
+        else:
+            handled = {arrival.get("id") for arrival in failed.arrivals}
+            later = [letter for letter in mail if letter.mail_id not in handled]
+            for arrival, event_id in zip(failed.arrivals, self.ids.begin_task(failed.arrivals).events, strict=True):
+                if arrival["k"] not in ("start", "update"):
+                    self.events += ARRIVALS[arrival["k"]](arrival, event_id, at_ms, self.ids)
+        scheduled = self._next
+        self.events += [
+            event(scheduled, at_ms, self._scheduled()),
+            event(
+                scheduled + 1,
+                at_ms,
+                WorkflowTaskStartedEventAttributes(scheduled_event_id=scheduled, identity=failed.note.identity),
+            ),
+            event(scheduled + 2, at_ms, failed_attributes(failed, scheduled=scheduled, started=scheduled + 1)),
+        ]
+        self._first_task = False
+        return later
 
     def _add_workflow_task(self, record: dict[str, Any], task: TaskIds, at_ms: int) -> None:
         identity = record.get("by") or ""
@@ -144,10 +177,19 @@ class _History:
         """Messages that no task has handled yet, and the task that is to handle them, or that is to begin the run."""
         at_ms = self.run.execution_ms
         due = self._first_task and self.run.execution_ms <= self.run.start_ms
+        if (newest_ms := self._add_messages(mail)) is not None:
+            due = due or not self._first_task
+            at_ms = newest_ms
+        if due:
+            self._scheduled_id = self._next
+            self.events.append(event(self._scheduled_id, at_ms, self._scheduled()))
+
+    def _add_messages(self, mail: Iterable[Mail]) -> int | None:
+        """Signals and cancel requests; the time of the last one, None if there are none."""
+        at_ms = None
         for letter in mail:
             if letter.topic in (UPDATE, ACTIVITY):
                 continue  # neither has an event before the task that handles it
-            due = due or not self._first_task
             at_ms = letter.created_ms
             message = _message(letter)
             if letter.topic == CANCEL:
@@ -155,8 +197,31 @@ class _History:
             else:
                 name = "" if letter.topic == NULL_TOPIC else letter.topic
                 self.events.append(signaled(self._next, at_ms, name, message))
-        if due:
-            self.events.append(event(self._next, at_ms, self._scheduled()))
+        return at_ms
+
+    def add_failing_replay(self) -> None:
+        """A run that failed since its code does not follow the journal, as its worker wishes: the task that said so."""
+        at_ms = self.run.close_ms or self.run.start_ms
+        identity = close_record(self.run.close).identity if self.run.close else ""
+        if not self._scheduled_id:
+            self._scheduled_id = self._next
+            self.events.append(event(self._scheduled_id, at_ms, self._scheduled()))
+        scheduled, started = self._scheduled_id, self._next
+        self.events += [
+            event(
+                started,
+                at_ms,
+                WorkflowTaskStartedEventAttributes(scheduled_event_id=scheduled, identity=identity),
+            ),
+            event(
+                started + 1,
+                at_ms,
+                WorkflowTaskCompletedEventAttributes(
+                    scheduled_event_id=scheduled, started_event_id=started, identity=identity
+                ),
+            ),
+        ]
+        self.add_close(task_completed=started + 1)
 
     def add_close(self, *, task_completed: int) -> None:
         self.closed = True
