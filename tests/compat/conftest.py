@@ -146,6 +146,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.compat_failed = True  # type: ignore[attr-defined]
 
 
+async def abandon_tasks() -> None:
+    """End what a failed test left behind, so that the next one can begin.
+
+    A test that timed out leaves its `async with Worker` in the middle. The first cancellation of such a task makes
+    it shut its worker down and wait for activities that may never end; the next one makes it give up.
+    """
+    me = asyncio.current_task()
+    for _ in range(10):
+        left = [task for task in asyncio.all_tasks() if task is not me]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.5)
+
+
 @pytest_asyncio.fixture
 async def connect(engine: str, session: Session, request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     """`await connect(**options)` gives a Client of the engine under test; options are those of `Client.connect`."""
@@ -175,13 +191,16 @@ async def connect(engine: str, session: Session, request: pytest.FixtureRequest)
     yield connect
     failed = getattr(request.node, "compat_failed", False)
     exempt = request.node.get_closest_marker("no_replay")
+    if failed:
+        await abandon_tasks()
     try:
         if not failed and exempt is None and (engine != "temporal" or os.environ.get("COMPAT_REPLAY_TEMPORAL")):
             await session.replay_everything()
     finally:
         if engine != "temporal":
             for client in opened:
-                await dbos_compat.disconnect(client)
+                async with asyncio.timeout(20):
+                    await dbos_compat.disconnect(client)
 
 
 @pytest_asyncio.fixture
