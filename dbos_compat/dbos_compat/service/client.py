@@ -9,16 +9,22 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.service import RPCError, RPCStatusCode
 
 from dbos_compat.errors import from_kernel, invalid, no_namespace, no_such_rpc, rpc_error, timeout_expired
 from dbos_compat.service import activities, update
-from dbos_compat.service.common import Context
+from dbos_compat.service.common import Context, Handler
 from dbos_compat.service.table import SERVICES
-from dbos_core.errors import DBOSCompatError, Ours
+from dbos_core.errors import DBOSCompatError, Ours, StoreUnavailable
 from dbos_core.kernel import Kernel
+
+RETRY_FIRST_S = 0.1
+RETRY_MAX_S = 2.0
+RETRY_FOR_S = 30.0
+"""How long a caller waits for a database that restarts."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +68,9 @@ class EngineService:
         try:
             self._check_namespace(req)
             if timeout is None:
-                return await handler(self._context, req)
+                return await self._answered(handler, req)
             async with asyncio.timeout(timeout.total_seconds()) as limit:
-                return await handler(self._context, req)
+                return await self._answered(handler, req)
         except RPCError:
             raise
         except TimeoutError as error:
@@ -77,6 +83,23 @@ class EngineService:
             raise from_kernel(error) from error
         except Exception as error:
             raise self._internal(rpc, error) from error
+
+    async def _answered(self, handler: Handler[Any], req: Message) -> Message:
+        """The handler's answer. While the database is away it is asked again, as the Rust client would ask a server:
+        what handlers write is recognised by its ids when it comes twice."""
+        clock = asyncio.get_running_loop().time
+        give_up = 0.0
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                return await handler(self._context, req)
+            except StoreUnavailable as error:
+                give_up = give_up or clock() + RETRY_FOR_S
+                if clock() + delay > give_up:
+                    raise
+                logger.info("the database is away, %s is asked again: %s", type(req).__name__, error)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, RETRY_MAX_S)
 
     def _check_namespace(self, req: Message) -> None:
         """A service serves its own namespace; requests that name none are about the whole cluster."""

@@ -49,6 +49,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from dbos_compat.convert.records import message
 from dbos_compat.service.client import EngineService
+from dbos_core.errors import StoreUnavailable
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import CANCEL, UPDATE
 from tests.fixtures.waiting import eventually
@@ -500,6 +501,29 @@ async def test_unsupported_rpcs_name_their_page(service: EngineService) -> None:
     assert error.status is RPCStatusCode.UNIMPLEMENTED
     assert "list_schedules" in error.message
     assert "differences.md#schedules" in error.message
+
+
+async def test_a_database_that_comes_back_is_waited_for(
+    service: EngineService, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await started(service)
+    find, tries = kernel.store.find, 0
+
+    async def away(*args: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("restarting")
+        return await find(*args)
+
+    monkeypatch.setattr("dbos_compat.service.client.RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(kernel.store, "find", away)
+    await service.call("signal_workflow_execution", signal())
+    assert tries == 3
+    tries = 0
+    monkeypatch.setattr("dbos_compat.service.client.RETRY_FOR_S", 0.0)
+    error = await refused(service, "signal_workflow_execution", signal())
+    assert (error.status, tries) == (RPCStatusCode.UNAVAILABLE, 1)
 
 
 async def test_our_own_failures_have_a_number_and_no_data(
