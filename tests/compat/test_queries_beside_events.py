@@ -61,9 +61,9 @@ async def test_a_workflow_that_is_asked_all_the_time_goes_on_undisturbed(
         handle = await client.start_workflow(Counting.run, id=wid, task_queue=queue)
 
         async def ask() -> list[int]:
-            answers = []
+            answers: list[int] = []
             while not answers or answers[-1] < STEPS:
-                answers.append(await asking.get_workflow_handle_for(Counting.run, wid).query(Counting.how_far))
+                answers.append(await asking.get_workflow_handle(wid).query(Counting.how_far))
             return answers
 
         askers = [asyncio.create_task(ask()) for _ in range(ASKERS)]
