@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import (
 from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.times import timestamp
 from dbos_compat.history.events import events
+from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import execution_config, execution_info
 from dbos_compat.service.pending import cancel_requested, pending_activities
@@ -36,8 +37,7 @@ async def describe_workflow_execution(
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_activities.extend(pending_activities(loaded, machines))
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
-    live = context.kernel.live(run.workflow_uuid)
-    task = pending_task(loaded, run.task_attempt if live is None else max(run.task_attempt, live.row.task_attempt))
+    task = pending_task(loaded)
     if task is not None:
         response.pending_workflow_task.CopyFrom(task)
     return response
@@ -53,11 +53,18 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
     return info
 
 
-def pending_task(loaded: LoadedRun, attempt: int) -> PendingWorkflowTaskInfo | None:
-    """The activation that is due: something waits to be handled, or it failed and is tried again."""
-    if attempt == 1 and loaded.entries and not loaded.mail:
+def pending_task(loaded: LoadedRun) -> PendingWorkflowTaskInfo | None:
+    """The activation that is due: something waits to be handled, or it failed and is tried again.
+
+    Only the row is asked, as by ``history``, so that whoever sees a second attempt here finds the failure there.
+    """
+    failed = failed_task(loaded)
+    if failed is not None:
+        attempt, since = loaded.run.task_attempt, timestamp(failed.note.at_ms)
+    elif loaded.entries and not loaded.mail:
         return None
-    since = timestamp(loaded.mail[0].created_ms if loaded.mail else loaded.run.execution_ms)
+    else:
+        attempt, since = 1, timestamp(loaded.mail[0].created_ms if loaded.mail else loaded.run.execution_ms)
     return PendingWorkflowTaskInfo(
         state=PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED,
         scheduled_time=since,
