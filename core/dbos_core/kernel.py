@@ -43,6 +43,9 @@ LEASE_MS = 10_000
 LIVE_RUNS_MAX = 20_000
 """Runs in memory at once; further starts are left to be claimed, here or elsewhere."""
 
+SETTLE_S = 10.0
+"""How long a run that leaves in good order may take to journal what has reached it."""
+
 
 class UpdateAborted(Exception):
     """The run closed while the update was only admitted."""
@@ -208,6 +211,7 @@ class Kernel:
             del self._runners[runner.task_queue]
         self.claims.queues_changed()
         leaving = [run for run in self.live_runs.values() if run.runner is runner]
+        await self._settle(leaving)
         for run in leaving:
             self.activities.hand_over(run.row)
         if self.writer.available:
@@ -226,6 +230,12 @@ class Kernel:
                 return
             if runners:
                 self.claims.wake()
+
+    async def _settle(self, runs: Sequence[LiveRun]) -> None:
+        """Let what has happened to these runs reach their journals, as long as that makes progress soon."""
+        deadline = self.loop.time() + SETTLE_S
+        while self.writer.available and any(run.busy for run in runs) and self.loop.time() < deadline:
+            await asyncio.sleep(0.005)
 
     def runner_for(self, task_queue: str, workflow_type: str) -> Runner | None:
         """The newest runner of the queue that knows the type, else the newest one (whose task then fails by name)."""

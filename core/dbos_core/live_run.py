@@ -572,6 +572,13 @@ class LiveRun:
         return due if deadline is None else min(due, deadline)
 
     @property
+    def busy(self) -> bool:
+        """Something that has happened to the run is not journalled yet, and is on its way."""
+        if self.phase is Phase.GONE or self._retry is not None:
+            return False
+        return self.phase is not Phase.READY or bool(self.inbox) or self._scheduled
+
+    @property
     def parkable(self) -> bool:
         return (
             self.phase is Phase.READY
