@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from unittest import mock
 
 from tests.crash.programs import worker
 from tests.fixtures.process import IMPORT_FOLDERS
@@ -57,10 +58,10 @@ class Worker:
         """Start a process."""
         assert not self.running, f"{self.name} is running already, as process {self.pid}"
         self._output = self._folder / f"{self.name}-{next(self._numbers)}.txt"
-        # The server that forks finds the modules that it shall have imported by this alone.
-        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, IMPORT_FOLDERS))
         self._process = _context.Process(target=worker.run, args=[self._env, str(self._output)], daemon=True)
-        self._process.start()
+        # The server that forks, started by the first of these, finds the modules to import by this alone.
+        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, IMPORT_FOLDERS))):
+            self._process.start()
 
     def wait_for_line(self, pattern: str, *, within: float = 30.0) -> None:
         """Wait until the process has printed a line that contains the regular expression."""

@@ -25,6 +25,11 @@ from tests.fixtures.waiting import eventually
         "activity.before_report=stop@3",
         "activity.before_start=stop@3",
         "live_run.after_activation=stop@8",
+        *(
+            pytest.param(f"{name}=stop@{at}", marks=pytest.mark.nightly)
+            for name in ("writer.before_flush", "writer.after_flush", "live_run.after_activation", "activity.after_run")
+            for at in (2, 4, 6, 12, 16, 24)
+        ),
     ],
 )
 async def test_who_sleeps_longer_than_its_lease_wakes_up_without_its_runs(
