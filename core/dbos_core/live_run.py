@@ -744,6 +744,7 @@ class LiveRun:
     async def _close_failed(self, close: Close) -> bool:
         """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
         self.phase = Phase.COMMITTING
+        close.close_ms = self._kernel.clock.now_ms()
         try:
             verdict = await self._kernel.writer.write(Commit(workflow_uuid=self.row.workflow_uuid, close=close))
         except BadCommit as error:

@@ -55,7 +55,7 @@ class TaskFailure:
     record: str | None = None
     """JSON text, written and read by the runner's side only: the failure, and what had happened to the run."""
     close: Close | None = None
-    """On replay: the run shall not be tried again, but end like this."""
+    """On replay: the run shall not be tried again, but end like this (the kernel says when)."""
 
 
 @dataclass(slots=True)

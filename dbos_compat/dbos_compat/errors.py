@@ -13,6 +13,7 @@ from temporalio.api.errordetails.v1 import (
     NotFoundFailure,
     QueryFailedFailure,
     WorkflowExecutionAlreadyStartedFailure,
+    WorkflowNotReadyFailure,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -82,6 +83,11 @@ def already_started(message: str, *, request_id: str, run_id: str, first_run_id:
             start_request_id=request_id, run_id=run_id, first_execution_run_id=first_run_id
         ),
     )
+
+
+def not_ready(message: str) -> RPCError:
+    """The run's tasks fail, so that nobody can be served by it now."""
+    return rpc_error(message, RPCStatusCode.FAILED_PRECONDITION, WorkflowNotReadyFailure())
 
 
 def timeout_expired() -> RPCError:

@@ -13,6 +13,7 @@ from temporalio.bridge.proto.activity_task import Cancel, Start
 
 from dbos_compat.bridge.activations import timestamp
 from dbos_compat.bridge.commands import Command, ms
+from dbos_compat.bridge.refusals import is_too_large, too_large
 from dbos_compat.convert.failures import failure_text, failure_type
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
 from dbos_compat.convert.times import duration
@@ -108,14 +109,20 @@ def _duration(value_ms: int | None) -> Duration:
     return duration(value_ms or 0)
 
 
-def outcome_of(completion: ActivityTaskCompletion, identity: str) -> AttemptOutcome | None:
-    """How an attempt ended; None: it will be completed from outside (``raise_complete_async``)."""
+def outcome_of(
+    completion: ActivityTaskCompletion, identity: str, *, limit_payloads: bool = True
+) -> AttemptOutcome | None:
+    """How an attempt ended; None: it will be completed from outside (``raise_complete_async``).
+
+    ``limit_payloads``: a result that is larger than Temporal takes fails the attempt, as in its Rust worker.
+    """
     result = completion.result
     kind = result.WhichOneof("status")
     if kind == "completed":
-        return AttemptOutcome(
-            kind=OutcomeKind.COMPLETED, record=payload_text(result.completed.result), identity=identity
-        )
+        value = result.completed.result
+        if limit_payloads and is_too_large(value):
+            return failed_outcome(too_large(), identity)
+        return AttemptOutcome(kind=OutcomeKind.COMPLETED, record=payload_text(value), identity=identity)
     if kind == "will_complete_async":
         return None
     if kind == "cancelled":

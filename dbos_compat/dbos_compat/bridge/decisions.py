@@ -28,7 +28,17 @@ ACCEPTED_STAGE, COMPLETED_STAGE = 2, 3
 class Builder:
     """What is pending in one run, and decisions made from its commands."""
 
-    __slots__ = ("_identity", "_row", "accepted", "activities", "at_ms", "inputs", "memo", "search_attributes")
+    __slots__ = (
+        "_identity",
+        "_row",
+        "accepted",
+        "activities",
+        "at_ms",
+        "inputs",
+        "memo",
+        "names_activities",
+        "search_attributes",
+    )
 
     def __init__(self, identity: str, row: RunRow, inputs: str) -> None:
         self._identity = identity
@@ -38,6 +48,8 @@ class Builder:
         self.activities: dict[int, PendingActivity] = {}
         self.accepted: set[str] = set()
         """Updates that were accepted and are not completed."""
+        self.names_activities = False
+        """User code gives activities ids of its own."""
         self.memo: dict[str, Any] | None = None
         self.search_attributes: str | None = None
 
@@ -81,6 +93,8 @@ class Builder:
         kind = command.kind
         if kind == "activity":
             schedule = command.message.schedule_activity
+            if schedule.activity_id != str(command.seq):
+                self.names_activities = True
             self.activities[command.seq] = PendingActivity(
                 schedule.activity_id, schedule.activity_type, command.cancellation_type, event_id
             )

@@ -35,16 +35,25 @@ from dbos_compat.bridge.commands import (
     update_failed,
 )
 from dbos_compat.bridge.decisions import Builder
+from dbos_compat.bridge.refusals import (
+    TaskFailed,
+    application_failure,
+    check_activity_ids,
+    check_schedule,
+    check_sizes,
+    closed_by_nondeterminism,
+    limited,
+    names_its_activities,
+)
 from dbos_compat.convert.answers import Answer, answer_text, question
-from dbos_compat.convert.failures import failure_text
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import started
 from dbos_compat.errors import Unsupported
+from dbos_compat.history.failed_tasks import cause_name
 from dbos_compat.history.numbering import EventIds
 from dbos_compat.private import SDK_VERSION, WorkflowHost
 from dbos_core.commit import Entry, RunRow
-from dbos_core.retry import bad_timeout_type
-from dbos_core.runner import Activation, Decision, Interpreter, TaskFailure
+from dbos_core.runner import Activation, Decision, Interpreter
 
 logger = logging.getLogger("dbos_compat")
 
@@ -55,11 +64,22 @@ _ROUNDS_MAX = 1000
 class TemporalRunner:
     """Runs the workflows of one SDK worker."""
 
-    def __init__(self, host: WorkflowHost, *, task_queue: str, namespace: str, identity: str, max_cached: int) -> None:
+    def __init__(
+        self,
+        host: WorkflowHost,
+        *,
+        task_queue: str,
+        namespace: str,
+        identity: str,
+        max_cached: int,
+        limit_payloads: bool = True,
+    ) -> None:
+        """``limit_payloads``: fail tasks whose commands carry more than Temporal takes."""
         self.task_queue = task_queue
         self.identity = identity
         self.max_cached = max_cached
         self.namespace = namespace
+        self.limit_payloads = limit_payloads
         self.host = host
 
     def knows(self, workflow_type: str) -> bool:
@@ -67,14 +87,6 @@ class TemporalRunner:
 
     def open(self, run: RunRow, inputs: str) -> Interpreter:
         return TemporalInterpreter(self, run, inputs)
-
-
-class _Failed(Exception):
-    """The task failed; ``failure`` says how."""
-
-    def __init__(self, failure: TaskFailure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 class TemporalInterpreter:
@@ -140,7 +152,7 @@ class TemporalInterpreter:
                 response = command.respond_to_query
                 if response.HasField("failed"):
                     return answer_text(Answer(failure=response.failed))
-                return answer_text(Answer(payloads=[response.succeeded.response]))
+                return answer_text(limited(response.succeeded.response))
         raise RuntimeError(f"the SDK did not answer query {asked.query_type!r}")
 
     def evict(self) -> Awaitable[None] | None:
@@ -155,7 +167,7 @@ class TemporalInterpreter:
         try:
             jobs = self._first_jobs(task)
         except Exception as error:
-            return self._void(task, _Failed(TaskFailure(str(error), "WORKFLOW_WORKER_UNHANDLED_FAILURE")))
+            return self._void(task, TaskFailed(application_failure(str(error), type(error).__name__)))
         try:
             while True:
                 completion = self._host.activate(self._jobs(task, jobs), self._row.workflow_type)
@@ -164,7 +176,7 @@ class TemporalInterpreter:
                 jobs = self._absorb(task, completion)
                 if not jobs:
                     return self._finish(task)
-        except _Failed as failed:
+        except TaskFailed as failed:
             return self._void(task, failed)
 
     async def _run_on(self, task: _Task, pending: Awaitable[WorkflowActivationCompletion]) -> Decision:
@@ -178,7 +190,7 @@ class TemporalInterpreter:
                     pending = _ready(completion)
                 else:
                     pending = completion
-        except _Failed as failed:
+        except TaskFailed as failed:
             return self._void(task, failed)
 
     def _first_jobs(self, task: _Task) -> list[WorkflowActivationJob]:
@@ -211,10 +223,9 @@ class TemporalInterpreter:
         self._opened = True
         task.rounds += 1
         if task.rounds > _ROUNDS_MAX:
-            raise _Failed(
-                TaskFailure(
-                    f"workflow {self._row.workflow_id!r} keeps asking for and cancelling things without ever waiting",
-                    "WORKFLOW_WORKER_UNHANDLED_FAILURE",
+            raise TaskFailed(
+                application_failure(
+                    f"workflow {self._row.workflow_id!r} keeps asking for and cancelling things without ever waiting"
                 )
             )
         return activation
@@ -222,14 +233,7 @@ class TemporalInterpreter:
     def _absorb(self, task: _Task, completion: WorkflowActivationCompletion) -> list[WorkflowActivationJob]:
         """Take in one completion; the immediate answers that it calls for are the next round."""
         if completion.HasField("failed"):
-            failure = completion.failed.failure
-            raise _Failed(
-                TaskFailure(
-                    failure.message,
-                    _CAUSES.get(completion.failed.force_cause, "WORKFLOW_WORKER_UNHANDLED_FAILURE"),
-                    failure_text(failure),
-                )
-            )
+            raise TaskFailed(completion.failed.failure, cause_name(completion.failed.force_cause))
         successful = completion.successful
         task.used_flags.update(successful.used_internal_flags)
         fresh: list[Command] = []
@@ -239,7 +243,7 @@ class TemporalInterpreter:
             except UnsupportedCommand as unsupported:
                 text = str(Unsupported(unsupported.slug, f"workflow {self._row.workflow_id!r} run {self._row.run_id}"))
                 logger.error("%s", text)
-                raise _Failed(TaskFailure(text, "WORKFLOW_WORKER_UNHANDLED_FAILURE")) from None
+                raise TaskFailed(application_failure(text, "Unsupported")) from None
             if command is None:
                 continue
             if isinstance(command, Rejected):
@@ -251,7 +255,7 @@ class TemporalInterpreter:
             if command.kind == "update_accepted":
                 task.accepted.add(command.update_id)
             elif command.kind == "activity":
-                _check_schedule(message.schedule_activity)
+                check_schedule(message.schedule_activity)
             fresh.append(command)
         return self._follow_up(task, fresh)
 
@@ -285,7 +289,12 @@ class TemporalInterpreter:
         if task.replaying:
             mismatch = self._mismatch(task, commands)
             if mismatch is not None:
-                return self._void(task, _Failed(mismatch))
+                return self._void(task, mismatch)
+        else:
+            try:
+                self._check(task, commands)
+            except TaskFailed as failed:
+                return self._void(task, failed)
         rejected = {r.update_id for r in task.rejected}
         records, texts = task.records, task.texts
         if rejected:
@@ -315,7 +324,16 @@ class TemporalInterpreter:
             )
         return decision
 
-    def _mismatch(self, task: _Task, commands: list[Command]) -> TaskFailure | None:
+    def _check(self, task: _Task, commands: list[Command]) -> None:
+        """What a Temporal server or its Rust worker would refuse."""
+        if self._builder.names_activities or names_its_activities(commands):
+            self._builder.names_activities = True
+            ended = {record["seq"] for record in task.records if record["k"] == "activity"}
+            check_activity_ids(commands, self._builder.activities, ended)
+        if self._runner.limit_payloads:
+            check_sizes(commands)
+
+    def _mismatch(self, task: _Task, commands: list[Command]) -> TaskFailed | None:
         """Temporal's determinism check: kind, order and identity of the commands (temporal-seam §8.4)."""
         recorded = task.recorded
         assert recorded is not None
@@ -326,16 +344,19 @@ class TemporalInterpreter:
         index = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
         was = then[index] if index < len(then) else "nothing more"
         came = now[index] if index < len(now) else "nothing more"
-        return TaskFailure(
+        failure = application_failure(
             f"[TMPRL1100] Nondeterminism error: workflow {self._row.workflow_id!r} run {self._row.run_id}, journal "
             f"position {task.position}, command {index + 1}: recorded {was}, but the code now asks for {came}. "
             f"Recorded with temporalio {recorded.get('sdk', '?')}, replayed with {SDK_VERSION}. "
-            "Deploy the code that began this run, or guard the change with workflow.patched().",
-            "NON_DETERMINISTIC_ERROR",
+            "Deploy the code that began this run, or guard the change with workflow.patched()."
         )
+        close = None
+        if self._host.fails_workflow_on_nondeterminism(self._row.workflow_type):
+            close = closed_by_nondeterminism(failure, self._runner.identity)
+        return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", close)
 
-    def _void(self, task: _Task, failed: _Failed) -> Decision:
-        return Decision(record=None, name="", failure=failed.failure)
+    def _void(self, task: _Task, failed: TaskFailed) -> Decision:
+        return Decision(record=None, name="", failure=failed.result(None if task.replaying else task.texts))
 
 
 class _Task:
@@ -385,22 +406,6 @@ class _Task:
         self.answered: set[int] = set()
         self.void: list[Command] = []
         self.used_flags: set[int] = set()
-
-
-def _check_schedule(schedule: Any) -> None:
-    """What a server refuses in a schedule command, with its cause and words."""
-    wrong = bad_timeout_type(tuple(schedule.retry_policy.non_retryable_error_types))
-    if wrong is not None:
-        raise _Failed(
-            TaskFailure(
-                f"BadScheduleActivityAttributes: Invalid timeout type value: {wrong.partition(':')[2]}.",
-                "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
-            )
-        )
-
-
-_CAUSES = {24: "NON_DETERMINISTIC_ERROR"}
-"""``force_cause`` numbers (``WorkflowTaskFailedCause``) that have a meaning of their own here."""
 
 
 async def _ready(completion: WorkflowActivationCompletion) -> WorkflowActivationCompletion:

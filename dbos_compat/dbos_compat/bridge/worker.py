@@ -56,6 +56,7 @@ class EngineWorker(BridgeWorker):
         self._stopping = asyncio.Event()
         self._activities_done = asyncio.Event()
         self._workflow_host: WorkflowHost | None = None
+        self._limit_payloads = not getattr(config, "disable_payload_error_limit", False)
         tasks = config.task_types
         self._serves_activities: bool = tasks.enable_remote_activities
         if tasks.enable_nexus:
@@ -77,6 +78,7 @@ class EngineWorker(BridgeWorker):
             namespace=self._config.namespace,
             identity=self._identity,
             max_cached=self._config.max_cached_workflows,
+            limit_payloads=self._limit_payloads,
         )
         self._kernel.serve(runner)
         try:
@@ -150,7 +152,7 @@ class EngineWorker(BridgeWorker):
             self._workflow_host.completed(completion)
 
     async def complete_activity_task(self, completion: ActivityTaskCompletion) -> None:
-        outcome = outcome_of(completion, self._identity)
+        outcome = outcome_of(completion, self._identity, limit_payloads=self._limit_payloads)
         if outcome is None:
             self._kernel.activities.will_complete_async(completion.task_token)
         else:
