@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
+from dbos_core.failing import REFUSE_FROM
 from dbos_core.live_run import TaskKeepsFailing
 from dbos_core.runner import Decision
 from dbos_core.store.base import RequestRow
@@ -35,6 +36,10 @@ Answerer = Callable[[RunRow, str], Awaitable[str]]
 
 class QuestionFailed(Exception):
     """The run's owner could not answer; the message says why."""
+
+
+class RunFailing(QuestionFailed):
+    """The run's activations keep failing: it cannot be brought to its present state. The message is the failure's."""
 
 
 class _Moved(Exception):
@@ -63,13 +68,16 @@ class Questions:
 
         Raises:
             TimeoutError: nobody answered within ``timeout_s``.
-            QuestionFailed: the run cannot be brought to its present state (its activations fail).
+            RunFailing: its activations fail.
+            QuestionFailed: a closed run cannot be brought to its last state (its replay fails).
         """
         kernel = self._kernel
         if run.workflow_uuid in kernel.live_runs or kernel.serves(run.task_queue):
             answer = await asyncio.wait_for(self._query_here(run, payload), timeout_s)
             if answer is not None:
                 return answer
+        elif run.owner is None and run.status is RunStatus.RUNNING and run.task_attempt >= REFUSE_FROM:
+            raise RunFailing("No worker has taken it up since.")
         return await self._ask(run, QUERY, payload, timeout_s)
 
     async def request(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
@@ -111,7 +119,7 @@ class Questions:
                 live.deliver_mail(await kernel.store.mail([run.workflow_uuid]))
                 answer = await live.query(payload)
             except TaskKeepsFailing as error:
-                raise QuestionFailed(str(error)) from error
+                raise RunFailing(str(error)) from error
         if answer is None:  # it left this process meanwhile: closed, parked or taken over
             await asyncio.sleep(_LOOK_AGAIN_S)
             rows = await kernel.store.rows([run.workflow_uuid], watch=False)
@@ -213,6 +221,8 @@ class Questions:
             response = json.dumps({"ok": answer})
         except _Moved:
             response = json.dumps({"moved": True})
+        except RunFailing as error:
+            response = json.dumps({"failing": str(error)})
         except Exception as error:
             response = json.dumps({"failed": str(error)})
         await kernel.store.answer(request.request_id, response)
@@ -222,6 +232,8 @@ def _unwrap(response: str) -> str:
     decoded = json.loads(response)
     if "moved" in decoded:
         raise _Moved
+    if "failing" in decoded:
+        raise RunFailing(decoded["failing"])
     if "failed" in decoded:
         raise QuestionFailed(decoded["failed"])
     answer: str = decoded["ok"]

@@ -17,7 +17,15 @@ from temporalio.service import RPCError, RPCStatusCode
 from dbos_compat.errors import Unsupported, from_kernel, invalid, rpc_error
 from dbos_compat.service.common import Context
 from dbos_compat.service.start import derived_uuid, new_run, refused, started_response, terminate_record
-from dbos_compat.service.update import ADMITTED, COMPLETED, answer_update, check_update, outlived_its_run, update_mail
+from dbos_compat.service.update import (
+    ADMITTED,
+    COMPLETED,
+    answer_update,
+    check_ready,
+    check_update,
+    outlived_its_run,
+    update_mail,
+)
 from dbos_core.commit import Mail, NewRun, RunRow, RunStatus, StartAnswer, StartResult, UpdateRow, Verdict
 
 
@@ -91,6 +99,10 @@ async def _run(
         if answer.result is StartResult.STARTED:
             admitted: UpdateRow | None = UpdateRow(update_id=update_id, stage=ADMITTED)
         else:
+            try:
+                check_ready(run)
+            except RPCError as error:
+                raise _Failed(1, error) from None
             mail = _mail(context, update, run.workflow_uuid, run.run_id, update_id)
             verdict, admitted = await context.kernel.admit_update(run, update_id, mail)
             if verdict is Verdict.RUN_CLOSED:

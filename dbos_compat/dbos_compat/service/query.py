@@ -5,13 +5,12 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import QueryRejectCondition, WorkflowExecutionStatus
 from temporalio.api.query.v1 import QueryRejected
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
-from temporalio.service import RPCStatusCode
 
 from dbos_compat.convert.answers import answer, question_text
-from dbos_compat.errors import invalid, query_failed, rpc_error, timeout_expired
+from dbos_compat.errors import invalid, not_ready, query_failed, timeout_expired
 from dbos_compat.service.common import CALL_S, Context, check_execution, check_size, find_run
 from dbos_core.commit import RunRow, RunStatus
-from dbos_core.questions import QuestionFailed
+from dbos_core.questions import QuestionFailed, RunFailing
 
 _NOT_OPEN = QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN
 _NOT_COMPLETED_CLEANLY = QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_COMPLETED_CLEANLY
@@ -39,17 +38,13 @@ async def query_workflow(context: Context, request: QueryWorkflowRequest) -> Que
         answered = answer(await context.kernel.query(run, text, CALL_S))
     except TimeoutError:
         raise timeout_expired() from None
+    except RunFailing as error:
+        text = f"Unable to query workflow due to Workflow Task in failed state. {error}"
+        raise not_ready(text.rstrip()) from None
     except QuestionFailed as error:
-        raise task_failing(str(error)) from None
+        raise query_failed(str(error)) from None
     if answered.failure is not None:
         raise query_failed(answered.failure.message)
     response = QueryWorkflowResponse()
     response.query_result.payloads.extend(answered.payloads)
     return response
-
-
-def task_failing(message: str) -> Exception:
-    """The run cannot be brought to its present state, so that nobody can ask it."""
-    return rpc_error(
-        f"Cannot query workflow due to Workflow Task in failed state. {message}", RPCStatusCode.FAILED_PRECONDITION
-    )

@@ -21,9 +21,10 @@ from temporalio.service import RPCStatusCode
 from dbos_compat.convert.answers import answer
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import message_text
-from dbos_compat.errors import already_completed, invalid, not_found, rpc_error
+from dbos_compat.errors import already_completed, invalid, not_found, not_ready, rpc_error
 from dbos_compat.service.common import LONG_POLL_S, Context, check_size, check_text, find_run, is_uuid, request_link
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
+from dbos_core.failing import REFUSE_FROM
 from dbos_core.kernel import UpdateAborted
 from dbos_core.mailbox import OWN_ID, UPDATE
 from dbos_core.questions import QuestionFailed
@@ -144,6 +145,7 @@ async def update_run(
     closed: Callable[[], Exception] = already_completed,
 ) -> UpdateWorkflowExecutionResponse:
     kernel = context.kernel
+    check_ready(run)
     update_id = request.request.meta.update_id or kernel.entropy.uuid()
     mail = update_mail(
         request.request,
@@ -156,6 +158,12 @@ async def update_run(
     if verdict is Verdict.RUN_CLOSED:
         raise closed()
     return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
+
+
+def check_ready(run: RunRow) -> None:
+    """An update of a run whose tasks fail would wait for nothing; it cannot mend the run either."""
+    if run.status is RunStatus.RUNNING and run.task_attempt >= REFUSE_FROM:
+        raise not_ready("Unable to perform workflow execution update due to Workflow Task in failed state.")
 
 
 async def answer_update(
