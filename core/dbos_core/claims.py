@@ -43,6 +43,8 @@ class Claims:
         self._in_doubt = True
         """Some answer was lost: runs may be ours without our knowing."""
         self._alarm: TimerHandle | None = None
+        self._sure_until_s = 0.0
+        """Until then (the loop's clock, which runs on while a process is stopped) our lease holds for certain."""
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -60,8 +62,14 @@ class Claims:
     async def registered(self) -> None:
         """Make sure that our lease exists before we own anything."""
         if not self._registered:
+            begun = self._kernel.loop.time()
             await self._kernel.store.register(self._kernel.process, self._lease_ms)
+            self._sure_until_s = begun + self._lease_ms / 1000
             self._registered = True
+
+    def sure(self) -> bool:
+        """False when our lease may have lapsed: others may run what we believe to be ours."""
+        return not self._registered or self._kernel.loop.time() < self._sure_until_s
 
     async def stop(self) -> None:
         """Stop claiming and give the lease back."""
@@ -99,7 +107,10 @@ class Claims:
         while True:
             try:
                 await self.registered()
+                begun = kernel.loop.time()
                 await self._act_on(await kernel.store.pulse(kernel.process, self._lease_ms))
+                self._sure_until_s = begun + self._lease_ms / 1000
+                kernel.activities.start_held()
                 if self._away:
                     logger.warning("the database is back")
                     self._away = False

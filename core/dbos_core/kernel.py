@@ -80,6 +80,7 @@ class Kernel:
             on_lost=self._claim_lost,
         )
         self.claims = Claims(self, lease_ms=lease_ms)
+        self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
         self.questions = Questions(self)
         self.timed_out_record = '{"kind":"timed_out"}'
@@ -375,6 +376,7 @@ class Kernel:
 
     async def admit_update(self, run: RunRow, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
         """Make an update request durable: COMMITTED; DUPLICATE with what is known of it; RUN_CLOSED."""
+        self._settled_updates.pop((run.workflow_uuid, update_id), None)  # a rejected id may be used again
         verdict, row = await self.store.admit_update(run.workflow_uuid, update_id, mail)
         if verdict is Verdict.COMMITTED and run.workflow_uuid in self.live_runs:
             self.check_mail(run.workflow_uuid)
@@ -391,7 +393,7 @@ class Kernel:
         deadline = self.loop.time() + timeout_s
         while True:
             row = self._settled_updates.pop((workflow_uuid, update_id), None) or await self.store.update_row(
-                workflow_uuid, update_id, watch=True
+                workflow_uuid, update_id, watch=workflow_uuid not in self.live_runs
             )
             if update_settled(row, stage):
                 return row
@@ -524,11 +526,11 @@ class Kernel:
         try:
             while self._mail_wanted:
                 wanted, self._mail_wanted = self._mail_wanted, set()
-                uuids = [uuid for uuid in wanted if uuid in self.live_runs]
-                if not uuids:
+                asked = {uuid: run for uuid in wanted if (run := self.live_runs.get(uuid)) is not None}
+                if not asked:
                     continue
                 try:
-                    messages = await self.store.mail(uuids)
+                    messages = await self.store.mail(list(asked))
                 except StoreUnavailable:
                     self._mail_wanted |= wanted
                     await asyncio.sleep(0.2)
@@ -537,8 +539,8 @@ class Kernel:
                 for message in messages:
                     by_run.setdefault(message.workflow_uuid, []).append(message)
                 for uuid, found in by_run.items():
-                    if (run := self.live_runs.get(uuid)) is not None:
-                        run.deliver_mail(found)
+                    # A copy of the run that came since has read its mail itself, perhaps later than this answer.
+                    asked[uuid].deliver_mail(found)
         finally:
             self._mail_loading = False
 

@@ -43,41 +43,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Phase(enum.Enum):
-    LOADING = "loading"
-    READY = "ready"
-    ACTIVATING = "activating"
-    COMMITTING = "committing"
-    ASKED = "asked"
-    """A query is in the interpreter: one thing at a time."""
-    GONE = "gone"
-
-
 class TaskKeepsFailing(Exception):
     """The run's activations fail; the message is the failure's."""
-
-
-class Pending:
-    """What a run still waits for, folded from its replayed decisions."""
-
-    def __init__(self) -> None:
-        self.timers: dict[int, int] = {}
-        self.activities: dict[int, ActivitySpec] = {}
-        self.cancel_requested: set[int] = set()
-
-    def fold(self, decision: Decision) -> None:
-        for seq in decision.consumed_timers:
-            self.timers.pop(seq, None)
-        for seq in decision.consumed_activities:
-            self.activities.pop(seq, None)
-        for spec in decision.schedule:
-            self.activities[spec.seq] = spec
-        self.timers.update(decision.start_timers)
-        for seq in decision.cancel_timers:
-            self.timers.pop(seq, None)
-        self.cancel_requested.update(decision.cancel_activities)
-        for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
-            self.activities.pop(seq, None)
 
 
 class LiveRun:
@@ -147,7 +114,7 @@ class LiveRun:
         self.interpreter = self.runner.open(self.row, self.inputs)
         self.inbox.append(Event(EventKind.START))
         for message in mail:
-            self._add_mail(message)
+            self.add_mail(message)
         self.poke()
 
     def deliver(self, event: Event) -> None:
@@ -162,7 +129,7 @@ class LiveRun:
         if self.phase is Phase.GONE:
             return
         for message in messages:
-            self._add_mail(message)
+            self.add_mail(message)
         if self.inbox:
             self.poke()
 
@@ -183,7 +150,8 @@ class LiveRun:
         self._scheduled = False
         self._step()
 
-    def _add_mail(self, message: Mail) -> None:
+    def add_mail(self, message: Mail) -> None:
+        """Put a message into the inbox, unless it has been there."""
         own = message.mail_id.startswith(mailbox.OWN_ID)
         # Mail is read in the order of its times, which only grow, so what is not newer has been here before, even if a
         # query that began before its consumption brings it once more. A stock tool's times are its own: by id alone.
@@ -213,8 +181,7 @@ class LiveRun:
             self._rest()
             return
         if self.interpreter is None:
-            self.phase = Phase.LOADING
-            self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+            self._load()
             return
         events, self.inbox = self.inbox, []
         at_ms = max(self._kernel.clock.now_ms(), self.last_at_ms)
@@ -224,7 +191,7 @@ class LiveRun:
             decision = self.interpreter.activate(activation)
         except Exception as error:
             logger.exception("the runner raised on %r; its activation is tried again", self)
-            decision = _failed(error)
+            decision = raised(error)
         if isinstance(decision, Decision):
             self._decided(activation, decision)
         else:
@@ -235,7 +202,7 @@ class LiveRun:
             decision = await pending
         except Exception as error:
             logger.exception("the runner raised on %r; its activation is tried again", self)
-            decision = _failed(error)
+            decision = raised(error)
         if self.phase is Phase.ACTIVATING:
             self._decided(activation, decision)
 
@@ -248,53 +215,22 @@ class LiveRun:
             # Temporal's UNHANDLED_COMMAND: a run does not close over the head of what arrived meanwhile.
             self._undo(activation)
             return
-        row = self.row
-        events = activation.events
-        consumed = tuple(_mail_of(events))
-        mail_seen = self.mail_seen_ms
-        for event in events:
-            if event.mail is not None:
-                mail_seen = max(mail_seen, event.mail.created_ms)
-            elif event.outcome is not None:
-                mail_seen = max(mail_seen, event.outcome.mail_ms)
-        entry = None
-        if decision.record is not None:
-            entry = JournalRow(
-                position=activation.position,
-                name=decision.name,
-                record=decision.record,
-                started_ms=activation.at_ms,
-                completed_ms=self._kernel.clock.now_ms(),
-            )
-        close = decision.close
-        if close is not None:
-            close.mail_seen_ms = mail_seen
+        mail_seen = newest_mail(activation.events, self.mail_seen_ms)
         rows: list[ActivityRow] = []
-        if close is None:
+        if decision.close is None:
             for spec in decision.schedule:
-                rows.extend(self._kernel.activities.schedule(row, spec))
-        done = tuple([e.outcome.seq for e in events if e.outcome is not None and e.outcome.has_row])
-        new = self.new
-        mail: tuple[Mail, ...] = ()
-        if new is not None:
-            mail = tuple([e.mail for e in events if e.mail is not None])
-        commit = Commit(
-            workflow_uuid=row.workflow_uuid,
-            start=new,
-            fenced=new is None,
-            entry=entry,
-            consumed=consumed,
-            close=close,
+                rows.extend(self._kernel.activities.schedule(self.row, spec))
+        commit = checkpoint(
+            activation,
+            decision,
+            workflow_uuid=self.row.workflow_uuid,
+            completed_ms=self._kernel.clock.now_ms(),
             mail_seen_ms=mail_seen,
-            memo=decision.memo,
-            search_attributes=decision.search_attributes,
-            history_length=decision.history_length if close is not None else None,
-            mail=mail,
-            activities=tuple(rows),
-            activities_done=done,
-            updates=tuple({**self.admitted, **{u.update_id: u for u in decision.updates}}.values()),
+            activities=rows,
+            new=self.new,
+            admitted=self.admitted,
         )
-        if entry is None and not consumed and not decision.updates and new is None:
+        if commit is None:
             self._committed(activation, decision, mail_seen, Verdict.COMMITTED)
             return
         self.phase = Phase.COMMITTING
@@ -318,7 +254,7 @@ class LiveRun:
             self.position = activation.position
             self.last_at_ms = activation.at_ms
             self.history_length = self.row.history_length = decision.history_length
-        self._fails_no_more()
+        self.fails_no_more()
         for event in activation.events:
             if event.mail is not None:
                 if event.mail.mail_id.startswith(mailbox.OWN_ID):
@@ -341,7 +277,7 @@ class LiveRun:
         for update in decision.updates:
             self._kernel.update_changed(self.row.workflow_uuid, update)
         if self.runner.max_cached == 0 and not self._settled:
-            self._evict()
+            self.drop_interpreter()
         if self.inbox:
             self.poke()
         else:
@@ -367,7 +303,7 @@ class LiveRun:
             self.inbox = [e for e in self.inbox if e.kind is not EventKind.TIMER or e.timer != seq]
         for seq, due_ms in decision.start_timers:
             if seq not in decision.cancel_timers:
-                self._arm(seq, due_ms)
+                self.arm(seq, due_ms)
 
     def _forget(self, seq: int) -> None:
         """The workflow was told of this activity's end: its real outcome must never reach it."""
@@ -375,7 +311,8 @@ class LiveRun:
         self.activities.pop(seq, None)
         self.inbox = [e for e in self.inbox if e.outcome is None or e.outcome.seq != seq]
 
-    def _arm(self, seq: int, due_ms: int) -> None:
+    def arm(self, seq: int, due_ms: int) -> None:
+        """The timer rings at that time, as long as the run is here."""
         handle = self._kernel.clock.call_at(due_ms, lambda: self._ring(seq))
         self.timers[seq] = (due_ms, handle)
 
@@ -388,9 +325,10 @@ class LiveRun:
 
     def _close(self, decision: Decision) -> None:
         assert decision.close is not None
-        self._closed(decision.close, decision.history_length, decision.updates)
+        self.closed(decision.close, decision.history_length, decision.updates)
 
-    def _closed(self, close: Close, history_length: int, updates: Iterable[UpdateRow] = ()) -> None:
+    def closed(self, close: Close, history_length: int, updates: Iterable[UpdateRow] = ()) -> None:
+        """The run's end is committed."""
         row = self.row
         row.status = close.status
         row.close = close.record
@@ -437,24 +375,36 @@ class LiveRun:
 
     def _undo(self, activation: Activation) -> None:
         """Nothing of this activation happened: rebuild the interpreter, then go on with its events and newer ones."""
-        self._evict()
+        self.drop_interpreter()
         self.inbox = activation.events + self.inbox
+        self._load(mail=True)
+
+    def _load(self, *, mail: bool = False) -> None:
         self.phase = Phase.LOADING
-        self._kernel.spawn(self._rebuild(mail=True), f"rebuild {self.row.workflow_uuid}")
+        self._kernel.spawn(rebuild(self._kernel, self, mail=mail), f"rebuild {self.row.workflow_uuid}")
+
+    def ready(self) -> None:
+        """The interpreter has been brought to where the journal ends."""
+        self.phase = Phase.READY
+        self._step()
 
     def _task_failed(self, activation: Activation, failure: TaskFailure) -> None:
-        self._evict()
+        self.drop_interpreter()
         self.inbox = activation.events + self.inbox
-        delay_ms = self._count_failure(failure, self.position, activation.at_ms)
+        delay_ms = self.count_failure(failure, self.position, activation.at_ms)
         if self.new is not None:
             # The first activation failed before the start was durable: the start itself stands.
             self._start_without_activation()
             return
+        self.try_again(delay_ms, self._retry_now)
+
+    def try_again(self, delay_ms: int, attempt: Callable[[], None]) -> None:
+        """Nothing happens to the run until ``attempt`` is called; who asks it something is told why."""
         self.phase = Phase.READY
-        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._retry_now)
+        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, attempt)
         self._tell_settled()
 
-    def _count_failure(self, failure: TaskFailure, position: int, at_ms: int) -> int:
+    def count_failure(self, failure: TaskFailure, position: int, at_ms: int) -> int:
         """Make the failure known. When to try again: in so many milliseconds."""
         if self.failing is None:
             self.failing = Failing(self._kernel, self.row)
@@ -468,7 +418,8 @@ class LiveRun:
             self.failing = Failing(self._kernel, self.row)
         self.failing.failure, self.row.task_attempt = failure, attempt
 
-    def _fails_no_more(self) -> None:
+    def fails_no_more(self) -> None:
+        """An activation went well."""
         failing, self.failing = self.failing, None
         if failing is not None:
             failing.over()
@@ -515,8 +466,7 @@ class LiveRun:
         """Nothing to do: let whoever waited for that go first, then the kernel, which may park us."""
         if self._settled:
             if self.interpreter is None:
-                self.phase = Phase.LOADING
-                self._kernel.spawn(self._rebuild(), f"rebuild {self.row.workflow_uuid}")
+                self._load()
                 return
             self._tell_settled()
             self.poke()
@@ -621,9 +571,9 @@ class LiveRun:
     def evict(self) -> None:
         """Drop the interpreter of a resting run; the next event rebuilds it."""
         if self.phase is Phase.READY and not self.inbox:
-            self._evict()
+            self.drop_interpreter()
 
-    def _evict(self) -> None:
+    def drop_interpreter(self) -> None:
         interpreter, self.interpreter = self.interpreter, None
         if interpreter is not None:
             self._kernel.tear_down(interpreter)
@@ -643,147 +593,5 @@ class LiveRun:
         self._retry = self.deadline = None
         self._kernel.activities.drop_run(self.row)
         self.inbox = []
-        self._evict()
+        self.drop_interpreter()
         self._tell_settled()
-
-    # -- rebuild ---------------------------------------------------------------------------------------------------
-
-    async def restore(self, loaded: LoadedRun) -> None:
-        """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
-        self.phase = Phase.LOADING
-        pending = Pending()
-        if self.row.task_failure is not None and noted(self.row, _last(loaded.entries)) is None:
-            self._fails_no_more()  # the journal has gone on since; the process that saw to it died before it said so
-        if not await self._replay(loaded.entries, pending):
-            return
-        self.activities = pending.activities
-        self._kernel.activities.restore(
-            self.row,
-            list(pending.activities.values()),
-            loaded.activities,
-            cancel_requested=pending.cancel_requested,
-        )
-        for seq, due_ms in pending.timers.items():
-            self._arm(seq, due_ms)
-        if not loaded.entries:
-            self.inbox.insert(0, Event(EventKind.START))
-        for message in loaded.mail:
-            self._add_mail(message)
-        if not self.inbox:
-            self._fails_no_more()  # what failed was the replay, or is not due
-        self.phase = Phase.READY
-        self._step()
-
-    async def _rebuild(self, *, mail: bool = False) -> None:
-        """Replay the journal into a fresh interpreter; everything else that we know of the run stays."""
-        try:
-            loaded = await self._kernel.load(self.row.workflow_uuid)
-        except Exception:
-            logger.exception("%r cannot be loaded; it is released", self)
-            loaded = None
-        if self.phase is Phase.GONE:
-            return
-        if loaded is None or loaded.run.owner != self._kernel.process_id:
-            self.gone()
-            self._kernel.run_lost(self, Verdict.CLAIM_LOST)
-            return
-        if not await self._replay(loaded.entries, None):
-            return
-        if mail or loaded.mail:
-            for message in loaded.mail:
-                self._add_mail(message)
-        self.phase = Phase.READY
-        self._step()
-
-    async def _replay(self, entries: list[Entry], pending: Pending | None) -> bool:
-        """Feed the journal. False: the run is gone or its replay failed (it is tried again later)."""
-        interpreter = self.interpreter = self.runner.open(self.row, self.inputs)
-        loop_time = self._kernel.loop.time
-        slice_end = loop_time() + 0.02
-        for entry in entries:
-            try:
-                decision = interpreter.replay(entry)
-                if not isinstance(decision, Decision):
-                    decision = await decision
-            except Exception as error:
-                logger.exception("the runner raised while replaying %r", self)
-                decision = _failed(error)
-            if loop_time() > slice_end:  # a long journal must not hold up the neighbours
-                await self._kernel.breathe()
-                slice_end = loop_time() + 0.02
-            if self.phase is Phase.GONE:
-                return False
-            if decision.failure is not None:
-                await self._replay_failed(entries, entry, decision.failure)
-                return False
-            self.position = entry.position
-            self.history_length = self.row.history_length = decision.history_length
-            self.last_at_ms = max(self.last_at_ms, decision.at_ms)
-            if pending is not None:
-                pending.fold(decision)
-        return True
-
-    async def _replay_failed(self, entries: list[Entry], entry: Entry, failure: TaskFailure) -> None:
-        self._evict()
-        if failure.close is not None and await self._close_failed(failure.close):
-            return
-        delay_ms = self._count_failure(failure, _last(entries), self._kernel.clock.now_ms())
-        logger.warning(
-            "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
-            self.row.workflow_id,
-            self.row.run_id,
-            entry.position,
-            failure.cause,
-            failure.message,
-            delay_ms,
-        )
-        self.phase = Phase.READY
-        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, self._replay_again)
-        self._tell_settled()
-
-    async def _close_failed(self, close: Close) -> bool:
-        """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
-        self.phase = Phase.COMMITTING
-        close.close_ms = self._kernel.clock.now_ms()
-        try:
-            verdict = await self._kernel.writer.write(Commit(workflow_uuid=self.row.workflow_uuid, close=close))
-        except BadCommit as error:
-            logger.warning("%r cannot be closed: %s", self, error)
-            return self.phase is Phase.GONE
-        if self.phase is Phase.GONE:
-            return True
-        if verdict is Verdict.COMMITTED:
-            self._closed(close, self.history_length)
-        else:
-            self.gone()
-            self._kernel.run_lost(self, verdict)
-        return True
-
-    def _replay_again(self) -> None:
-        """Start over from the store: the code may have been mended meanwhile."""
-        self._retry = None
-        self.gone()
-        failure = self.failing.failure if self.failing is not None else None
-        self._kernel.run_lost(self, Verdict.POSITION_LOST, self.row.task_attempt, failure)
-
-
-def _last(entries: list[Entry]) -> int:
-    """Position of the newest entry."""
-    return entries[-1].position if entries else 0
-
-
-def _mail_of(events: Iterable[Event]) -> Iterable[str]:
-    """Ids of the mail that these events came by."""
-    for event in events:
-        if event.mail is not None:
-            yield event.mail.mail_id
-        elif event.outcome is not None:
-            yield from event.outcome.mail_ids
-
-
-def _failed(error: Exception) -> Decision:
-    return Decision(
-        record=None,
-        name="",
-        failure=TaskFailure(f"{type(error).__name__}: {error}", "WORKFLOW_WORKER_UNHANDLED_FAILURE"),
-    )

@@ -73,6 +73,10 @@ class LiveActivities:
         self.machines: dict[int, ActivityMachine] = {}
 
 
+def _always() -> bool:
+    return True
+
+
 class Carrier:
     """State and effects of an :class:`~dbos_core.activities.service.ActivityService`."""
 
@@ -105,6 +109,9 @@ class Carrier:
         self._running: dict[bytes, AttemptExecution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.spawn: Spawn = spawn or self._spawn
+        self.may_start: Callable[[], bool] = _always
+        """False while this process cannot be sure that its runs are still its own: nothing is started then."""
+        self._held: list[AttemptExecution] = []
         self._claimed = ClaimedAttempts(self, store, writer)
         self._mail = OwnerMail(self, store)
 
@@ -165,6 +172,9 @@ class Carrier:
             return
         try:
             hit("activity.before_start")
+            if not self.may_start():
+                self._held.append(execution)
+                return
             lane.executor.start(execution.attempt)
         except Exception as error:
             attempt = execution.attempt
@@ -175,6 +185,15 @@ class Carrier:
             record = kernel_failure(type(error).__name__, f"The activity could not be started: {error}")
             failed = AttemptOutcome(kind=OutcomeKind.FAILED, error_type=type(error).__name__, record=record)
             self.completed(attempt.token, failed)
+
+    def start_held(self) -> None:
+        """What is ours is known again: start what was held back and is still wanted."""
+        held, self._held = self._held, []
+        for execution in held:
+            if execution.home is None:  # its run went on elsewhere meanwhile
+                self.completed(execution.attempt.token, AttemptOutcome(kind=OutcomeKind.FAILED))
+            else:
+                self.start_execution(execution)
 
     def _return_slot(self, machine: ActivityMachine, _: ReturnSlot) -> None:
         lane, machine.slot = machine.slot, None

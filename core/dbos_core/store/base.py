@@ -245,7 +245,11 @@ class Store(Protocol):
         Sets ``mail.created_ms``. A known update id is DUPLICATE even on a closed run."""
         ...
 
-    async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None: ...
+    async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
+        """What is known of an update. With ``watch`` its next change will be announced (UPDATE).
+
+        A rejection (stage 0) is kept for a watcher only, and forgotten once it was read; its id is free again."""
+        ...
 
     # -- activities ----------------------------------------------------------------------------------------------
 

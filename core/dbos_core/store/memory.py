@@ -259,11 +259,12 @@ class MemoryStore:
         run = self.tables.runs.get(workflow_uuid)
         if run is None:
             return Verdict.RUN_CLOSED, None
-        if (known := run.updates.get(update_id)) is not None:
+        if (known := run.updates.get(update_id)) is not None and known.stage > 0:
             return Verdict.DUPLICATE, replace(known)
         if not run.open:
             return Verdict.RUN_CLOSED, None
         run.updates[update_id] = row
+        run.watched_updates.discard(update_id)
         if mail.mail_id not in self.tables.mail_ids:
             self.tables.add_mail(run, mail, self.clock.now_ms())
         self._send_wakes()
@@ -274,7 +275,10 @@ class MemoryStore:
         row = None if run is None else run.updates.get(update_id)
         if run is None or row is None:
             return None
-        if watch:
+        if row.stage == 0:  # a rejection is told once and leaves no trace
+            del run.updates[update_id]
+            run.watched_updates.discard(update_id)
+        elif watch:
             run.watched_updates.add(update_id)
         return replace(row)
 

@@ -139,7 +139,7 @@ def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
 
 def _put_updates(tables: Tables, run: Run, commit: Commit) -> None:
     for update in commit.updates:
-        if update.stage == 0:
+        if update.stage == 0 and update.update_id not in run.watched_updates:
             run.updates.pop(update.update_id, None)
         else:
             run.updates[update.update_id] = replace(update)

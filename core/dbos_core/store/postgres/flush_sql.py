@@ -297,11 +297,16 @@ update_rows as (
      where t.stage > 0
     on conflict (workflow_uuid, update_id) do update set stage = excluded.stage, outcome = excluded.outcome
     returning u.workflow_uuid, u.update_id, u.watched),
+updates_told as (
+    update {own}.updates u set stage = 0, outcome = t.outcome
+      from (/*from*/) as x (uuid, updates),
+           json_to_recordset(x.updates::json) as t (update_id text, stage int, outcome text)
+     where t.stage = 0 and u.workflow_uuid = x.uuid and u.update_id = t.update_id and u.watched
+    returning u.workflow_uuid, u.update_id, u.watched),
 updates_gone as (
     delete from {own}.updates u
      using (/*from*/) as x (uuid, updates), json_to_recordset(x.updates::json) as t (update_id text, stage int)
-     where t.stage = 0 and u.workflow_uuid = x.uuid and u.update_id = t.update_id
-    returning u.workflow_uuid, u.update_id, u.watched)"""
+     where t.stage = 0 and u.workflow_uuid = x.uuid and u.update_id = t.update_id and not u.watched)"""
 _UPDATES_OF_F = "select uuid, updates from f where code = 0 and updates is not null"
 _UPDATES_OF_ST = "select uuid, updates from st where updates is not null"
 
@@ -343,7 +348,7 @@ _CLOSED_WAKE = "select 'closed|' || workflow_uuid from run_rows where watched an
 _ACTIVITY_WAKE = """select 'activity|' || task_queue from activity_rows
                    where offered and worker is null and due_ms <= (select ms from clock)"""
 _UPDATE_WAKE = """select 'update|' || workflow_uuid || '|' || update_id from update_rows where watched
-          union all select 'update|' || workflow_uuid || '|' || update_id from updates_gone where watched"""
+          union all select 'update|' || workflow_uuid || '|' || update_id from updates_told"""
 _MAIL_WAKE = "select 'mail|' || destination_uuid from mailed"
 _MAIL_WAKE_OF_ST = "select 'mail|' || uuid from st where mail is not null"
 
