@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from dbos_core.clock import TimerHandle
 from dbos_core.commit import Close, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
-from dbos_core.live_run import LiveRun, Phase
+from dbos_core.live_run import LiveRun
+from dbos_core.phase import Phase
+from dbos_core.rebuild import restore
 from dbos_core.runner import TaskFailure
 from dbos_core.store.base import Pulse
 
@@ -205,7 +207,7 @@ class Claims:
             run.phase = Phase.LOADING  # nobody else may begin to rebuild it
             kernel.live_runs[row.workflow_uuid] = run
             self.watch_deadline(run)
-            kernel.spawn(run.restore(loaded), f"restore {row.workflow_uuid}")
+            kernel.spawn(restore(kernel, run, loaded), f"restore {row.workflow_uuid}")
         if homeless:
             await kernel.store.release(kernel.process_id, homeless)
 

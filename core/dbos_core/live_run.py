@@ -11,21 +11,18 @@ only while something happens to it. Methods with a leading underscore are steps 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
 from dbos_core import mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
+from dbos_core.checkpoint import checkpoint, newest_mail, raised
 from dbos_core.clock import TimerHandle
 from dbos_core.commit import (
     PARK_FOREVER,
     Close,
     Commit,
-    Entry,
-    JournalRow,
-    LoadedRun,
     Mail,
     NewRun,
     RunRow,
@@ -33,8 +30,10 @@ from dbos_core.commit import (
     Verdict,
 )
 from dbos_core.errors import BadCommit
-from dbos_core.failing import REFUSE_FROM, Failing, noted
+from dbos_core.failing import REFUSE_FROM, Failing
 from dbos_core.failpoints import hit
+from dbos_core.phase import Phase
+from dbos_core.rebuild import rebuild
 from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter, Runner, TaskFailure
 
 if TYPE_CHECKING:
@@ -377,11 +376,11 @@ class LiveRun:
         """Nothing of this activation happened: rebuild the interpreter, then go on with its events and newer ones."""
         self.drop_interpreter()
         self.inbox = activation.events + self.inbox
-        self._load(mail=True)
+        self._load()
 
-    def _load(self, *, mail: bool = False) -> None:
+    def _load(self) -> None:
         self.phase = Phase.LOADING
-        self._kernel.spawn(rebuild(self._kernel, self, mail=mail), f"rebuild {self.row.workflow_uuid}")
+        self._kernel.spawn(rebuild(self._kernel, self), f"rebuild {self.row.workflow_uuid}")
 
     def ready(self) -> None:
         """The interpreter has been brought to where the journal ends."""

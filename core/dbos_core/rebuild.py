@@ -1,0 +1,174 @@
+"""Rebuild: from a run's journal to an interpreter that has seen all of it.
+
+Two occasions. This process takes a run up (:func:`restore`): what the run waits for is folded from the replayed
+decisions and armed again. Or only the interpreter was dropped, by eviction or since an activation was undone
+(:func:`rebuild`): everything else that this process knows of the run still holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dbos_core.activities.spec import ActivitySpec
+from dbos_core.checkpoint import raised
+from dbos_core.commit import Close, Commit, Entry, LoadedRun, Verdict
+from dbos_core.errors import BadCommit
+from dbos_core.failing import noted
+from dbos_core.phase import Phase
+from dbos_core.runner import Decision, Event, EventKind, TaskFailure
+
+if TYPE_CHECKING:
+    from dbos_core.kernel import Kernel
+    from dbos_core.live_run import LiveRun
+
+logger = logging.getLogger(__name__)
+
+SLICE_S = 0.02
+"""How long a replay may keep the event loop: a long journal must not hold up the neighbours."""
+
+
+class Pending:
+    """What a run still waits for, folded from its replayed decisions."""
+
+    def __init__(self) -> None:
+        self.timers: dict[int, int] = {}
+        self.activities: dict[int, ActivitySpec] = {}
+        self.cancel_requested: set[int] = set()
+
+    def fold(self, decision: Decision) -> None:
+        for seq in decision.consumed_timers:
+            self.timers.pop(seq, None)
+        for seq in decision.consumed_activities:
+            self.activities.pop(seq, None)
+        for spec in decision.schedule:
+            self.activities[spec.seq] = spec
+        self.timers.update(decision.start_timers)
+        for seq in decision.cancel_timers:
+            self.timers.pop(seq, None)
+        self.cancel_requested.update(decision.cancel_activities)
+        for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
+            self.activities.pop(seq, None)
+
+
+async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
+    """Take up a run from its journal: replay, then arm what is pending, then whatever mail waits."""
+    run.phase = Phase.LOADING
+    pending = Pending()
+    if run.row.task_failure is not None and noted(run.row, _last(loaded.entries)) is None:
+        run.fails_no_more()  # the journal has gone on since; the process that saw to it died before it said so
+    if not await _replay(kernel, run, loaded.entries, pending):
+        return
+    run.activities = pending.activities
+    kernel.activities.restore(
+        run.row,
+        list(pending.activities.values()),
+        loaded.activities,
+        cancel_requested=pending.cancel_requested,
+    )
+    for seq, due_ms in pending.timers.items():
+        run.arm(seq, due_ms)
+    if not loaded.entries:
+        run.inbox.insert(0, Event(EventKind.START))
+    for message in loaded.mail:
+        run.add_mail(message)
+    if not run.inbox:
+        run.fails_no_more()  # what failed was the replay, or is not due
+    run.ready()
+
+
+async def rebuild(kernel: Kernel, run: LiveRun) -> None:
+    """Replay the journal into a fresh interpreter; everything else that we know of the run stays."""
+    try:
+        loaded = await kernel.load(run.row.workflow_uuid)
+    except Exception:
+        logger.exception("%r cannot be loaded; it is released", run)
+        loaded = None
+    if run.phase is Phase.GONE:
+        return
+    if loaded is None or loaded.run.owner != kernel.process_id:
+        run.gone()
+        kernel.run_lost(run, Verdict.CLAIM_LOST)
+        return
+    if not await _replay(kernel, run, loaded.entries, None):
+        return
+    for message in loaded.mail:
+        run.add_mail(message)
+    run.ready()
+
+
+async def _replay(kernel: Kernel, run: LiveRun, entries: list[Entry], pending: Pending | None) -> bool:
+    """Feed the journal. False: the run is gone or its replay failed (it is tried again later)."""
+    interpreter = run.interpreter = run.runner.open(run.row, run.inputs)
+    loop_time = kernel.loop.time
+    slice_end = loop_time() + SLICE_S
+    for entry in entries:
+        try:
+            decision = interpreter.replay(entry)
+            if not isinstance(decision, Decision):
+                decision = await decision
+        except Exception as error:
+            logger.exception("the runner raised while replaying %r", run)
+            decision = raised(error)
+        if loop_time() > slice_end:
+            await kernel.breathe()
+            slice_end = loop_time() + SLICE_S
+        if run.phase is Phase.GONE:
+            return False
+        if decision.failure is not None:
+            await _failed(kernel, run, entries, entry, decision.failure)
+            return False
+        run.position = entry.position
+        run.history_length = run.row.history_length = decision.history_length
+        run.last_at_ms = max(run.last_at_ms, decision.at_ms)
+        if pending is not None:
+            pending.fold(decision)
+    return True
+
+
+async def _failed(kernel: Kernel, run: LiveRun, entries: list[Entry], entry: Entry, failure: TaskFailure) -> None:
+    run.drop_interpreter()
+    if failure.close is not None and await _close(kernel, run, failure.close):
+        return
+    delay_ms = run.count_failure(failure, _last(entries), kernel.clock.now_ms())
+    logger.warning(
+        "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
+        run.row.workflow_id,
+        run.row.run_id,
+        entry.position,
+        failure.cause,
+        failure.message,
+        delay_ms,
+    )
+
+    def start_over() -> None:
+        """From the store: the code may have been mended meanwhile."""
+        run.gone()
+        newest = run.failing.failure if run.failing is not None else None
+        kernel.run_lost(run, Verdict.POSITION_LOST, run.row.task_attempt, newest)
+
+    run.try_again(delay_ms, start_over)
+
+
+async def _close(kernel: Kernel, run: LiveRun, close: Close) -> bool:
+    """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
+    run.phase = Phase.COMMITTING
+    close.close_ms = kernel.clock.now_ms()
+    try:
+        verdict = await kernel.writer.write(Commit(workflow_uuid=run.row.workflow_uuid, close=close))
+    except BadCommit as error:
+        logger.warning("%r cannot be closed: %s", run, error)
+        return run.phase is Phase.GONE
+    if run.phase is Phase.GONE:
+        return True
+    if verdict is Verdict.COMMITTED:
+        run.closed(close, run.history_length)
+    else:
+        run.gone()
+        kernel.run_lost(run, verdict)
+    return True
+
+
+def _last(entries: list[Entry]) -> int:
+    """Position of the newest entry."""
+    return entries[-1].position if entries else 0
