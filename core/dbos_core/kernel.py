@@ -567,4 +567,4 @@ def row_of(new: NewRun, owner: str) -> RunRow:
     )
 
 
-__all__ = ["LEASE_MS", "Kernel", "UpdateAborted", "row_of"]
+__all__ = ["Kernel", "LEASE_MS", "UpdateAborted", "row_of"]

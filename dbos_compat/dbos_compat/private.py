@@ -35,12 +35,12 @@ from temporalio.worker import _activity, _workflow
 from temporalio.worker.workflow_sandbox import _runner
 
 __all__ = [
-    "SDK_VERSION",
-    "SUPPORTED",
     "ActivityHost",
     "BridgeWorker",
     "EngineServiceClient",
     "PollShutdownError",
+    "SDK_VERSION",
+    "SUPPORTED",
     "UnsupportedTemporalio",
     "WorkflowHost",
     "install",
