@@ -323,12 +323,6 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Temporal keeps an update in memory until a worker accepts it. Here it survives restarts from the start.",
     ),
     Difference(
-        slug="eager-start",
-        kind=Kind.DIFFERENT,
-        feature="request_eager_start is accepted and makes no difference",
-        advice="A workflow started in a process that serves its task queue begins there at once in any case.",
-    ),
-    Difference(
         slug="priority",
         kind=Kind.DIFFERENT,
         feature="Priorities and fairness keys are stored and shown, and do not order the work",

@@ -292,13 +292,16 @@ def started_response(context: Context, answer: StartAnswer) -> StartWorkflowExec
 async def start_workflow_execution(
     context: Context, request: StartWorkflowExecutionRequest
 ) -> StartWorkflowExecutionResponse:
-    """Start, or find the run that the id policies say. ``request_eager_execution`` makes no difference."""
+    """Start, or find the run that the id policies say."""
     kernel = context.kernel
     new = new_run(request, run_id=kernel.entropy.uuid(), now_ms=kernel.clock.now_ms())
     answer = await kernel.start(new, derived_uuid=derived_uuid(new), terminate_record=terminate_record(new.run_id))
     if answer.result is StartResult.ALREADY_STARTED:
         raise refused(answer.run, new.reuse)
-    return started_response(context, answer)
+    response = started_response(context, answer)
+    if request.request_eager_execution and answer.result is StartResult.STARTED and new.claimed:
+        response.eager_workflow_task.SetInParent()  # its first task is in this process already, asked for or not
+    return response
 
 
 async def signal_with_start_workflow_execution(
