@@ -235,7 +235,8 @@ class Kernel:
     async def _settle(self, runs: Sequence[LiveRun]) -> None:
         """Let what has happened to these runs reach their journals, as long as that makes progress soon."""
         deadline = self.loop.time() + SETTLE_S
-        while self.writer.available and any(run.busy for run in runs) and self.loop.time() < deadline:
+        # Looked at, not signalled: it is a matter of milliseconds, once in a worker's life.
+        while self.writer.available and any(run.busy for run in runs) and self.loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     def runner_for(self, task_queue: str, workflow_type: str) -> Runner | None:
