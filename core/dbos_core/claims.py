@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PULSE_EVERY_S = 1.0
+PULSE_EVERY_S = 1.25
+"""An idle process sends less than one statement a second."""
 CLAIM_RUNS_MAX = 200
 """Runs taken in one statement: bounds what a process takes away from its peers at once."""
 LIVE_RUNS_MAX = 5_000

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dbos_core.retry import RetryPolicy
@@ -48,6 +48,8 @@ class ActivitySpec:
     retry: RetryPolicy
     scheduled_ms: int
     """Wall clock of the activation that scheduled it."""
+    native: Any = field(default=None, compare=False, repr=False)
+    """The executor side's own form of ``record``, as long as the spec has not left this process. Never stored."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,8 @@ from dbos_core.retry import RetryPolicy
 
 def offer(spec: ActivitySpec) -> str:
     """The spec as ``ActivityRow.spec`` carries it."""
-    return json.dumps(asdict(spec))
+    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name != "native"}
+    return json.dumps(fields | {"retry": asdict(spec.retry)})
 
 
 def read_offer(text: str) -> ActivitySpec:

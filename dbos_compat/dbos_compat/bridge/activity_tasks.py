@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from base64 import b64decode, b64encode
 
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Priority
+from temporalio.api.common.v1 import Priority, WorkflowExecution
+from temporalio.api.common.v1 import RetryPolicy as RetryPolicyMessage
 from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion
 from temporalio.bridge.proto.activity_task import Cancel, Start
+from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 
 from dbos_compat.bridge.activations import timestamp
 from dbos_compat.bridge.commands import Command, ms
@@ -36,7 +39,7 @@ def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
         heartbeat_ms=ms(a.heartbeat_timeout),
         run_timeout_ms=run_timeout,
     )
-    record = f'{{"in":{payloads_text(a.arguments)}'
+    record = f'{{"in":{command.inputs}'
     if a.headers:
         record += f',"h":{payload_map_text(a.headers)}'
     if a.HasField("priority"):
@@ -53,6 +56,7 @@ def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
         heartbeat_ms=times.heartbeat_ms,
         retry=_policy(a) if a.HasField("retry_policy") else _DEFAULT_POLICY,
         scheduled_ms=at_ms,
+        native=a,
     )
 
 
@@ -71,13 +75,14 @@ def _policy(a: object) -> RetryPolicy:
 def start_of(attempt: Attempt, namespace: str) -> Start:
     """The task for one attempt."""
     spec, run = attempt.spec, attempt.run
-    record = json.loads(spec.record)
+    native = spec.native or _native(spec)
     start = Start(
         workflow_namespace=namespace,
         workflow_type=run.workflow_type,
+        workflow_execution=WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id),
         activity_id=spec.activity_id,
         activity_type=spec.activity_type,
-        input=payloads(record["in"]),
+        input=native.arguments,
         scheduled_time=timestamp(spec.scheduled_ms),
         current_attempt_scheduled_time=timestamp(attempt.due_ms),
         started_time=timestamp(attempt.started_ms),
@@ -85,24 +90,37 @@ def start_of(attempt: Attempt, namespace: str) -> Start:
         schedule_to_close_timeout=_duration(spec.schedule_to_close_ms),
         start_to_close_timeout=_duration(spec.start_to_close_ms),
         heartbeat_timeout=_duration(spec.heartbeat_ms),
+        retry_policy=_policy_message(spec.retry),
     )
-    start.workflow_execution.workflow_id = run.workflow_id
-    start.workflow_execution.run_id = run.run_id
-    if "h" in record:
-        for key, value in payload_map(record["h"]).items():
-            start.header_fields[key].CopyFrom(value)
+    for key in native.headers:
+        start.header_fields[key].CopyFrom(native.headers[key])
     if attempt.heartbeat:
         start.heartbeat_details.extend(payloads(json.loads(attempt.heartbeat)))
-    if "prio" in record:
-        start.priority.CopyFrom(Priority.FromString(b64decode(record["prio"])))
-    policy = spec.retry
-    retry = start.retry_policy
-    retry.initial_interval.CopyFrom(duration(policy.initial_ms))
-    retry.backoff_coefficient = policy.coefficient
-    retry.maximum_interval.CopyFrom(duration(policy.maximum_interval_ms))
-    retry.maximum_attempts = policy.maximum_attempts
-    retry.non_retryable_error_types.extend(policy.non_retryable_types)
+    if native.HasField("priority"):
+        start.priority.CopyFrom(native.priority)
     return start
+
+
+def _native(spec: ActivitySpec) -> ScheduleActivity:
+    """What the workflow asked for, from the record: the spec comes from the journal or from another process."""
+    record = json.loads(spec.record)
+    native = ScheduleActivity(arguments=payloads(record["in"]))
+    for key, value in payload_map(record.get("h", {})).items():
+        native.headers[key].CopyFrom(value)
+    if "prio" in record:
+        native.priority.CopyFrom(Priority.FromString(b64decode(record["prio"])))
+    return native
+
+
+@functools.lru_cache(maxsize=256)
+def _policy_message(policy: RetryPolicy) -> RetryPolicyMessage:
+    return RetryPolicyMessage(
+        initial_interval=duration(policy.initial_ms),
+        backoff_coefficient=policy.coefficient,
+        maximum_interval=duration(policy.maximum_interval_ms),
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_error_types=policy.non_retryable_types,
+    )
 
 
 def _duration(value_ms: int | None) -> Duration:

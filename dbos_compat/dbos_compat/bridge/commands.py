@@ -45,6 +45,8 @@ class Command:
     """The protobuf that it came from."""
     cancellation_type: int = 0
     update_id: str = ""
+    inputs: str = ""
+    """Of an activity: its arguments as they stand in ``text``."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -89,9 +91,10 @@ def read(command: WorkflowCommand) -> Command | Rejected | None:
 
 def _schedule_activity(command: WorkflowCommand) -> Command:
     a = command.schedule_activity
+    inputs = payloads_text(a.arguments)
     parts = [
         f'"k":"activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},'
-        f'"queue":{dumps(a.task_queue)},"in":{payloads_text(a.arguments)}'
+        f'"queue":{dumps(a.task_queue)},"in":{inputs}'
     ]
     if a.headers:
         parts.append(f'"h":{payload_map_text(a.headers)}')
@@ -118,6 +121,7 @@ def _schedule_activity(command: WorkflowCommand) -> Command:
         seq=a.seq,
         message=command,
         cancellation_type=a.cancellation_type,
+        inputs=inputs,
     )
 
 
