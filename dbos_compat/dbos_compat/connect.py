@@ -157,7 +157,9 @@ async def disconnect(client: Client) -> None:
     """
     service = client.service_client
     if not isinstance(service, private.EngineServiceClient):
-        raise TypeError("disconnect() takes a client that dbos_compat.connect() made; this one talks to a Temporal server")
+        raise TypeError(
+            "disconnect() takes a client that dbos_compat.connect() made; this one talks to a Temporal server"
+        )
     engine = service.engine
     assert isinstance(engine, Engine)
     await engine.close()

@@ -53,6 +53,4 @@ def question_text(query_type: str, args: Iterable[Payload], headers: Mapping[str
 
 def question(text: str) -> Question:
     record = json.loads(text)
-    return Question(
-        query_type=record["type"], args=payloads(record["args"]), headers=payload_map(record["headers"])
-    )
+    return Question(query_type=record["type"], args=payloads(record["args"]), headers=payload_map(record["headers"]))
