@@ -34,12 +34,6 @@ ENGINES = [
 ]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "dbos: the example on our engine")
-    config.addinivalue_line("markers", "evict: the example on our engine, evicted after every step")
-    config.addinivalue_line("markers", "no_replay(reason): the histories of this test are not replayed afterwards")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
