@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from dbos_core import mailbox
+from dbos_core import kept, mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
 from dbos_core.checkpoint import checkpoint, newest_mail, raised
 from dbos_core.clock import TimerHandle
@@ -163,6 +163,9 @@ class LiveRun:
         if message.topic == mailbox.ACTIVITY:
             self._kernel.activities.remote_outcome(self.row.workflow_uuid, message)
             return
+        if message.topic == mailbox.OUTCOME:
+            kept.take(self._kernel, self, message)
+            return
         if message.topic == mailbox.CANCEL:
             kind = EventKind.CANCEL
         elif message.topic == mailbox.UPDATE:
@@ -270,7 +273,7 @@ class LiveRun:
         if decision.search_attributes is not None:
             self.row.search_attributes = decision.search_attributes
         if decision.close is not None:
-            self._close(decision)
+            self.closed(decision.close, decision.history_length, decision.updates)
             return
         self._release(decision)
         for update in decision.updates:
@@ -308,7 +311,10 @@ class LiveRun:
         """The workflow was told of this activity's end: its real outcome must never reach it."""
         self._kernel.activities.forget(self.row, seq)
         self.activities.pop(seq, None)
-        self.inbox = [e for e in self.inbox if e.outcome is None or e.outcome.seq != seq]
+        for event in [e for e in self.inbox if e.outcome is not None and e.outcome.seq == seq]:
+            assert event.outcome is not None
+            self.inbox.remove(event)
+            kept.consume(self._kernel, self, event.outcome)
 
     def arm(self, seq: int, due_ms: int) -> None:
         """The timer rings at that time, as long as the run is here."""
@@ -321,10 +327,6 @@ class LiveRun:
         hit("timer.ring")
         self.timers[seq] = (self.timers[seq][0], None)
         self.deliver(Event(EventKind.TIMER, timer=seq))
-
-    def _close(self, decision: Decision) -> None:
-        assert decision.close is not None
-        self.closed(decision.close, decision.history_length, decision.updates)
 
     def closed(self, close: Close, history_length: int, updates: Iterable[UpdateRow] = ()) -> None:
         """The run's end is committed."""
@@ -395,7 +397,7 @@ class LiveRun:
             # The first activation failed before the start was durable: the start itself stands.
             self._start_without_activation()
             return
-        self.try_again(delay_ms, self._retry_now)
+        kept.keep(self._kernel, self, activation.events, lambda: self.try_again(delay_ms, self._retry_now))
 
     def try_again(self, delay_ms: int, attempt: Callable[[], None]) -> None:
         """Nothing happens to the run until ``attempt`` is called; who asks it something is told why."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from dbos_core import kept
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.checkpoint import raised
 from dbos_core.commit import Close, Commit, Entry, LoadedRun, Verdict
@@ -60,10 +61,11 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     if not await _replay(kernel, run, loaded.entries, pending):
         return
     run.activities = pending.activities
+    ended = kept.ended(loaded.mail)
     kernel.activities.restore(
         run.row,
-        list(pending.activities.values()),
-        loaded.activities,
+        [spec for seq, spec in pending.activities.items() if seq not in ended],
+        [row for row in loaded.activities if row.seq not in ended],
         cancel_requested=pending.cancel_requested,
     )
     for seq, due_ms in pending.timers.items():

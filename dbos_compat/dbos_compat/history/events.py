@@ -33,7 +33,7 @@ from dbos_compat.history.failed_tasks import FailedTask, failed_attributes, fail
 from dbos_compat.history.numbering import EventIds, Record, TaskIds
 from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, task_queue
 from dbos_core.commit import LoadedRun, Mail, RunStatus
-from dbos_core.mailbox import ACTIVITY, CANCEL, NULL_TOPIC, OWN_ID, UPDATE
+from dbos_core.mailbox import ACTIVITY, CANCEL, NULL_TOPIC, OUTCOME, OWN_ID, UPDATE
 
 CORE_FLAGS = (1, 2, 3)
 """What Temporal's core calls the rules that our journals follow: ids and types are checked, a patch upserts its search
@@ -188,8 +188,8 @@ class _History:
         """Signals and cancel requests; the time of the last one, None if there are none."""
         at_ms = None
         for letter in mail:
-            if letter.topic in (UPDATE, ACTIVITY):
-                continue  # neither has an event before the task that handles it
+            if letter.topic in (UPDATE, ACTIVITY, OUTCOME):
+                continue  # none of these has an event before the task that handles it
             at_ms = letter.created_ms
             message = _message(letter)
             if letter.topic == CANCEL:

@@ -14,6 +14,7 @@ from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import payloads
 from dbos_compat.convert.times import timestamp
 from dbos_core.commit import LoadedRun
+from dbos_core.kept import ended
 from dbos_core.mailbox import CANCEL
 
 
@@ -53,6 +54,8 @@ def open_activities(loaded: LoadedRun) -> dict[int, tuple[dict[str, Any], int, b
             elif command["k"] == "cancel_activity" and command["seq"] in found:
                 asked, at_ms, _ = found[command["seq"]]
                 found[command["seq"]] = (asked, at_ms, True)
+    for seq in ended(loaded.mail):
+        found.pop(seq, None)
     return found
 
 
