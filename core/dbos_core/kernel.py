@@ -378,7 +378,9 @@ class Kernel:
     async def admit_update(self, run: RunRow, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
         """Make an update request durable: COMMITTED; DUPLICATE with what is known of it; RUN_CLOSED."""
         self._settled_updates.pop((run.workflow_uuid, update_id), None)  # a rejected id may be used again
-        verdict, row = await self.store.admit_update(run.workflow_uuid, update_id, mail)
+        verdict, row = await self.store.admit_update(
+            run.workflow_uuid, update_id, mail, watch=run.workflow_uuid not in self.live_runs
+        )
         if verdict is Verdict.COMMITTED and run.workflow_uuid in self.live_runs:
             self.check_mail(run.workflow_uuid)
         return verdict, row
@@ -391,26 +393,25 @@ class Kernel:
         Raises:
             UpdateAborted: the run closed while the update was only admitted.
         """
+        key = (workflow_uuid, update_id)
         deadline = self.loop.time() + timeout_s
         while True:
-            row = self._settled_updates.pop((workflow_uuid, update_id), None) or await self.store.update_row(
-                workflow_uuid, update_id, watch=workflow_uuid not in self.live_runs
-            )
-            if update_settled(row, stage):
-                return row
-            remaining = deadline - self.loop.time()
-            if remaining <= 0:
-                return None
-            if row is None:
-                return None
-            if workflow_uuid not in self.live_runs:
-                rows = await self.store.rows([workflow_uuid], watch=False)
-                if not rows or rows[0].status is not RunStatus.RUNNING:
-                    row = await self.store.update_row(workflow_uuid, update_id, watch=False)
-                    if row is not None and row.stage == 1:
-                        raise UpdateAborted(update_id)
-                    return row
-            await self.waiting.update_moved(workflow_uuid, update_id, remaining)
+            with self.waiting.update_moves(workflow_uuid, update_id) as moved:
+                here = workflow_uuid in self.live_runs
+                row = self._settled_updates.pop(key, None)
+                if row is None:
+                    row = await self.store.update_row(workflow_uuid, update_id, watch=not here)
+                remaining = deadline - self.loop.time()
+                if update_settled(row, stage) or row is None or remaining <= 0:
+                    return row if update_settled(row, stage) else None
+                if not here:
+                    rows = await self.store.rows([workflow_uuid], watch=False)
+                    if not rows or rows[0].status is not RunStatus.RUNNING:
+                        row = await self.store.update_row(workflow_uuid, update_id, watch=False)
+                        if row is not None and row.stage == 1:
+                            raise UpdateAborted(update_id)
+                        return row
+                await self.waiting.hear(moved, remaining)
 
     def knows(self, workflow_uuid: str) -> bool:
         """True when the run lives here or is about to."""

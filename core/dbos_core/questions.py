@@ -168,17 +168,19 @@ class Questions:
         )
         deadline = kernel.loop.time() + timeout_s
         while True:
-            response = await kernel.store.response(request_id)
-            if response is not None:
-                try:
-                    return _unwrap(response)
-                except _Moved:
-                    await asyncio.sleep(_LOOK_AGAIN_S)
-                    return await self._ask(run, kind, payload, max(0.0, deadline - kernel.loop.time()))
-            remaining = deadline - kernel.loop.time()
-            if remaining <= 0:
-                raise TimeoutError(f"no worker answered about run {run.run_id} of workflow {run.workflow_id!r}")
-            await kernel.waiting.answer(request_id, remaining)
+            with kernel.waiting.answer_comes(request_id) as answered:
+                response = await kernel.store.response(request_id)
+                remaining = deadline - kernel.loop.time()
+                if response is None:
+                    if remaining <= 0:
+                        raise TimeoutError(f"no worker answered about run {run.run_id} of workflow {run.workflow_id!r}")
+                    await kernel.waiting.hear(answered, remaining)
+                    continue
+            try:
+                return _unwrap(response)
+            except _Moved:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                return await self._ask(run, kind, payload, max(0.0, remaining))
 
     # -- answering -------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ was marked as watched; a slow look (once a second, all waiters in one query) cov
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from dbos_core.commit import RunRow, RunStatus, UpdateRow
@@ -90,25 +91,29 @@ class Waiting:
         finally:
             self._closed.drop(workflow_uuid, future)
 
-    async def update_moved(self, workflow_uuid: str, update_id: str, timeout_s: float) -> None:
-        """Return when the update may have moved on, or after ``timeout_s``. Callers look at the row again."""
-        future = self._updates.add((workflow_uuid, update_id))
+    @contextlib.contextmanager
+    def update_moves(self, workflow_uuid: str, update_id: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when the update may have moved on. Made before looking, so that nothing is missed."""
+        key = (workflow_uuid, update_id)
+        future = self._updates.add(key)
         try:
-            await asyncio.wait_for(future, timeout_s if self._is_live(workflow_uuid) else min(timeout_s, LOOK_EVERY_S))
-        except TimeoutError:
-            return
+            yield future
         finally:
-            self._updates.drop((workflow_uuid, update_id), future)
+            self._updates.drop(key, future)
 
-    async def answer(self, request_id: str, timeout_s: float) -> None:
-        """Return when the request may have been answered, or after ``timeout_s``."""
+    @contextlib.contextmanager
+    def answer_comes(self, request_id: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when the request may have been answered. Made before looking."""
         future = self._answers.add(request_id)
         try:
-            await asyncio.wait_for(future, min(timeout_s, LOOK_EVERY_S))
-        except TimeoutError:
-            return
+            yield future
         finally:
             self._answers.drop(request_id, future)
+
+    @staticmethod
+    async def hear(future: asyncio.Future[None], timeout_s: float) -> None:
+        """Wait for it, but not longer than until the next slow look."""
+        await asyncio.wait([future], timeout=min(timeout_s, LOOK_EVERY_S))
 
     async def run(self) -> None:
         """The slow look at runs that are awaited here and live elsewhere."""

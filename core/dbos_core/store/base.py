@@ -240,9 +240,12 @@ class Store(Protocol):
 
     # -- updates -------------------------------------------------------------------------------------------------
 
-    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+    async def admit_update(
+        self, workflow_uuid: str, update_id: str, mail: Mail, *, watch: bool = False
+    ) -> tuple[Verdict, UpdateRow | None]:
         """Insert the update row and its mail in one transaction: COMMITTED; DUPLICATE with the known row; RUN_CLOSED.
-        Sets ``mail.created_ms``. A known update id is DUPLICATE even on a closed run."""
+        Sets ``mail.created_ms``. A known update id is DUPLICATE even on a closed run.
+        With ``watch`` its next change will be announced (UPDATE) and a rejection kept until it is read."""
         ...
 
     async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:

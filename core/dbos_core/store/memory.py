@@ -253,7 +253,9 @@ class MemoryStore:
 
     # -- updates -------------------------------------------------------------------------------------------------
 
-    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
+    async def admit_update(
+        self, workflow_uuid: str, update_id: str, mail: Mail, *, watch: bool = False
+    ) -> tuple[Verdict, UpdateRow | None]:
         row = UpdateRow(update_id=update_id, stage=1)
         memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, mail=(mail,), updates=(row,)))
         run = self.tables.runs.get(workflow_uuid)
@@ -265,6 +267,8 @@ class MemoryStore:
             return Verdict.RUN_CLOSED, None
         run.updates[update_id] = row
         run.watched_updates.discard(update_id)
+        if watch:
+            run.watched_updates.add(update_id)
         if mail.mail_id not in self.tables.mail_ids:
             self.tables.add_mail(run, mail, self.clock.now_ms())
         self._send_wakes()

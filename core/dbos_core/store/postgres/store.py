@@ -239,8 +239,12 @@ class PostgresStore:
 
     # -- updates -------------------------------------------------------------------------------------------------
 
-    async def admit_update(self, workflow_uuid: str, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
-        return await updates.admit_update(self._db, workflow_uuid, update_id, mail, announce=self._announce_mail)
+    async def admit_update(
+        self, workflow_uuid: str, update_id: str, mail: Mail, *, watch: bool = False
+    ) -> tuple[Verdict, UpdateRow | None]:
+        return await updates.admit_update(
+            self._db, workflow_uuid, update_id, mail, announce=self._announce_mail, watch=watch
+        )
 
     async def update_row(self, workflow_uuid: str, update_id: str, *, watch: bool) -> UpdateRow | None:
         return await updates.update_row(self._db, workflow_uuid, update_id, watch=watch)

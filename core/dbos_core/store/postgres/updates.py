@@ -17,8 +17,8 @@ _ADMIT = """
          where r.workflow_uuid = $1 and r.status = 1 and not exists (select from known)
            for no key update),
     admitted as (
-        insert into {own}.updates as u (workflow_uuid, update_id, stage) select $1, $2, 1 from box
-        on conflict (workflow_uuid, update_id) do update set stage = 1, outcome = null, watched = false
+        insert into {own}.updates as u (workflow_uuid, update_id, stage, watched) select $1, $2, 1, $8 from box
+        on conflict (workflow_uuid, update_id) do update set stage = 1, outcome = null, watched = excluded.watched
             where u.stage = 0
         returning u.workflow_uuid),
     boxed as (
@@ -59,7 +59,7 @@ _FORGET = "delete from {own}.updates where workflow_uuid = $1 and update_id = $2
 
 
 async def admit_update(
-    db: Database, workflow_uuid: str, update_id: str, mail: Mail, *, announce: bool
+    db: Database, workflow_uuid: str, update_id: str, mail: Mail, *, announce: bool, watch: bool
 ) -> tuple[Verdict, UpdateRow | None]:
     row = None
     while row is None or (row["created_ms"] is None and row["stage"] is None and row["is_open"]):
@@ -74,6 +74,7 @@ async def admit_update(
             mail.message,
             mail.serialization,
             announce,
+            watch,
         )
     if row["stage"] is not None:
         return Verdict.DUPLICATE, UpdateRow(update_id=update_id, stage=row["stage"], outcome=row["outcome"])
