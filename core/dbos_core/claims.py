@@ -219,7 +219,8 @@ class Claims:
         try:
             if closed:
                 rows = await self._kernel.store.rows([workflow_uuid], watch=False)
-                if not rows or rows[0].owner != self._kernel.process_id:
+                run = self._kernel.live_runs.get(workflow_uuid)
+                if run is not None and run.new is None and (not rows or rows[0].owner != self._kernel.process_id):
                     self._drop(workflow_uuid)
             else:
                 await self.adopt([workflow_uuid])

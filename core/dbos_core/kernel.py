@@ -496,7 +496,7 @@ class Kernel:
         elif kind is WakeKind.ACTIVITY:
             self.activities.wake(key)
         elif kind is WakeKind.CLOSED:
-            if key in self.live_runs:
+            if key in self.live_runs and key not in self._starting:
                 self.spawn(self.claims.retake(key, 1, None, closed=True), f"closed {key}")
             elif self.waiting.waits_for_close(key):
                 self.spawn(self.waiting.look([key]), "look")
