@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from dbos_core.activities.deadlines import Deadlines
 from dbos_core.activities.service import ActivityService
 from dbos_core.activities.spec import FinalOutcome
 from dbos_core.claims import Claims
@@ -67,6 +68,8 @@ class Kernel:
         )
         self.loop = asyncio.get_running_loop()
         self.live_runs: dict[str, LiveRun] = {}
+        self.timers = Deadlines(clock)
+        """Timers of live runs: those due at once ring in the order in which they were started."""
         self.writer = CheckpointWriter(store, self.process_id)
         self.waiting = Waiting(store, self.live_runs.__contains__)
         self.activities = ActivityService(
@@ -137,6 +140,7 @@ class Kernel:
         for runners in list(self._runners.values()):
             for runner in list(runners):
                 await self.unserve(runner)
+        self.timers.close()
         await self.activities.close()
         while self._tasks:
             for task in self._tasks:
@@ -361,8 +365,9 @@ class Kernel:
         return verdict
 
     def _closed_from_outside(self, row: RunRow) -> None:
-        run = self.live_runs.pop(row.workflow_uuid, None)
-        if run is not None:
+        run = self.live_runs.get(row.workflow_uuid)
+        if run is not None and run.row.run_id == row.run_id:  # not a successor that is trying the same key
+            del self.live_runs[row.workflow_uuid]
             run.gone()
         self.waiting.run_closed(row)
 

@@ -318,7 +318,7 @@ class LiveRun:
 
     def arm(self, seq: int, due_ms: int) -> None:
         """The timer rings at that time, as long as the run is here."""
-        handle = self._kernel.clock.call_at(due_ms, lambda: self._ring(seq))
+        handle = self._kernel.timers.call_at(due_ms, lambda: self._ring(seq))
         self.timers[seq] = (due_ms, handle)
 
     def _ring(self, seq: int) -> None:
