@@ -15,6 +15,10 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"^([a-z-]+):.*## \S", re.MULTILINE)
 MAKE = re.compile(r"(?:^ {4}|`|\$ )make ([a-z-]+)", re.MULTILINE)
 
+PATH = re.compile(
+    r"`((?!benchmarks/results)(?:core|dbos_compat|shadow|tests|examples|benchmarks|migration_guides|docs|\.ci)/[\w/.-]*\w)`"
+)
+
 DOCUMENTS = committed_files(".md")
 
 
@@ -24,6 +28,13 @@ def test_links_to_files_lead_somewhere(document: Path) -> None:
         link for link in LINK.findall(document.read_text()) if "://" not in link and not link.startswith("mailto:")
     ]
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_paths_in_documents_are_there(document: Path) -> None:
+    missing = {path for path in PATH.findall(document.read_text()) if not (REPOSITORY / path).exists()}
+    inside = {path for path in missing if (REPOSITORY / "dbos_compat" / path).exists()}  # as the import package has it
+    assert not missing - inside
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
