@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from base64 import b64decode, b64encode
+from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Priority, WorkflowExecution
@@ -16,7 +17,7 @@ from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 
 from dbos_compat.bridge.activations import timestamp
 from dbos_compat.bridge.commands import Command, ms
-from dbos_compat.bridge.refusals import is_too_large, too_large
+from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, is_too_large, too_large, without_details
 from dbos_compat.convert.failures import failure_text, failure_type
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
 from dbos_compat.convert.times import duration
@@ -146,7 +147,10 @@ def outcome_of(
     if kind == "cancelled":
         details = result.cancelled.failure.canceled_failure_info.details.payloads
         return AttemptOutcome(kind=OutcomeKind.CANCELED, record=payloads_text(details), identity=identity)
-    return failed_outcome(result.failed.failure, identity)
+    failed = result.failed.failure
+    if limit_payloads and failed.ByteSize() > BLOB_BYTES_MAX:
+        return replace(failed_outcome(without_details(failed), identity), non_retryable=True)
+    return failed_outcome(failed, identity)
 
 
 def failed_outcome(failure: Failure, identity: str, *, heartbeat: str | None = None) -> AttemptOutcome:

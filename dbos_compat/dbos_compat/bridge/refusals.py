@@ -29,6 +29,9 @@ _SMALL = BLOB_BYTES_MAX // 8
 """A command whose text has fewer characters cannot have a field beyond the limit (the text holds all of its payloads,
 one character standing for four bytes at most)."""
 
+_TEXT_MAX = 4000
+"""Characters that stay of a text that was too large."""
+
 _RETRY_POLICY_NOT_SET = 5
 
 
@@ -59,6 +62,18 @@ def too_large() -> Failure:
     return application_failure(
         "[TMPRL1103] Attempted to upload payloads with size that exceeded the error limit.", "PayloadsTooLarge"
     )
+
+
+def without_details(failed: Failure) -> Failure:
+    """What a server makes of an activity's failure that is too large: not to be tried again, its cause cut short."""
+    failure = Failure(message="Failure exceeds size limit.")
+    failure.server_failure_info.non_retryable = True
+    failure.cause.message = failed.message[:_TEXT_MAX]
+    failure.cause.stack_trace = failed.stack_trace[:_TEXT_MAX]
+    info = failed.application_failure_info
+    failure.cause.application_failure_info.type = info.type
+    failure.cause.application_failure_info.non_retryable = info.non_retryable
+    return failure
 
 
 def check_activity_ids(
