@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from .calls import Call, Order, Retry, call_fails
@@ -43,6 +44,10 @@ class Hold:
     def size(self) -> int:
         return len(self.seen)
 
+    @workflow.query
+    def letters(self, count: int) -> str:
+        return "x" * count
+
     @workflow.update
     def change(self, text: str) -> int:
         return len(text)
@@ -53,6 +58,11 @@ class Give:
     @workflow.run
     async def run(self, size: int) -> str:
         return "x" * size
+
+
+@activity.defn
+async def complain(size: int) -> None:
+    raise ApplicationError("boom", "x" * size)
 
 
 @activity.defn
@@ -234,6 +244,32 @@ async def test_an_activity_result_of_three_megabytes_fails_the_attempt(
             "ApplicationError '[TMPRL1103] Attempted to upload payloads with size that exceeded the error limit.' "
             "type=PayloadsTooLarge",
         ]
+
+
+async def test_an_activity_failure_of_three_megabytes_is_cut_short_and_final(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Call], activities=[complain]):
+        order = Order("complain", [3 * MB], retry=Retry(attempts=5))
+        assert await call_fails(client, queue, wid, order) == [
+            "ActivityError 'Activity task failed' complain NON_RETRYABLE_FAILURE",
+            "ServerError 'Failure exceeds size limit.'",
+            "ApplicationError 'boom' type=None",
+        ]
+
+
+@pytest.mark.parametrize("size", [2 * MB - 100, 2 * MB])
+async def test_the_answer_to_a_query_has_the_limit_too(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str, size: int
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Hold]):
+        handle = await client.start_workflow(Hold.run, "", id=wid, task_queue=queue)
+        if size < 2 * MB:
+            assert len(await handle.query(Hold.letters, size)) == size
+        else:
+            with pytest.raises(WorkflowQueryFailedError, match=r"^Blob data size exceeds limit\.$"):
+                await handle.query(Hold.letters, size)
+        await handle.terminate()
 
 
 async def test_a_deep_value(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
