@@ -1,4 +1,4 @@
-"""The two-activity workflow as an ordinary Temporal program; imports only temporalio.
+"""The two-activity workflow as an ordinary Temporal program; it and the workflow import only temporalio.
 
 Shared by the ``temporal`` and ``compat`` contenders, which differ in how they connect.
 """
@@ -6,32 +6,14 @@ Shared by the ``temporal`` and ``compat`` contenders, which differ in how they c
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
-from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from benchmarks.contenders.two_steps import TwoSteps, first_step, second_step
+
 TASK_QUEUE = "bench"
-
-
-@activity.defn
-async def first_step(number: int) -> int:
-    return number + 1
-
-
-@activity.defn
-async def second_step(number: int) -> int:
-    return number + 1
-
-
-@workflow.defn
-class TwoSteps:
-    @workflow.run
-    async def run(self, number: int) -> int:
-        number = await workflow.execute_activity(first_step, number, start_to_close_timeout=timedelta(seconds=60))
-        return await workflow.execute_activity(second_step, number, start_to_close_timeout=timedelta(seconds=60))
 
 
 @asynccontextmanager

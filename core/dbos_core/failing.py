@@ -88,6 +88,16 @@ class Failing:
                 )
             )
         delay_ms = RETRY_DELAYS_MS[min(row.task_attempt, len(RETRY_DELAYS_MS)) - 1]
+        logger.warning(
+            "activation of workflow %r (type %r, run %s) failed, attempt %d, %s: %s. It is tried again in %d ms",
+            row.workflow_id,
+            row.workflow_type,
+            row.run_id,
+            row.task_attempt,
+            failure.cause,
+            failure.message,
+            delay_ms,
+        )
         row.task_attempt += 1
         if durable:
             self.write()

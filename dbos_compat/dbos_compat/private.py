@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import gc
 import logging
@@ -446,6 +447,16 @@ class _Watchdog:
                 running.attempt_deadlock_interruption()
 
 
+def _running_activity() -> Any:
+    """The SDK's record of an activity that runs. Older releases brought a queue of heartbeats along."""
+    if _HEARTBEAT_QUEUE:
+        return _activity._RunningActivity(pending_heartbeats=asyncio.Queue(1000))  # type: ignore[call-arg]
+    return _activity._RunningActivity()
+
+
+_HEARTBEAT_QUEUE = any(f.name == "pending_heartbeats" for f in dataclasses.fields(_activity._RunningActivity))
+
+
 class ActivityHost:
     """The SDK's activity worker: runs one attempt per call."""
 
@@ -474,7 +485,7 @@ class ActivityHost:
 
     def start(self, token: bytes, start: ActivityStart) -> None:
         """Run an attempt; its completion arrives at the bridge worker."""
-        running = _activity._RunningActivity()
+        running = _running_activity()
         running.task = asyncio.get_running_loop().create_task(
             self._worker._handle_start_activity_task(token, start, running), context=self._context.copy()
         )

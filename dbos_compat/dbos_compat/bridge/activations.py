@@ -18,7 +18,11 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
-from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_activation import (
+    InitializeWorkflow,
+    SignalWorkflow,
+    WorkflowActivationJob,
+)
 
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
@@ -30,6 +34,8 @@ from dbos_core.commit import Mail, RunRow
 from dbos_core.runner import Event, EventKind
 
 _M64 = 0xFFFFFFFFFFFFFFFF
+_SIGNAL_FIELDS = frozenset(SignalWorkflow.DESCRIPTOR.fields_by_name)
+_INIT_FIELDS = frozenset(InitializeWorkflow.DESCRIPTOR.fields_by_name)
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ def job(
         signal.input.extend(payloads(message.get("args", ())))
         for key, value in payload_map(message.get("headers", {})).items():
             signal.headers[key].CopyFrom(value)
-        if "originating_event_id" in signal.DESCRIPTOR.fields_by_name:  # temporalio >= 1.32
+        if "originating_event_id" in _SIGNAL_FIELDS:  # temporalio >= 1.32
             signal.originating_event_id = event_id
     elif kind == "cancel":
         result.cancel_workflow.reason = message.get("reason", "")
@@ -243,8 +249,9 @@ def initialize(row: RunRow, started: WorkflowExecutionStartedEventAttributes) ->
         attempt=max(1, started.attempt),
         cron_schedule=started.cron_schedule,
         start_time=timestamp(row.start_ms),
-        original_execution_run_id=started.original_execution_run_id or row.run_id,
     )
+    if "original_execution_run_id" in _INIT_FIELDS:  # temporalio >= 1.32
+        init.original_execution_run_id = started.original_execution_run_id or row.run_id
     for key, value in started.header.fields.items():
         init.headers[key].CopyFrom(value)
     for name in ("workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout"):
