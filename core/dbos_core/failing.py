@@ -29,6 +29,10 @@ REFUSE_FROM = 3
 """From this attempt on (Temporal's number) nobody is kept waiting for a failing run: questions are refused."""
 
 
+class TaskKeepsFailing(Exception):
+    """The run's activations fail; the message is the failure's."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Note:
     """What is known of the first failed try."""

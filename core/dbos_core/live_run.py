@@ -30,7 +30,7 @@ from dbos_core.commit import (
     Verdict,
 )
 from dbos_core.errors import BadCommit
-from dbos_core.failing import REFUSE_FROM, Failing
+from dbos_core.failing import REFUSE_FROM, Failing, TaskKeepsFailing
 from dbos_core.failpoints import hit
 from dbos_core.phase import Phase
 from dbos_core.rebuild import rebuild
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
 
 logger = logging.getLogger(__name__)
-
-
-class TaskKeepsFailing(Exception):
-    """The run's activations fail; the message is the failure's."""
 
 
 class LiveRun:
@@ -137,8 +133,14 @@ class LiveRun:
         deadline = self.row.deadline_ms
         if deadline is not None and self._kernel.clock.now_ms() >= deadline:
             return  # the run itself times out in this very moment
-        if outcome.seq in self.activities:
-            self.deliver(Event(EventKind.ACTIVITY, outcome=outcome))
+        if outcome.seq not in self.activities:
+            return
+        event = Event(EventKind.ACTIVITY, outcome=outcome)
+        if self._retry is not None and self.phase is Phase.READY:  # it will not be taken up soon
+            self.inbox.append(event)
+            kept.keep(self._kernel, self, [event], self.ready)
+        else:
+            self.deliver(event)
 
     def poke(self) -> None:
         if not self._scheduled and self.phase is Phase.READY:

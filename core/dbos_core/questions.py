@@ -15,8 +15,7 @@ from weakref import WeakValueDictionary
 
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
-from dbos_core.failing import REFUSE_FROM
-from dbos_core.live_run import TaskKeepsFailing
+from dbos_core.failing import REFUSE_FROM, TaskKeepsFailing
 from dbos_core.runner import Decision
 from dbos_core.store.base import RequestRow
 

@@ -299,6 +299,53 @@ async def test_a_finished_activity_reaches_mended_code_in_the_same_process_once(
     assert await shop.store.mail(["order-42"]) == []
 
 
+async def test_an_activity_that_ends_between_two_tries_is_kept_too(shop: Shop) -> None:
+    script = Script()
+    kernel, packer = await shop.process(script)
+    packer.idle = True
+    await shop.start(kernel)
+    await until(shop, lambda: bool(packer.held))
+    script.broken = True
+    await kernel.send(Mail(mail_id=f"{OWN_ID}1", workflow_uuid="order-42", topic="hurry", message="{}"))
+    await until(shop, lambda: len(script.seen) == 5)
+    packer.finish(packer.held[0])
+    await settle()
+    assert [message.topic for message in await shop.store.mail(["order-42"])] == ["hurry", OUTCOME]
+    await kernel.close()
+    shop.kernels.remove(kernel)
+
+    mended = Script()
+    _, other_packer = await shop.process(mended)
+    await until(shop, lambda: bool(mended.seen))
+    await settle()
+
+    assert mended.seen == [["signal", "activity"]]
+    assert (await shop.row()).status is RunStatus.COMPLETED
+    assert other_packer.started == 0
+
+
+async def test_an_activity_that_ends_between_two_tries_does_not_end_the_trying(shop: Shop) -> None:
+    script = Script()
+    kernel, packer = await shop.process(script)
+    packer.idle = True
+    await shop.start(kernel)
+    await until(shop, lambda: bool(packer.held))
+    script.broken = True
+    await kernel.send(Mail(mail_id=f"{OWN_ID}1", workflow_uuid="order-42", topic="hurry", message="{}"))
+    await until(shop, lambda: len(script.seen) == 5)
+    packer.finish(packer.held[0])
+    await settle()
+    assert len(script.seen) == 5, "tried again only when it is time"
+    await until(shop, lambda: len(script.seen) == 6)
+    script.broken = False
+
+    await until(shop, lambda: kernel.live("order-42") is None)
+
+    assert script.seen[-1] == ["signal", "activity"]
+    assert (await shop.row()).status is RunStatus.COMPLETED
+    assert await shop.store.mail(["order-42"]) == []
+
+
 async def test_a_replay_that_fails_is_noted_and_forgotten_when_it_works_again(shop: Shop) -> None:
     good = Script()
     kernel, packer = await shop.process(good)
