@@ -13,7 +13,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from .support import BOOL, DATETIME, DOUBLE, INT, KEYWORD, KEYWORDS, TEXT, MakeWorker, eventually
+from .support import BOOL, DATETIME, DOUBLE, INT, KEYWORD, KEYWORDS, TEXT, MakeWorker, add_search_attributes, eventually
 
 
 @workflow.defn
@@ -216,6 +216,7 @@ async def test_count_and_groups(client: Client, make_worker: MakeWorker, queue: 
     ],
 )
 async def test_a_filter_that_makes_no_sense_is_an_invalid_argument(client: Client, query: str, message: str) -> None:
+    await add_search_attributes(client)  # where none are declared, our engine has no opinion about names
     with pytest.raises(RPCError) as refused:
         await asyncio.wait_for(client.count_workflows(query), 5)
     assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
