@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from benchmarks.contenders.two_steps import TwoSteps, first_step, second_step
+from benchmarks.two_steps import TwoSteps, first_step, second_step
 
 TASK_QUEUE = "bench"
 

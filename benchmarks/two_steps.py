@@ -1,4 +1,5 @@
-"""The two-activity workflow, in a file of its own as Temporal advises: the sandbox imports it again for each run."""
+"""The two-activity workflow, in a file of its own as Temporal advises: the sandbox imports it, and the packages that it is in,
+again for each run."""
 
 from datetime import timedelta
 
