@@ -47,6 +47,9 @@ LIVE_RUNS_MAX = 20_000
 SETTLE_S = 10.0
 """How long a run that leaves in good order may take to journal what has reached it."""
 
+EVICT_S = 5.0
+"""How long a worker that ends waits for the instances of its workflows to be torn down."""
+
 
 class UpdateAborted(Exception):
     """The run closed while the update was only admitted."""
@@ -91,6 +94,7 @@ class Kernel:
         self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._evictions: set[asyncio.Task[Any]] = set()
         self._mail_wanted: set[str] = set()
         self._mail_loading = False
         self._settled_updates: dict[tuple[str, str], UpdateRow] = {}
@@ -227,14 +231,14 @@ class Kernel:
                 del self.live_runs[run.row.workflow_uuid]
                 run.gone()
                 uuids.append(run.row.workflow_uuid)
-        if uuids:
-            try:
-                await self.store.release(self.process_id, uuids)
-            except StoreUnavailable:
-                logger.warning("%d runs could not be released; their lease will lapse", len(uuids))
-                return
-            if runners:
-                self.claims.wake()
+        try:
+            await self.store.release(self.process_id, uuids)
+        except StoreUnavailable:
+            logger.warning("%d runs could not be released; their lease will lapse", len(uuids))
+        if runners:
+            self.claims.wake()
+        if self._evictions:  # workflow code that refuses to end is not waited for
+            await asyncio.wait(self._evictions, timeout=EVICT_S)
 
     async def _settle(self, runs: Sequence[LiveRun]) -> None:
         """Let what has happened to these runs reach their journals, as long as that makes progress soon."""
@@ -486,7 +490,9 @@ class Kernel:
             async def finish() -> None:
                 await pending
 
-            self.spawn(finish(), "evict")
+            task = self.spawn(finish(), "evict")
+            self._evictions.add(task)
+            task.add_done_callback(self._evictions.discard)
 
     # -- what the store tells us -----------------------------------------------------------------------------------
 
