@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from dbos_core.clock import TimerHandle
-from dbos_core.commit import Close, RunStatus, Verdict
+from dbos_core.commit import Close, LoadedRun, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
 from dbos_core.live_run import LiveRun
 from dbos_core.phase import Phase
@@ -46,6 +47,9 @@ class Claims:
         self._in_doubt = True
         """Some answer was lost: runs may be ours without our knowing."""
         self._alarm: TimerHandle | None = None
+        self.arriving: Counter[str] = Counter()
+        """Runs that are being loaded, and by how many."""
+        self._mail_came: set[str] = set()
         self._sure_until_s = 0.0
         """Until then (the loop's clock, which runs on while a process is stopped) our lease holds for certain."""
 
@@ -194,7 +198,8 @@ class Claims:
         kernel = self._kernel
         fresh = [uuid for uuid in workflow_uuids if uuid not in kernel.live_runs]
         homeless: list[str] = []
-        for loaded in await kernel.store.load(fresh):
+        found, mail_came = await self._load(fresh)
+        for loaded in found:
             row = loaded.run
             if row.workflow_uuid in kernel.live_runs or row.owner != kernel.process_id:
                 continue
@@ -206,11 +211,29 @@ class Claims:
                 continue
             run = LiveRun(kernel, runner, row, loaded.inputs)
             run.phase = Phase.LOADING  # nobody else may begin to rebuild it
+            run.early_mail = []
             kernel.live_runs[row.workflow_uuid] = run
             self.watch_deadline(run)
             kernel.spawn(restore(kernel, run, loaded), f"restore {row.workflow_uuid}")
+            if row.workflow_uuid in mail_came:
+                kernel.check_mail(row.workflow_uuid)
         if homeless:
             await kernel.store.release(kernel.process_id, homeless)
+
+    async def _load(self, workflow_uuids: list[str]) -> tuple[list[LoadedRun], set[str]]:
+        """Runs, and those of them whose mail may have come too late for this look at them."""
+        self.arriving.update(workflow_uuids)
+        try:
+            found = await self._kernel.store.load(workflow_uuids)
+        finally:
+            self.arriving -= Counter(workflow_uuids)
+            mail_came = self._mail_came.intersection(workflow_uuids)
+            self._mail_came = {uuid for uuid in self._mail_came if uuid in self.arriving}
+        return found, mail_came
+
+    def mail_came(self, *workflow_uuids: str) -> None:
+        """Mail was announced for runs that do not live here. If they are on their way, they must not miss it."""
+        self._mail_came.update(uuid for uuid in workflow_uuids if uuid in self.arriving)
 
     async def retake(
         self, workflow_uuid: str, attempt: int, failure: TaskFailure | None, *, closed: bool = False

@@ -355,7 +355,7 @@ class Kernel:
         """
         uuid = mail.workflow_uuid
         verdict = await self.writer.write(Commit(workflow_uuid=uuid, fenced=False, mail=(mail,)))
-        if verdict is Verdict.COMMITTED and uuid in self.live_runs:
+        if verdict is Verdict.COMMITTED:
             self.check_mail(uuid)
         return verdict
 
@@ -390,7 +390,7 @@ class Kernel:
         verdict, row = await self.store.admit_update(
             run.workflow_uuid, update_id, mail, watch=run.workflow_uuid not in self.live_runs
         )
-        if verdict is Verdict.COMMITTED and run.workflow_uuid in self.live_runs:
+        if verdict is Verdict.COMMITTED:
             self.check_mail(run.workflow_uuid)
         return verdict, row
 
@@ -499,8 +499,7 @@ class Kernel:
     def _wake(self, wake: Wake) -> None:
         kind, key = wake.kind, wake.key
         if kind is WakeKind.MAIL:
-            if key in self.live_runs:
-                self.check_mail(key)
+            self.check_mail(key)
         elif kind is WakeKind.WORK:
             if key in self._runners:
                 self.claims.wake()
@@ -523,12 +522,16 @@ class Kernel:
             self.claims.wake()
             self.questions.wake()
             self._mail_wanted.update(self.live_runs)
+            self.claims.mail_came(*self.claims.arriving)
             self._load_mail()
 
     def check_mail(self, workflow_uuid: str) -> None:
-        """New mail for a live run: fetch it, all runs in one query."""
-        self._mail_wanted.add(workflow_uuid)
-        self._load_mail()
+        """New mail: fetch it if the run lives here, all runs in one query; remember it if the run is on its way here."""
+        if workflow_uuid in self.live_runs:
+            self._mail_wanted.add(workflow_uuid)
+            self._load_mail()
+        else:
+            self.claims.mail_came(workflow_uuid)
 
     def _load_mail(self) -> None:
         if not self._mail_loading and self._mail_wanted:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_KINDS = {mailbox.CANCEL: EventKind.CANCEL, mailbox.UPDATE: EventKind.UPDATE}
+
 
 class LiveRun:
     """One run that this process owns. Made by the kernel; ``deliver`` is how anything reaches it."""
@@ -53,6 +55,7 @@ class LiveRun:
         "activities",
         "admitted",
         "deadline",
+        "early_mail",
         "failing",
         "history_length",
         "idle_since_ms",
@@ -86,6 +89,7 @@ class LiveRun:
         """Time of the newest mail of ours that reached this copy of the run."""
         self.inbox: list[Event] = []
         self.known_mail: set[str] = set()
+        self.early_mail: list[Mail] | None = None  # a list, as long as it is not known what the run waits for
         self.timers: dict[int, tuple[int, TimerHandle | None]] = {}
         self.activities: dict[int, ActivitySpec] = {}
         self.new: NewRun | None = None
@@ -122,6 +126,9 @@ class LiveRun:
     def deliver_mail(self, messages: Iterable[Mail]) -> None:
         """Mail from the store, in order; what is known already is skipped."""
         if self.phase is Phase.GONE:
+            return
+        if self.early_mail is not None:
+            self.early_mail += messages
             return
         for message in messages:
             self.add_mail(message)
@@ -168,13 +175,7 @@ class LiveRun:
         if message.topic == mailbox.OUTCOME:
             kept.take(self._kernel, self, message)
             return
-        if message.topic == mailbox.CANCEL:
-            kind = EventKind.CANCEL
-        elif message.topic == mailbox.UPDATE:
-            kind = EventKind.UPDATE
-        else:
-            kind = EventKind.SIGNAL
-        self.inbox.append(Event(kind, mail=message))
+        self.inbox.append(Event(_KINDS.get(message.topic, EventKind.SIGNAL), mail=message))
 
     # -- activation ------------------------------------------------------------------------------------------------
 
@@ -250,8 +251,7 @@ class LiveRun:
         if verdict is not Verdict.COMMITTED:
             self._lost(activation, decision, verdict)
             return
-        started, self.new = self.new, None
-        self.admitted = {}
+        started, self.new, self.admitted = self.new, None, {}
         self.phase = Phase.READY
         self.mail_seen_ms = max([mail_seen, *[e.mail.created_ms for e in activation.events if e.mail is not None]])
         if decision.record is not None:

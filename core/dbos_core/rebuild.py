@@ -61,7 +61,9 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     if not await _replay(kernel, run, loaded.entries, pending):
         return
     run.activities = pending.activities
-    ended = kept.ended(loaded.mail)
+    mail = [*loaded.mail, *(run.early_mail or ())]
+    run.early_mail = None
+    ended = kept.ended(mail)
     kernel.activities.restore(
         run.row,
         [spec for seq, spec in pending.activities.items() if seq not in ended],
@@ -72,7 +74,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         run.arm(seq, due_ms)
     if not loaded.entries:
         run.inbox.insert(0, Event(EventKind.START))
-    for message in loaded.mail:
+    for message in mail:
         run.add_mail(message)
     if not run.inbox:
         run.fails_no_more()  # what failed was the replay, or is not due

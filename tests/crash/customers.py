@@ -156,8 +156,12 @@ class Customers:
     async def finish(self, started: Iterable[str]) -> None:
         """Wait for the pipelines that worker programs started by themselves. They are nobody's customer's, and end."""
         for workflow_id in started:
-            async with asyncio.timeout(30):
-                assert await self.client.get_workflow_handle(workflow_id).result() == [0, 1]
+            try:
+                async with asyncio.timeout(30):
+                    assert await self.client.get_workflow_handle(workflow_id).result() == [0, 1]
+            except TimeoutError:
+                states = await asyncio.to_thread(states_of, self._database, [workflow_id])
+                raise AssertionError("\n  ".join([f"{workflow_id} does not end:", *states])) from None
 
     async def give_up(self) -> None:
         for task in self._tasks:
