@@ -31,7 +31,7 @@ CLAIM_AGAIN_MS = 50
 """Where some runs were due others may follow: look again so soon, as long as there are any."""
 CLAIM_RUNS_MAX = 200
 """Runs taken in one statement: bounds what a process takes away from its peers at once."""
-LIVE_RUNS_MAX = 5_000
+CLAIM_BELOW_RUNS = 5_000
 """No further claims above this many runs in memory."""
 
 
@@ -181,7 +181,7 @@ class Claims:
                 await self.registered()
                 while True:
                     queues = kernel.queues
-                    room = min(CLAIM_RUNS_MAX, LIVE_RUNS_MAX - len(kernel.live_runs))
+                    room = min(CLAIM_RUNS_MAX, CLAIM_BELOW_RUNS - len(kernel.live_runs))
                     self._more = room <= 0
                     if not queues or room <= 0:
                         break

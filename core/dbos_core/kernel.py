@@ -41,7 +41,7 @@ from dbos_core.writer import CheckpointWriter
 logger = logging.getLogger(__name__)
 
 LEASE_MS = 10_000
-LIVE_RUNS_MAX = 20_000
+START_HERE_BELOW_RUNS = 20_000
 """Runs in memory at once; further starts are left to be claimed, here or elsewhere."""
 
 SETTLE_S = 10.0
@@ -281,7 +281,7 @@ class Kernel:
             BadCommit: the database refuses a value.
         """
         runner = None
-        if new.execution_ms <= self.clock.now_ms() and len(self.live_runs) < LIVE_RUNS_MAX and not self.closing:
+        if new.execution_ms <= self.clock.now_ms() and len(self.live_runs) < START_HERE_BELOW_RUNS and not self.closing:
             runner = self.runner_for(new.task_queue, new.workflow_type)
         if runner is not None:
             await self.claims.registered()
