@@ -150,7 +150,7 @@ class Claims:
             taken = await kernel.store.take_over(kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX)
             if taken:
                 logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(pulse.lapsed))
-                await self.adopt(taken, taken_over=True)
+                await self.adopt(taken)
         if pulse.touched:
             for uuid in await kernel.store.reopened(kernel.process_id, kernel.queues, CLAIM_RUNS_MAX):
                 self._drop(uuid)
@@ -200,7 +200,7 @@ class Claims:
 
     # -- taking runs up --------------------------------------------------------------------------------------------
 
-    async def adopt(self, workflow_uuids: list[str], *, taken_over: bool = False) -> None:
+    async def adopt(self, workflow_uuids: list[str]) -> None:
         """Load runs that the store says are ours, and bring them to life."""
         kernel = self._kernel
         fresh = [uuid for uuid in workflow_uuids if uuid not in kernel.live_runs]
