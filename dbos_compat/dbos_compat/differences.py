@@ -58,11 +58,6 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Do it from an activity with a client.",
     ),
     Difference(
-        slug="patching",
-        feature="workflow.patched() and workflow.deprecate_patch()",
-        advice="Register changed code under a new workflow type and let open runs finish on the old one.",
-    ),
-    Difference(
         slug="local-activities",
         feature="Local activities",
         advice="Use ordinary activities: on a queue that this process serves they already run in this process.",

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 
 from dbos_compat.bridge.activations import PendingActivity
@@ -18,7 +19,7 @@ from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.payloads import dumps, payload_text, plain_text
 from dbos_compat.convert.records import CloseRecord, close_text
-from dbos_compat.convert.search_attributes import merged_text
+from dbos_compat.convert.search_attributes import CHANGE_VERSION, merged_text, versions_payload
 from dbos_core.commit import Close, RunRow, RunStatus, UpdateRow
 from dbos_core.runner import Decision
 
@@ -111,8 +112,10 @@ class Builder:
         elif kind == "update_completed":
             self._update_completed(decision, command)
         elif kind == "upsert_sa":
-            current = self.search_attributes or self._row.search_attributes
-            self.search_attributes = decision.search_attributes = merged_text(current, command.message)
+            self._upsert(decision, command.message)
+        elif kind == "patch":
+            if command.versions:
+                self._upsert(decision, {CHANGE_VERSION: versions_payload(command.versions)})
         elif kind == "memo":
             memo = self.memo if self.memo is not None else json.loads(self._row.memo or "{}")
             for key, payload in command.message.items():
@@ -125,6 +128,10 @@ class Builder:
             decision.memo = dumps(memo)
         elif kind in TERMINAL:
             decision.close = self._close(command, event_id, decision.at_ms)
+
+    def _upsert(self, decision: Decision, changes: Mapping[str, Payload]) -> None:
+        current = self.search_attributes or self._row.search_attributes
+        self.search_attributes = decision.search_attributes = merged_text(current, changes)
 
     def _cancel_activity(self, decision: Decision, command: Command) -> None:
         if command.cancellation_type == TRY_CANCEL:

@@ -26,6 +26,7 @@ from dbos_compat.bridge.activations import (
 from dbos_compat.bridge.commands import (
     ABANDON,
     TRY_CANCEL,
+    UNCHECKED,
     Command,
     Rejected,
     UnsupportedCommand,
@@ -35,6 +36,7 @@ from dbos_compat.bridge.commands import (
     update_failed,
 )
 from dbos_compat.bridge.decisions import Builder
+from dbos_compat.bridge.patches import Patches, announced, missing
 from dbos_compat.bridge.refusals import (
     TaskFailed,
     application_failure,
@@ -50,7 +52,7 @@ from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import started
 from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import cause_name
-from dbos_compat.history.numbering import EventIds
+from dbos_compat.history.numbering import EventIds, TaskIds
 from dbos_compat.private import SDK_VERSION, WorkflowHost
 from dbos_core.commit import Entry, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
@@ -92,7 +94,7 @@ class TemporalRunner:
 class TemporalInterpreter:
     """One run in memory: an SDK workflow instance and what we must remember beside it."""
 
-    __slots__ = ("_builder", "_flags", "_host", "_ids", "_opened", "_row", "_runner", "_start")
+    __slots__ = ("_builder", "_flags", "_host", "_ids", "_opened", "_patches", "_row", "_runner", "_start")
 
     def __init__(self, runner: TemporalRunner, row: RunRow, inputs: str) -> None:
         self._runner = runner
@@ -102,6 +104,7 @@ class TemporalInterpreter:
         self._flags: set[int] = set()
         self._opened = False
         self._builder = Builder(runner.identity, row, inputs)
+        self._patches = Patches()
         self._start: InitializeWorkflow | None = None
 
     # -- the Interpreter protocol ----------------------------------------------------------------------------------
@@ -205,6 +208,9 @@ class TemporalInterpreter:
             if made is not None:
                 jobs.append(made)
         self._start = None
+        if task.recorded is not None:
+            after_start = sum(job.HasField("initialize_workflow") for job in jobs)
+            jobs[after_start:after_start] = announced(task.recorded["cmds"])
         return jobs
 
     def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
@@ -256,6 +262,8 @@ class TemporalInterpreter:
                 task.accepted.add(command.update_id)
             elif command.kind == "activity":
                 check_schedule(message.schedule_activity)
+            elif command.kind == "patch":
+                self._patches.asked(command)
             fresh.append(command)
         return self._follow_up(task, fresh)
 
@@ -305,7 +313,7 @@ class TemporalInterpreter:
         event_ids: list[int] = []
         if not silent:
             ids = task.ids if not rejected else self._ids.begin_task(records)
-            event_ids = self._ids.end_task(ids, [c.record for c in commands])
+            event_ids = self._event_ids(task, ids, commands)
             self._flags.update(task.used_flags)
         decision = self._builder.decision(
             at_ms=task.at_ms,
@@ -324,6 +332,15 @@ class TemporalInterpreter:
             )
         return decision
 
+    def _event_ids(self, task: _Task, ids: TaskIds, commands: list[Command]) -> list[int]:
+        """Count the task. The ids of the events of these commands; on replay the journal says which there are."""
+        if task.recorded is None:
+            return self._ids.end_task(ids, [c.record for c in commands])
+        recorded = task.recorded["cmds"]
+        event_ids = self._ids.end_task(ids, recorded)
+        checked = iter([i for i, c in zip(event_ids, recorded, strict=True) if c["k"] not in UNCHECKED])
+        return [0 if c.kind in UNCHECKED else next(checked) for c in commands]
+
     def _check(self, task: _Task, commands: list[Command]) -> None:
         """What a Temporal server or its Rust worker would refuse."""
         if self._builder.names_activities or names_its_activities(commands):
@@ -338,16 +355,30 @@ class TemporalInterpreter:
         recorded = task.recorded
         assert recorded is not None
         if recorded["d"] == digest(commands):
-            return None
-        then = [_describe(c) for c in recorded["cmds"]]
-        now = [_describe(json.loads(c.text)) for c in commands]
+            gone = missing(recorded["cmds"], commands)
+            if gone is None:
+                return None
+            marker, instead = gone
+            came = f"patch {instead!r}" if instead is not None else "no patch at that point"
+            return self._nondeterminism(
+                f"position {task.position}: recorded patch {marker!r}, but the code now asks for {came}. Non-deprecated "
+                f"patch marker encountered for change {marker}, but there is no corresponding change command!",
+                recorded,
+            )
+        then = [_describe(c) for c in recorded["cmds"] if c["k"] not in UNCHECKED]
+        now = [_describe(json.loads(c.text)) for c in commands if c.kind not in UNCHECKED]
         index = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
         was = then[index] if index < len(then) else "nothing more"
         came = now[index] if index < len(now) else "nothing more"
+        return self._nondeterminism(
+            f"position {task.position}, command {index + 1}: recorded {was}, but the code now asks for {came}.",
+            recorded,
+        )
+
+    def _nondeterminism(self, what: str, recorded: Mapping[str, Any]) -> TaskFailed:
         failure = application_failure(
             f"[TMPRL1100] Nondeterminism error: workflow {self._row.workflow_id!r} run {self._row.run_id}, journal "
-            f"position {task.position}, command {index + 1}: recorded {was}, but the code now asks for {came}. "
-            f"Recorded with temporalio {recorded.get('sdk', '?')}, replayed with {SDK_VERSION}. "
+            f"{what} Recorded with temporalio {recorded.get('sdk', '?')}, replayed with {SDK_VERSION}. "
             "Deploy the code that began this run, or guard the change with workflow.patched()."
         )
         close = None

@@ -12,7 +12,7 @@ in the start record.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,10 @@ _NAMES = {
     "datetime": "Datetime",
     "keywordlist": "KeywordList",
 }
+
+
+CHANGE_VERSION = "TemporalChangeVersion"
+"""The patches of a run: a list of keywords."""
 
 
 class BadSearchAttribute(ValueError):
@@ -108,6 +112,11 @@ def encode(column: str | None) -> dict[str, Payload]:
         )
         for name, value in values.items()
     }
+
+
+def versions_payload(patches: Sequence[str]) -> Payload:
+    """The value of ``CHANGE_VERSION``."""
+    return Payload(metadata={"encoding": b"json/plain", "type": b"KeywordList"}, data=dumps(patches).encode())
 
 
 def datetime_text(value: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Header, Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import UserMetadata
@@ -44,6 +44,11 @@ def event(event_id: int, at_ms: int, attributes: Message) -> HistoryEvent:
 def some_payloads(forms: Iterable[Mapping[str, Any]] | None) -> Payloads | None:
     """Payloads, or nothing where there are none: an absent field is not an empty one."""
     return as_payloads(forms) if forms else None
+
+
+def json_payload(text: str) -> Payload:
+    """A payload as Temporal's core writes one for itself."""
+    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
 
 
 def header(forms: Mapping[str, Mapping[str, Any]] | None) -> Header | None:

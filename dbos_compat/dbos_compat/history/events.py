@@ -97,10 +97,13 @@ class _History:
             if command["k"] in CLOSING:
                 self.add_close(task_completed=task.completed)
             elif event_id:
-                made = event(event_id, at_ms, REQUESTS[command["k"]](command, asking))
+                messages = REQUESTS[command["k"]](command, asking)
+                if not isinstance(messages, tuple):
+                    messages = (messages,)
+                made = [event(event_id, at_ms, m) for event_id, m in enumerate(messages, event_id - len(messages) + 1)]
                 if given := self._metadata(command):
-                    made.user_metadata.CopyFrom(given)
-                self.events.append(made)
+                    made[0].user_metadata.CopyFrom(given)
+                self.events += made
 
     def _metadata(self, command: Record) -> UserMetadata | None:
         """What user code said about a step. A timer's summary is repeated where it is cancelled."""

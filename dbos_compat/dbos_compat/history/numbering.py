@@ -39,6 +39,7 @@ _EVENTS_PER_COMMAND = {
     "cancel_timer": 1,
     "update_accepted": 1,
     "update_completed": 1,
+    "patch": 1,
     "upsert_sa": 1,
     "memo": 1,
     "complete": 1,
@@ -132,6 +133,8 @@ class EventIds:
             if kind not in _EVENTS_PER_COMMAND:
                 raise _unknown("command", kind)
             last += _EVENTS_PER_COMMAND[kind]
+            if kind == "patch" and command.get("sa"):
+                last += 1  # the upsert that follows the marker
             ids.append(last)
             if kind == "activity":
                 self._activities[command["seq"]] = last

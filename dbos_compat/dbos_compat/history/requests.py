@@ -1,4 +1,4 @@
-"""What a workflow asked for → history events: one per command, except for the closing one (``closing``).
+"""What a workflow asked for → history events: mostly one per command, except for the closing one (``closing``).
 
 One function per kind of journal command; ``REQUESTS`` is the list of them.
 """
@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import ActivityType, Header, Memo, Priority, RetryPolicy, SearchAttributes
+from temporalio.api.common.v1 import ActivityType, Header, Memo, Payloads, Priority, RetryPolicy, SearchAttributes
 from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.history.v1 import (
     ActivityTaskCancelRequestedEventAttributes,
     ActivityTaskScheduledEventAttributes,
+    MarkerRecordedEventAttributes,
     TimerCanceledEventAttributes,
     TimerStartedEventAttributes,
     UpsertWorkflowSearchAttributesEventAttributes,
@@ -26,9 +27,10 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Input, Meta, Outcome, Request
 
 from dbos_compat.convert.failures import failure
-from dbos_compat.convert.payloads import as_payloads, payload_map
+from dbos_compat.convert.payloads import as_payloads, dumps, payload_map
+from dbos_compat.convert.search_attributes import CHANGE_VERSION, versions_payload
 from dbos_compat.convert.times import duration
-from dbos_compat.history.attributes import header, some_payloads
+from dbos_compat.history.attributes import header, json_payload, some_payloads
 from dbos_compat.history.numbering import EventIds, Record, TaskIds
 from dbos_core.retry import normalise
 
@@ -137,6 +139,23 @@ def _meta(update_id: str, asking: Asking) -> Meta:
     return Meta(update_id=update_id, identity=asking.updates[update_id].get("identity", ""))
 
 
+def patch(command: Record, asking: Asking) -> tuple[Message, ...]:
+    """The marker, and the search attribute that comes with it."""
+    details = dumps({"id": command["id"], "deprecated": bool(command.get("dep"))})
+    marker = MarkerRecordedEventAttributes(
+        marker_name="core_patch",
+        details={"patch-data": Payloads(payloads=[json_payload(details)])},
+        workflow_task_completed_event_id=asking.task.completed,
+    )
+    if not command.get("sa"):
+        return (marker,)
+    upsert = UpsertWorkflowSearchAttributesEventAttributes(
+        workflow_task_completed_event_id=asking.task.completed,
+        search_attributes=SearchAttributes(indexed_fields={CHANGE_VERSION: versions_payload(command["sa"])}),
+    )
+    return marker, upsert
+
+
 def upsert_sa(command: Record, asking: Asking) -> Message:
     return UpsertWorkflowSearchAttributesEventAttributes(
         workflow_task_completed_event_id=asking.task.completed,
@@ -150,13 +169,14 @@ def memo(command: Record, asking: Asking) -> Message:
     )
 
 
-REQUESTS: dict[str, Callable[[Record, Asking], Message]] = {
+REQUESTS: dict[str, Callable[[Record, Asking], Message | tuple[Message, ...]]] = {
     "activity": activity,
     "cancel_activity": cancel_activity,
     "timer": timer,
     "cancel_timer": cancel_timer,
     "update_accepted": update_accepted,
     "update_completed": update_completed,
+    "patch": patch,
     "upsert_sa": upsert_sa,
     "memo": memo,
 }
