@@ -101,7 +101,9 @@ async def begun(client: Client, queue: str, wid: str, make_worker: MakeWorker, c
     return handle
 
 
-async def ended(client: Client, queue: str, handle: WorkflowHandle[Any, Any], make_worker: MakeWorker, code: type) -> Any:
+async def ended(
+    client: Client, queue: str, handle: WorkflowHandle[Any, Any], make_worker: MakeWorker, code: type
+) -> Any:
     """The result, once another version has gone on with the run."""
     async with make_worker(client, task_queue=queue, workflows=[code], activities=STEPS):
         await handle.signal("proceed")
