@@ -72,7 +72,10 @@ def pairs(seed: int, count: int) -> list[tuple[Program, Program]]:
                     del new[at : at + 1]
                 case _:
                     new[at : at + 1] = [chance.choice(WORDS)]
-        found.append((tuple(old), tuple(new)))
+        if all(len({step for step in old if step[1:] == name}) < 2 for name in "xyz"):
+            # Temporal also refuses code that drops deprecate_patch("x") where patched("x") comes later in the same run:
+            # its core writes the search attribute twice then. We do not.
+            found.append((tuple(old), tuple(new)))
     return found
 
 

@@ -146,7 +146,49 @@ async def test_a_run_from_before_keeps_to_the_old_way(
 ) -> None:
     handle = await begun(client, queue, wid, make_worker, Before)
     assert await ended(client, queue, handle, make_worker, Patched) == ["old"]
-    assert VERSIONS not in (await handle.describe()).typed_search_attributes
+    assert (await handle.describe()).typed_search_attributes.get(VERSIONS) is None
+
+
+@workflow.defn(name="Order")
+class Longer(Waits):
+    """Has more to do than any run before it came to."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await self.step(old_step)
+        await self.step(new_step)
+        await self.wait()
+        return self.done
+
+
+async def test_what_was_added_where_a_run_stands_is_done_with_its_next_task(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    handle = await begun(client, queue, wid, make_worker, Before)
+    async with make_worker(client, task_queue=queue, workflows=[Longer], activities=STEPS):
+        assert await handle.query("so_far") == ["old"]
+        await handle.signal("proceed")
+        assert await handle.result() == ["old", "new"]
+
+
+@workflow.defn(name="Order")
+class Shorter(Waits):
+    """Has nothing to wait for any more."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await self.step(old_step)
+        return self.done
+
+
+async def test_an_end_where_a_run_stands_comes_with_its_next_task(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    handle = await begun(client, queue, wid, make_worker, Before)
+    async with make_worker(client, task_queue=queue, workflows=[Shorter], activities=STEPS):
+        assert await handle.query("so_far") == ["old"]
+        await handle.signal("proceed")
+        assert await handle.result() == ["old"]
 
 
 @pytest.mark.parametrize(("first", "then"), [(Patched, Deprecated), (Deprecated, After), (Deprecated, Patched)])

@@ -300,6 +300,21 @@ def normalise(commands: Sequence[Command]) -> tuple[list[Command], set[int]]:
     return list(commands), unsent
 
 
+def cut(commands: Sequence[Command], checked: int) -> tuple[list[Command], list[Command]]:
+    """The commands up to the last of so many that are in the digest; and those after it."""
+    kept: list[Command] = []
+    ahead: list[Command] = []
+    for command in commands:
+        if command.kind in UNCHECKED:
+            kept.append(command)
+        elif checked > 0:
+            kept.append(command)
+            checked -= 1
+        else:
+            ahead.append(command)
+    return kept, ahead
+
+
 def digest(commands: Sequence[Command]) -> str:
     """What a replay has to repeat, in sixteen characters."""
     identities = [c.identity for c in commands if c.kind not in UNCHECKED]

@@ -30,6 +30,7 @@ from dbos_compat.bridge.commands import (
     Command,
     Rejected,
     UnsupportedCommand,
+    cut,
     digest,
     normalise,
     read,
@@ -94,7 +95,7 @@ class TemporalRunner:
 class TemporalInterpreter:
     """One run in memory: an SDK workflow instance and what we must remember beside it."""
 
-    __slots__ = ("_builder", "_flags", "_host", "_ids", "_opened", "_patches", "_row", "_runner", "_start")
+    __slots__ = ("_ahead", "_builder", "_flags", "_host", "_ids", "_opened", "_patches", "_row", "_runner", "_start")
 
     def __init__(self, runner: TemporalRunner, row: RunRow, inputs: str) -> None:
         self._runner = runner
@@ -105,6 +106,8 @@ class TemporalInterpreter:
         self._opened = False
         self._builder = Builder(runner.identity, row, inputs)
         self._patches = Patches()
+        self._ahead: list[Command] = []
+        """What replayed code asks for and the journal does not have: it goes out with the next task, as on Temporal."""
         self._start: InitializeWorkflow | None = None
 
     # -- the Interpreter protocol ----------------------------------------------------------------------------------
@@ -197,6 +200,7 @@ class TemporalInterpreter:
             return self._void(task, failed)
 
     def _first_jobs(self, task: _Task) -> list[WorkflowActivationJob]:
+        task.commands = self._ahead
         task.ids = self._ids.begin_task(task.records)
         jobs = []
         for record, event_id in zip(task.records, task.ids.events, strict=True):
@@ -294,7 +298,9 @@ class TemporalInterpreter:
     def _finish(self, task: _Task) -> Decision:
         assert task.ids is not None
         commands, _ = normalise([c for c in task.commands if c not in task.void] if task.void else task.commands)
-        if task.replaying:
+        self._ahead = []
+        if task.recorded is not None:
+            commands, self._ahead = cut(commands, sum(c["k"] not in UNCHECKED for c in task.recorded["cmds"]))
             mismatch = self._mismatch(task, commands)
             if mismatch is not None:
                 return self._void(task, mismatch)
