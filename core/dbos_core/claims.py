@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dbos_core.clock import TimerHandle
-from dbos_core.commit import Close, LoadedRun, RunStatus, Verdict
+from dbos_core.commit import LoadedRun, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
 from dbos_core.live_run import LiveRun
 from dbos_core.phase import Phase
@@ -291,14 +291,28 @@ class Claims:
         run.deadline = self._kernel.clock.call_at(run.row.deadline_ms, ring)
 
     async def time_out(self, workflow_uuid: str) -> None:
+        """The run's deadline has passed: it ends, and perhaps another one follows it."""
         kernel = self._kernel
-        close = Close(
-            status=RunStatus.TIMED_OUT,
-            close_ms=kernel.clock.now_ms(),
-            record=kernel.timed_out_record,
-            error='{"name":"TimeoutError","message":"workflow timeout"}',
-            mail_seen_ms=None,
-        )
+        loaded = await kernel.load(workflow_uuid)
+        if loaded is None or loaded.run.status is not RunStatus.RUNNING:
+            return
+        close = kernel.timeout_close(loaded, kernel.clock.now_ms())
         verdict = await kernel.terminate(workflow_uuid, close)
         if verdict is not Verdict.COMMITTED:
             logger.debug("run %s was closed before it could time out", workflow_uuid)
+        elif close.successor is not None:
+            kernel.succession.due(close.successor)
+
+    # -- runs that become ours by a commit ---------------------------------------------------------------------------
+
+    def expect(self, workflow_uuid: str) -> None:
+        """A run is about to be ours by a commit of ours: it must not miss the mail that comes as soon as it is there."""
+        self.arriving[workflow_uuid] += 1
+
+    def arrived(self, workflow_uuid: str) -> bool:
+        """The commit was answered. Has mail come meanwhile?"""
+        self.arriving -= Counter([workflow_uuid])
+        came = workflow_uuid in self._mail_came
+        if workflow_uuid not in self.arriving:
+            self._mail_came.discard(workflow_uuid)
+        return came

@@ -118,6 +118,9 @@ class Close:
     mail_seen_ms: int | None = 0
     """The newest mail (its ``created_ms``) that the run has journalled. If newer mail waits the close is refused with
     ``MAIL_WAITING`` (Temporal's UNHANDLED_COMMAND). ``None``: close whatever waits (terminate, timeout)."""
+    successor: NewRun | None = None
+    """The next run of the workflow id. It begins in the very moment in which this one ends: an id never has no current
+    run in between, nor two. Its id policies do not apply."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from dbos_core.activities.deadlines import Deadlines
@@ -35,6 +35,7 @@ from dbos_core.parking import Parking
 from dbos_core.questions import Questions
 from dbos_core.runner import Interpreter, Runner, TaskFailure
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
+from dbos_core.succession import Succession, row_of, timed_out
 from dbos_core.waiting import Waiting, update_settled
 from dbos_core.writer import CheckpointWriter
 
@@ -89,7 +90,9 @@ class Kernel:
         self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
         self.questions = Questions(self)
-        self.timed_out_record = '{"kind":"timed_out"}'
+        self.timeout_close: Callable[[LoadedRun, int], Close] = timed_out
+        """How a run ends whose deadline has passed; installed by whoever interprets the runs."""
+        self.succession = Succession(self)
         self._runners: dict[str, list[Runner]] = {}
         self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -559,28 +562,6 @@ class Kernel:
                     asked[uuid].deliver_mail(found)
         finally:
             self._mail_loading = False
-
-
-def row_of(new: NewRun, owner: str) -> RunRow:
-    """The row that a start makes."""
-    return RunRow(
-        workflow_uuid=new.workflow_uuid,
-        workflow_id=new.workflow_id,
-        run_id=new.run_id,
-        first_run_id=new.first_run_id,
-        workflow_type=new.workflow_type,
-        task_queue=new.task_queue,
-        status=RunStatus.RUNNING,
-        start_ms=new.start_ms,
-        execution_ms=new.execution_ms,
-        owner=owner if new.claimed else None,
-        request_id=new.request_id,
-        deadline_ms=new.deadline_ms,
-        memo=new.memo,
-        search_attributes=new.search_attributes,
-        metadata=new.metadata,
-        parent_workflow_uuid=new.parent_workflow_uuid,
-    )
 
 
 __all__ = ["Kernel", "LEASE_MS", "UpdateAborted", "row_of"]

@@ -19,16 +19,7 @@ from dbos_core import kept, mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
 from dbos_core.checkpoint import checkpoint, newest_mail, raised
 from dbos_core.clock import TimerHandle
-from dbos_core.commit import (
-    PARK_FOREVER,
-    Close,
-    Commit,
-    Mail,
-    NewRun,
-    RunRow,
-    UpdateRow,
-    Verdict,
-)
+from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, RunRow, UpdateRow, Verdict
 from dbos_core.errors import BadCommit
 from dbos_core.failing import REFUSE_FROM, Failing, TaskKeepsFailing
 from dbos_core.failpoints import hit
@@ -239,7 +230,9 @@ class LiveRun:
             self._committed(activation, decision, mail_seen, Verdict.COMMITTED)
             return
         self.phase = Phase.COMMITTING
-        self._kernel.writer.submit(commit, lambda verdict: self._committed(activation, decision, mail_seen, verdict))
+        self._kernel.succession.submit(
+            commit, lambda verdict: self._committed(activation, decision, mail_seen, verdict)
+        )
 
     # -- after the commit ------------------------------------------------------------------------------------------
 

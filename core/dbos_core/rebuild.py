@@ -7,6 +7,7 @@ decisions and armed again. Or only the interpreter was dropped, by eviction or s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -158,10 +159,11 @@ async def _close(kernel: Kernel, run: LiveRun, close: Close) -> bool:
     """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
     run.phase = Phase.COMMITTING
     close.close_ms = kernel.clock.now_ms()
-    try:
-        verdict = await kernel.writer.write(Commit(workflow_uuid=run.row.workflow_uuid, close=close))
-    except BadCommit as error:
-        logger.warning("%r cannot be closed: %s", run, error)
+    answer: asyncio.Future[Verdict | BadCommit] = kernel.loop.create_future()
+    kernel.succession.submit(Commit(workflow_uuid=run.row.workflow_uuid, close=close), answer.set_result)
+    verdict = await answer
+    if isinstance(verdict, BadCommit):
+        logger.warning("%r cannot be closed: %s", run, verdict)
         return run.phase is Phase.GONE
     if run.phase is Phase.GONE:
         return True

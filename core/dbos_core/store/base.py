@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.commit import (
+    Close,
     Commit,
     LoadedRun,
     Mail,
@@ -201,8 +202,8 @@ class Store(Protocol):
         """Unconsumed mail of these runs, in order."""
         ...
 
-    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
-        """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED. ``close``: ``Close``."""
+    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
+        """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED."""
         ...
 
     async def expired(self, limit: int) -> list[str]:

@@ -189,13 +189,12 @@ class MemoryStore:
             self.tables.add_mail(run, mail, self.clock.now_ms())
             self._send_wakes()
 
-    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
-        assert isinstance(close, Close)
+    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, close=close))
         run = self.tables.runs.get(workflow_uuid)
         if run is None or not run.open:
             return Verdict.RUN_CLOSED
-        self.tables.close_run(run, close)
+        self.tables.close_run(run, close, "", self.clock.now_ms())
         self._send_wakes()
         return Verdict.COMMITTED
 
@@ -236,7 +235,9 @@ class MemoryStore:
         for run in touched:
             if run.dbos_status == "CANCELLED":
                 record = json.dumps({"canceled_by": "dbos"})
-                self.tables.close_run(run, Close(status=RunStatus.CANCELED, close_ms=now, record=record))
+                self.tables.close_run(
+                    run, Close(status=RunStatus.CANCELED, close_ms=now, record=record), process_id, now
+                )
             else:
                 self.tables.reopen(run, now)
         self._send_wakes()

@@ -36,7 +36,7 @@ def _one(tables: Tables, process_id: str, commit: Commit, again: bool, now_ms: i
     run = tables.runs.get(commit.workflow_uuid)
     if commit.fenced:
         return _fenced(tables, process_id, commit, run, again, now_ms)
-    return _mail(tables, commit, run, again, now_ms)
+    return _mail(tables, process_id, commit, run, again, now_ms)
 
 
 def _start(tables: Tables, process_id: str, commit: Commit, new: NewRun, again: bool, now_ms: int) -> Verdict:
@@ -52,7 +52,7 @@ def _start(tables: Tables, process_id: str, commit: Commit, new: NewRun, again: 
     for mail in commit.mail:
         if mail.mail_id not in tables.mail_ids:
             tables.add_mail(run, mail, now_ms)
-    _apply(tables, run, commit, now_ms)
+    _apply(tables, process_id, run, commit, now_ms)
     return Verdict.COMMITTED
 
 
@@ -65,7 +65,7 @@ def _fenced(tables: Tables, process_id: str, commit: Commit, run: Run | None, ag
         return Verdict.POSITION_LOST
     if _refused_by_mail(run, commit):
         return Verdict.MAIL_WAITING
-    _apply(tables, run, commit, now_ms)
+    _apply(tables, process_id, run, commit, now_ms)
     return Verdict.COMMITTED
 
 
@@ -92,7 +92,7 @@ def _refused_by_mail(run: Run, commit: Commit) -> bool:
     return seen is not None and run.newest_waiting_ms() > seen
 
 
-def _mail(tables: Tables, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:
+def _mail(tables: Tables, process_id: str, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:
     fresh = [mail for mail in commit.mail if mail.mail_id not in tables.mail_ids]
     if again and commit.mail and not fresh:
         _set_times(tables, commit)
@@ -103,7 +103,7 @@ def _mail(tables: Tables, commit: Commit, run: Run | None, again: bool, now_ms: 
         return Verdict.DUPLICATE
     for mail in fresh:
         tables.add_mail(run, mail, now_ms)
-    _apply(tables, run, commit, now_ms)
+    _apply(tables, process_id, run, commit, now_ms)
     return Verdict.COMMITTED
 
 
@@ -113,7 +113,7 @@ def _set_times(tables: Tables, commit: Commit) -> None:
         mail.created_ms = tables.mail_ids.get(mail.mail_id, mail.created_ms)
 
 
-def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
+def _apply(tables: Tables, process_id: str, run: Run, commit: Commit, now_ms: int) -> None:
     """Everything in the commit except its start and its mail."""
     row = run.row
     if commit.entry is not None:
@@ -132,7 +132,7 @@ def _apply(tables: Tables, run: Run, commit: Commit, now_ms: int) -> None:
     if commit.history_length is not None and (commit.close is not None or commit.park_until_ms is not None):
         row.history_length = commit.history_length
     if commit.close is not None:
-        tables.close_run(run, commit.close)
+        tables.close_run(run, commit.close, process_id, now_ms)
     elif commit.park_until_ms is not None:
         tables.let_go(run, commit.park_until_ms, now_ms)
 
@@ -152,9 +152,11 @@ def refuse_bad_values(commit: Commit) -> None:
     for text in _texts(commit):
         if text is not None:
             refuse_bad_text(commit.workflow_uuid, text)
+    successor = commit.close.successor if commit.close is not None else None
     attributes = commit.search_attributes or (commit.start.search_attributes if commit.start else None)
-    if attributes is not None:
-        _refuse_bad_json(commit.workflow_uuid, attributes)
+    for text in (attributes, successor.search_attributes if successor is not None else None):
+        if text is not None:
+            _refuse_bad_json(commit.workflow_uuid, text)
 
 
 def refuse_bad_text(workflow_uuid: str, text: str) -> None:
@@ -179,9 +181,10 @@ def _refuse_bad_json(workflow_uuid: str, text: str) -> None:
 def _texts(commit: Commit) -> Iterator[str | None]:
     yield commit.workflow_uuid
     yield commit.memo
-    if (new := commit.start) is not None:
-        yield from (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
-        yield from (new.metadata, new.parent_workflow_uuid)
+    for new in (commit.start, commit.close.successor if commit.close is not None else None):
+        if new is not None:
+            yield from (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
+            yield from (new.metadata, new.parent_workflow_uuid)
     if commit.entry is not None:
         yield from (commit.entry.name, commit.entry.record)
     if commit.close is not None:

@@ -25,6 +25,8 @@ def start_by_policy(
         tables.close_run(
             current,
             Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=terminate_record, mail_seen_ms=None),
+            process_id,
+            now_ms,
         )
         return _start(tables, process_id, new, derived_uuid, now_ms, terminated=current)
     if new.conflict is IdConflict.USE_EXISTING:

@@ -115,7 +115,7 @@ class Tables:
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
-    def add_run(self, new: NewRun, workflow_uuid: str, owner: str | None, now_ms: int) -> Run:
+    def add_run(self, new: NewRun, workflow_uuid: str, owner: str | None, now_ms: int, *, current: bool = True) -> Run:
         """Insert the row of a new run and make it the current one of its workflow id."""
         run = Run(
             row=RunRow(
@@ -138,7 +138,8 @@ class Tables:
             inputs=new.inputs,
         )
         self.runs[workflow_uuid] = run
-        self.current[new.workflow_id] = run
+        if current:
+            self.current[new.workflow_id] = run
         self.by_run_id[new.run_id] = run
         if owner is None:
             self.let_go(run, new.execution_ms, now_ms)
@@ -163,7 +164,8 @@ class Tables:
         if wake_at_ms <= now_ms:
             self.wake(WakeKind.WORK, run.row.task_queue)
 
-    def close_run(self, run: Run, close: Close) -> None:
+    def close_run(self, run: Run, close: Close, process_id: str, now_ms: int) -> None:
+        """The end of a run, by that process; and the beginning of the one that follows it."""
         self._forget_owner(run)
         row = run.row
         row.status, row.close_ms, row.close, row.wake_at_ms = close.status, close.close_ms, close.record, None
@@ -172,6 +174,10 @@ class Tables:
             self.drop_activity(run, seq)
         if run.watched:
             self.wake(WakeKind.CLOSED, row.workflow_uuid)
+        if (new := close.successor) is not None:
+            current = self.current.get(row.workflow_id) is run
+            owner = process_id if new.claimed else None
+            self.add_run(new, new.workflow_uuid, owner, now_ms, current=current)
 
     def reopen(self, run: Run, now_ms: int) -> None:
         """What a stock resume asks for: open again, nobody's, due now."""

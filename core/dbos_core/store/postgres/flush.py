@@ -107,7 +107,7 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
     if batch.starts:
         shape |= put_starts(batch.starts, author.process_id, values)
     if batch.fenced:
-        shape |= put_fenced(batch.fenced, values)
+        shape |= put_fenced(batch.fenced, author.process_id, values)
     if batch.mail:
         shape |= put_mail(batch.mail, values)
     if author.announce_mail and shape & (Shape.MAIL | Shape.START_MAIL):

@@ -41,6 +41,9 @@ class Shape(enum.IntFlag):
     UPDATES = enum.auto()
     START_UPDATES = enum.auto()
     MAIL = enum.auto()
+    NEXT = enum.auto()
+    """Some fenced commit closes its run and begins the next one of its id."""
+    START_NEXT = enum.auto()
     ANNOUNCE_MAIL = enum.auto()
     """The DBOS schema has no trigger that announces messages."""
 
@@ -81,6 +84,7 @@ START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("output", "text", S.START_END),
     ("error", "text", S.START_END),
     ("history_length", "int", S.START_END),
+    ("next", "text", S.START_NEXT),
     ("mail", "text", S.START_MAIL),
     ("activities", "text", S.START_ACTIVITIES),
     ("updates", "text", S.START_UPDATES),
@@ -108,6 +112,7 @@ FENCED_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("history_length", "int", S.RUN),
     ("memo", "text", S.RUN),
     ("search_attributes", "text", S.RUN),
+    ("next", "text", S.NEXT),
     ("consumed", "text", S.CONSUMED),
     ("activities", "text", S.ACTIVITIES),
     ("done", "text", S.ACTIVITIES_DONE),
@@ -124,8 +129,9 @@ st as materialized (
      where (select 1 from {dbos}.workflow_status w where w.workflow_uuid = s.uuid) is null
        and (select 1 from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current) is null)"""
 
-_ST_STATUS = """
-st_status as (
+# Written for starts (``st``) and for successors (``next``).
+_NEW_STATUS = """
+/*set*/_status as (
     insert into {dbos}.workflow_status (
         workflow_uuid, status, name, executor_id, created_at, updated_at, application_version, recovery_attempts,
         queue_name, started_at_epoch_ms, owner_xid, parent_workflow_id, serialization, delay_until_epoch_ms,
@@ -140,14 +146,14 @@ st_status as (
            /*closed:completed*/null,
            /*closed:attributes*/search_attributes::jsonb,
            $application, creator
-      from st)"""
+      from /*set*/)"""
 
-_ST_INPUT = """
-st_input as (
-    insert into {dbos}.workflow_input (workflow_uuid, inputs) select uuid, inputs from st)"""
+_NEW_INPUT = """
+/*set*/_input as (
+    insert into {dbos}.workflow_input (workflow_uuid, inputs) select uuid, inputs from /*set*/)"""
 
-_ST_RUNS = """
-st_runs as (
+_NEW_RUNS = """
+/*set*/_runs as (
     insert into {own}.runs (
         workflow_uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue, owner, wake_at_ms, last_mail_ms,
         request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes, metadata, parent_workflow_uuid
@@ -158,7 +164,7 @@ st_runs as (
            /*mail:last*/0,
            request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes::jsonb, metadata, parent
            /*closed:values*/
-      from st
+      from /*set*/
     returning task_queue, owner, wake_at_ms, status)"""
 
 _ST_MAIL = """
@@ -177,7 +183,7 @@ st_mail as (
 # is everybody's order of locks.
 _F = """
 f as materialized (
-    select c.*, case /*position*/ /*mail*/ else 0 end as code
+    select c.*, /*next:current*/case /*position*/ /*mail*/ else 0 end as code
       from unnest(/*arrays*/) as c (/*columns*/),
            lateral (
                 select /*last_mail*/ from {dbos}.workflow_status w /*join*/
@@ -234,10 +240,18 @@ run_rows as (
            close = coalesce(f.close, r.close),
            history_length = coalesce(f.history_length, r.history_length),
            memo = coalesce(f.memo, r.memo),
-           search_attributes = coalesce(f.search_attributes::jsonb, r.search_attributes)
+           search_attributes = coalesce(f.search_attributes::jsonb, r.search_attributes)/*next:set*/
       from f
      where f.code = 0 and f.touches and r.workflow_uuid = f.uuid
-    returning r.workflow_uuid, r.watched, r.status, r.owner, r.task_queue, r.wake_at_ms)"""
+    returning r.workflow_uuid, r.watched, r.status, r.owner, r.task_queue, r.wake_at_ms/*next:returning*/)"""
+
+# The runs that follow runs which end here. They are read from what the ending has returned, so that the place of the
+# current run is free when they take it. One whose predecessor was not the current run is not current either.
+_NEXT = """
+next as materialized (
+    select n.*, x.current from (/*from*/) as x (next, current), json_to_record(x.next::json) as n (/*fields*/))"""
+NEXT_OF_F = "select next, current from run_rows where next is not null"
+_NEXT_OF_ST = "select next, true from st where next is not null"
 
 _OUTPUTS = """
 outputs as (
@@ -341,6 +355,8 @@ _POSTED_BY_ST = "select message_uuid, created_at_epoch_ms from st_mail"
 
 _WORK_OF_ST = """select 'work|' || task_queue from st_runs
                    where owner is null and status = 1 and wake_at_ms <= (select ms from clock)"""
+_WORK_OF_NEXT = """select 'work|' || task_queue from next_runs
+                   where owner is null and wake_at_ms <= (select ms from clock)"""
 _WORK_OF_RUNS = """select 'work|' || task_queue from run_rows
                    where owner is null and status = 1 and wake_at_ms <= (select ms from clock)"""
 _WORK_OF_MAIL = "select 'work|' || task_queue from boxed where owner is null"
@@ -392,6 +408,8 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
         answers.append("array(select created_at_epoch_ms from posted) as mail_times")
     if shape & S.RUN:
         wakes += [_WORK_OF_RUNS, _CLOSED_WAKE]
+    if shape & (S.NEXT | S.START_NEXT):
+        wakes.append(_WORK_OF_NEXT)
     if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
         wakes.append(_ACTIVITY_WAKE)
     if shape & (S.UPDATES | S.START_UPDATES):
@@ -402,7 +420,7 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
 
 
 def _starts(shape: Shape) -> list[str]:
-    status, runs = _ST_STATUS, _ST_RUNS
+    status, runs = _NEW_STATUS, _NEW_RUNS
     if shape & S.START_END:
         for text, closed in (
             ("/*closed:status*/case when claimed", "case when status is not null then dbos_status when claimed"),
@@ -417,14 +435,19 @@ def _starts(shape: Shape) -> list[str]:
                 "/*closed:wake*/case when not claimed",
                 "case when status is not null then null when parks then wake_at when not claimed",
             ),
-            ("/*closed:names*/", ", status, close_ms, close, history_length"),
-            ("/*closed:values*/", ", coalesce(status, 1), close_ms, close, coalesce(history_length, 0)"),
+            ("/*closed:names*/", ", status, close_ms, close, history_length/*next:names*/"),
+            ("/*closed:values*/", ", coalesce(status, 1), close_ms, close, coalesce(history_length, 0)/*next:values*/"),
         ):
             status, runs = status.replace(text, closed), runs.replace(text, closed)
+        if shape & S.START_NEXT:
+            runs = runs.replace("/*next:names*/", ", is_current").replace("/*next:values*/", ", next is null")
     if shape & S.START_MAIL:
         last = "coalesce((select ms from clock) + json_array_length(mail::json), 0)"
         runs = runs.replace("/*mail:last*/0", last)
-    parts = [_columns(_ST, "s", START_COLUMNS, shape), status, _ST_INPUT, runs]
+    parts = [
+        _columns(_ST, "s", START_COLUMNS, shape),
+        *[new.replace("/*set*/", "st") for new in (status, _NEW_INPUT, runs)],
+    ]
     if shape & S.START_MAIL:
         parts.append(_ST_MAIL)
     return parts
@@ -434,7 +457,14 @@ def _fenced(shape: Shape) -> str:
     text = _columns(_F, "f", FENCED_COLUMNS, shape)
     text = text.replace("/*position*/", _F_POSITION if shape & S.ENTRY else "when false then 1")
     if shape & S.END:
-        text = text.replace("/*mail*/", _F_MAIL).replace("/*lock*/", ", r").replace("/*last_mail*/", "r.last_mail_ms")
+        text = text.replace("/*mail*/", _F_MAIL).replace("/*lock*/", ", r")
+        last_mail = "r.last_mail_ms"
+        if shape & S.NEXT:
+            text, last_mail = (
+                text.replace("/*next:current*/", "r.is_current as current, "),
+                f"{last_mail}, r.is_current",
+            )
+        text = text.replace("/*last_mail*/", last_mail)
         return text.replace("/*join*/", "join {own}.runs r on r.workflow_uuid = w.workflow_uuid")
     return text
 
@@ -446,7 +476,14 @@ def _writes(shape: Shape) -> list[str]:
     if shape & (S.END | S.START_END):
         parts.append(_from(_OUTPUTS, shape, (S.END, _OUTPUTS_OF_F), (S.START_END, _OUTPUTS_OF_ST)))
     if shape & S.RUN:
-        parts += [_STATUSES, _RUNS]
+        runs = _RUNS
+        if shape & S.NEXT:
+            runs = runs.replace("/*next:set*/", ",\n           is_current = r.is_current and f.next is null")
+            runs = runs.replace("/*next:returning*/", ", f.next, f.current")
+        parts += [_STATUSES, runs]
+    if shape & (S.NEXT | S.START_NEXT):
+        sources = [text for part, text in ((S.NEXT, NEXT_OF_F), (S.START_NEXT, _NEXT_OF_ST)) if shape & part]
+        parts += successors(_union(sources))
     if shape & S.CONSUMED:
         parts.append(_CONSUMED)
     if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
@@ -463,6 +500,15 @@ def _writes(shape: Shape) -> list[str]:
     if shape & (S.UPDATES | S.START_UPDATES):
         parts.append(_from(_UPDATES, shape, (S.UPDATES, _UPDATES_OF_F), (S.START_UPDATES, _UPDATES_OF_ST)))
     return parts
+
+
+def successors(source: str) -> list[str]:
+    """The parts that write the runs whose JSON (``flush_values.next_json``) ``source`` selects: ``next`` and
+    ``current``. They are written as starts are."""
+    fields = ", ".join([f"{name} {kind}" for name, kind in used(START_COLUMNS, S(0)) if name != "i"])
+    runs = _NEW_RUNS.replace("/*closed:names*/", ", is_current").replace("/*closed:values*/", ", current")
+    written = [new.replace("/*set*/", "next") for new in (_NEW_STATUS, _NEW_INPUT, runs)]
+    return [_NEXT.replace("/*from*/", source).replace("/*fields*/", fields), *written]
 
 
 def used(columns: tuple[tuple[str, str, Shape], ...], shape: Shape) -> list[tuple[str, str]]:

@@ -16,30 +16,39 @@ _FINER = {RunStatus.TERMINATED, RunStatus.TIMED_OUT, RunStatus.CONTINUED_AS_NEW}
 """Outcomes that DBOS has no status for; their name goes into ``attributes`` under ``dbos_compat.status``."""
 
 
+_NEW_RUN = {
+    "workflow_id": "workflow_id",
+    "run_id": "run_id",
+    "first_run_id": "first_run_id",
+    "workflow_type": "workflow_type",
+    "task_queue": "task_queue",
+    "inputs": "inputs",
+    "start_ms": "start_ms",
+    "execution_ms": "execution_ms",
+    "claimed": "claimed",
+    "request_id": "request_id",
+    "deadline_ms": "deadline_ms",
+    "memo": "memo",
+    "search_attributes": "search_attributes",
+    "metadata": "metadata",
+    "parent": "parent_workflow_uuid",
+}
+"""Columns of a new run (``flush_sql.START_COLUMNS``), and the field of ``NewRun`` that each takes."""
+
+
 def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values: dict[str, Any]) -> Shape:
     shape = Shape.START
     news = [new for _, _, new in starts]
     commits = [commit for _, commit, _ in starts]
     values["s_i"] = [i for i, _, _ in starts]
     values["s_uuid"] = [commit.workflow_uuid for commit in commits]
-    values["s_workflow_id"] = [new.workflow_id for new in news]
-    values["s_run_id"] = [new.run_id for new in news]
-    values["s_first_run_id"] = [new.first_run_id for new in news]
-    values["s_workflow_type"] = [new.workflow_type for new in news]
-    values["s_task_queue"] = [new.task_queue for new in news]
-    values["s_inputs"] = [new.inputs for new in news]
-    values["s_start_ms"] = [new.start_ms for new in news]
-    values["s_execution_ms"] = [new.execution_ms for new in news]
-    values["s_claimed"] = [new.claimed for new in news]
-    values["s_request_id"] = [new.request_id for new in news]
-    values["s_deadline_ms"] = [new.deadline_ms for new in news]
+    for column, field in _NEW_RUN.items():
+        values[f"s_{column}"] = [getattr(new, field) for new in news]
     values["s_memo"] = [new.memo if commit.memo is None else commit.memo for _, commit, new in starts]
     values["s_search_attributes"] = [
         new.search_attributes if commit.search_attributes is None else commit.search_attributes
         for _, commit, new in starts
     ]
-    values["s_metadata"] = [new.metadata for new in news]
-    values["s_parent"] = [new.parent_workflow_uuid for new in news]
     values["s_creator"] = [creator_xid(process_id, new) for new in news]
     if _put_entries("s", commits, values):
         shape |= Shape.START_ENTRY
@@ -49,6 +58,8 @@ def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values
         values["s_parks"] = [c.close is None and c.park_until_ms is not None for c in commits]
         values["s_wake_at"] = [_wake_at(c) for c in commits]
         values["s_history_length"] = [commit.history_length for commit in commits]
+        if _put_successors("s", commits, process_id, values):
+            shape |= Shape.START_NEXT
     if any(commit.mail for commit in commits):
         shape |= Shape.START_MAIL
         values["s_mail"] = [_mail_json(commit.mail, commit) if commit.mail else None for commit in commits]
@@ -64,7 +75,23 @@ def creator_xid(process_id: str, new: NewRun) -> str:
     return f"{process_id}:{new.run_id}"
 
 
-def put_fenced(fenced: list[tuple[int, Commit]], values: dict[str, Any]) -> Shape:
+def next_json(process_id: str, close: Close) -> str | None:
+    """The run that follows one that ends, for ``flush_sql.successors``."""
+    new = close.successor
+    if new is None:
+        return None
+    row = {column: getattr(new, field) for column, field in _NEW_RUN.items()}
+    return json.dumps({"uuid": new.workflow_uuid, "creator": creator_xid(process_id, new), **row})
+
+
+def _put_successors(prefix: str, commits: list[Commit], process_id: str, values: dict[str, Any]) -> bool:
+    if not any(commit.close is not None and commit.close.successor is not None for commit in commits):
+        return False
+    values[f"{prefix}_next"] = [next_json(process_id, c.close) if c.close is not None else None for c in commits]
+    return True
+
+
+def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[str, Any]) -> Shape:
     shape = Shape.FENCED
     commits = [commit for _, commit in fenced]
     values["f_i"] = [i for i, _ in fenced]
@@ -78,6 +105,8 @@ def put_fenced(fenced: list[tuple[int, Commit]], values: dict[str, Any]) -> Shap
         if any(values["f_lets_go"]):
             shape |= Shape.END
             values["f_mail_seen"] = [_mail_seen(commit) for commit in commits]
+            if _put_successors("f", commits, process_id, values):
+                shape |= Shape.NEXT
     if any(commit.consumed for commit in commits):
         shape |= Shape.CONSUMED
         values["f_consumed"] = [json.dumps(commit.consumed) if commit.consumed else None for commit in commits]

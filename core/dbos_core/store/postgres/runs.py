@@ -22,7 +22,8 @@ from dbos_core.commit import (
 )
 from dbos_core.store.postgres.connect import Connection, Database, Race
 from dbos_core.store.postgres.flush import Author, apply
-from dbos_core.store.postgres.flush_values import finer_status
+from dbos_core.store.postgres.flush_sql import NEXT_OF_F, numbered, successors
+from dbos_core.store.postgres.flush_values import finer_status, next_json
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
 _LOCK_CURRENT = """
@@ -39,35 +40,46 @@ _UUID_TAKEN = "select exists (select from {dbos}.workflow_status where workflow_
 _BY_UUID = "select{run} from {own}.runs r where r.workflow_uuid = $1".replace("{run}", RUN_COLUMNS)
 
 # Whoever owns it is told, too: an owner that hears CLOSED of a run it has in memory drops it.
-_TERMINATE = """
-    with c as materialized (
-        select r.workflow_uuid, r.watched or r.owner is not null as announce
+_TERMINATE, _TERMINATE_NAMES = numbered(
+    """
+    with clock as materialized (select {own}.now_ms() as ms),
+    c as materialized (
+        select r.workflow_uuid, r.is_current, r.watched or r.owner is not null as announce
           from {dbos}.workflow_status w
           join {own}.runs r on r.workflow_uuid = w.workflow_uuid
-         where w.workflow_uuid = $1 and r.status = 1
+         where w.workflow_uuid = $uuid and r.status = 1
            for no key update of w, r),
     statuses as (
         update {dbos}.workflow_status w
-           set status = $2, owner_xid = null, deduplication_id = null, completed_at = $3, updated_at = {own}.now_ms(),
-               attributes = case when $4::text is null then w.attributes
+           set status = $dbos_status, owner_xid = null, deduplication_id = null, completed_at = $close_ms,
+               updated_at = (select ms from clock),
+               attributes = case when $finer::text is null then w.attributes
                                  else coalesce(w.attributes, '{}')
-                                      || jsonb_build_object('dbos_compat.status', $4::text) end
+                                      || jsonb_build_object('dbos_compat.status', $finer::text) end
           from c where w.workflow_uuid = c.workflow_uuid),
     outputs as (
         insert into {dbos}.workflow_output (workflow_uuid, output, error)
-        select workflow_uuid, $5::text, $6::text from c where $5::text is not null or $6::text is not null
+        select workflow_uuid, $output::text, $error::text
+          from c where $output::text is not null or $error::text is not null
         on conflict (workflow_uuid) do update set output = excluded.output, error = excluded.error),
     run_rows as (
         update {own}.runs r
-           set status = $7, owner = null, wake_at_ms = null, close_ms = $3, close = $8
-          from c where r.workflow_uuid = c.workflow_uuid),
+           set status = $status, owner = null, wake_at_ms = null, close_ms = $close_ms, close = $close,
+               is_current = r.is_current and $next::text is null
+          from c where r.workflow_uuid = c.workflow_uuid
+        returning $next::text as next, c.is_current as current),
     activities_done as (
-        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid)
+        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid),/*successors*/
     select (select count(*) from c) as closed,
-           (select r.close is not distinct from $8 from {own}.runs r where r.workflow_uuid = $1) as landed,
+           (select r.close is not distinct from $close from {own}.runs r where r.workflow_uuid = $uuid) as landed,
            (select count(*) from (
-               select pg_notify('dbos_compat_wake', {wake} || 'closed|' || workflow_uuid)
-                 from c where announce offset 0) as n)"""
+               select pg_notify('dbos_compat_wake', {wake} || wake)
+                 from (select 'closed|' || workflow_uuid from c where announce
+                       union all
+                       select 'work|' || task_queue from next_runs
+                        where owner is null and wake_at_ms <= (select ms from clock)) as w (wake) offset 0) as n)
+    """.replace("/*successors*/", ",".join(successors(NEXT_OF_F)))
+)
 
 
 async def start_by_policy(
@@ -83,7 +95,7 @@ async def start_by_policy(
             terminated: RunRow | None = None
             if current is not None:
                 if current.status is RunStatus.RUNNING:
-                    terminated = await _end(db, connection, current, terminate_record)
+                    terminated = await _end(db, connection, author, current, terminate_record)
                 await connection.execute(db.sql(_NO_LONGER_CURRENT), current.workflow_uuid)
             started = await _start(db, connection, author, run, derived_uuid)
             return StartAnswer(result=StartResult.STARTED, run=started, terminated=terminated)
@@ -109,10 +121,10 @@ def _stands(current: RunRow | None, run: NewRun) -> StartAnswer | None:
     return StartAnswer(result=StartResult.ALREADY_STARTED, run=current) if refused else None
 
 
-async def _end(db: Database, connection: Connection, current: RunRow, record: str) -> RunRow:
+async def _end(db: Database, connection: Connection, author: Author, current: RunRow, record: str) -> RunRow:
     now_ms = await connection.fetchval(db.sql("select {own}.now_ms()"))
     close = Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=record, mail_seen_ms=None)
-    await _terminate(db, connection, current.workflow_uuid, close)
+    await _terminate(db, connection, author, current.workflow_uuid, close)
     row = await connection.fetchrow(db.sql(_BY_UUID), current.workflow_uuid)
     assert row is not None
     return run_row(row)
@@ -129,31 +141,35 @@ async def _start(db: Database, connection: Connection, author: Author, run: NewR
     return run_row(row)
 
 
-async def terminate(db: Database, workflow_uuid: str, close: Close) -> Verdict:
+async def terminate(db: Database, author: Author, workflow_uuid: str, close: Close) -> Verdict:
     tries = 0
 
     async def body(connection: Connection) -> Verdict:
         nonlocal tries
         tries += 1
-        return await _terminate(db, connection, workflow_uuid, close, again=tries > 1)
+        return await _terminate(db, connection, author, workflow_uuid, close, again=tries > 1)
 
     return await db.run(f"closing run {workflow_uuid!r}", body, safe=True)
 
 
 async def _terminate(
-    db: Database, connection: Connection, workflow_uuid: str, close: Close, *, again: bool = False
+    db: Database, connection: Connection, author: Author, workflow_uuid: str, close: Close, *, again: bool = False
 ) -> Verdict:
-    row = await connection.fetchrow(
-        db.sql(_TERMINATE),
-        workflow_uuid,
-        close.status.dbos,
-        close.close_ms,
-        finer_status(close),
-        close.output,
-        close.error,
-        int(close.status),
-        close.record,
-    )
+    values = {
+        "uuid": workflow_uuid,
+        "dbos_status": close.status.dbos,
+        "close_ms": close.close_ms,
+        "finer": finer_status(close),
+        "output": close.output,
+        "error": close.error,
+        "status": int(close.status),
+        "close": close.record,
+        "next": next_json(author.process_id, close),
+        "process": author.process_id,
+        "version": author.application_version,
+        "application": author.application_name,
+    }
+    row = await connection.fetchrow(db.sql(_TERMINATE), *[values[name] for name in _TERMINATE_NAMES])
     assert row is not None
     return Verdict.COMMITTED if row["closed"] or (again and row["landed"]) else Verdict.RUN_CLOSED
 

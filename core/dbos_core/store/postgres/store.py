@@ -201,9 +201,8 @@ class PostgresStore:
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         return await load.mail(self._db, workflow_uuids)
 
-    async def terminate(self, workflow_uuid: str, close: object) -> Verdict:
-        assert isinstance(close, Close)
-        return await runs.terminate(self._db, workflow_uuid, close)
+    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
+        return await runs.terminate(self._db, self._author(""), workflow_uuid, close)
 
     async def expired(self, limit: int) -> list[str]:
         return await claim.expired(self._db, limit)
