@@ -31,6 +31,7 @@ from dbos_core.commit import (
 )
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.live_run import LiveRun
+from dbos_core.measuring import Measure, measure_closed
 from dbos_core.parking import Parking
 from dbos_core.questions import Questions
 from dbos_core.runner import Interpreter, Runner, TaskFailure
@@ -93,6 +94,7 @@ class Kernel:
         self.timeout_close: Callable[[LoadedRun, int], Close] = timed_out
         """How a run ends whose deadline has passed; installed by whoever interprets the runs."""
         self.succession = Succession(self)
+        self.measure: Measure | None = None
         self._runners: dict[str, list[Runner]] = {}
         self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -377,6 +379,8 @@ class Kernel:
             del self.live_runs[row.workflow_uuid]
             run.gone()
         self.waiting.run_closed(row)
+        if self.measure is not None and not self.closing:
+            self.spawn(measure_closed(self, self.measure, row.workflow_uuid), f"measure {row.workflow_uuid}")
 
     async def wait_closed(self, workflow_uuid: str, timeout_s: float) -> RunRow | None:
         """The run's row once it is closed; None if it is still open after ``timeout_s``."""

@@ -45,6 +45,7 @@ class Field(enum.Enum):
     EXECUTION_DURATION = "duration_ms"
     """From ``execution_ms`` to ``close_ms``; none while the run is open."""
     HISTORY_LENGTH = "history_length"
+    """None while the run is open."""
 
 
 @dataclass(frozen=True, slots=True)

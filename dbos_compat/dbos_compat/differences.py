@@ -305,11 +305,23 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Temporal's visibility store lags. Here list and count read the same rows that start and close write.",
     ),
     Difference(
-        slug="history-length-of-open-runs",
+        slug="filters-on-history-size",
+        feature="HistorySizeBytes and StateTransitionCount in list filters",
+        advice="Use HistoryLength, which closed runs have.",
+    ),
+    Difference(
+        slug="words-of-text-attributes",
         kind=Kind.DIFFERENT,
-        feature="HistoryLength of an open run in listings",
-        advice="Describe answers the exact number. Listings and filters have it once a run is closed; for an open run it "
-        "is the length when the run was last written as waiting.",
+        feature="Words of Text search attributes are told apart by case outside ASCII",
+        advice="Temporal leaves it to the visibility store how a text is cut into words. Here words stand between white "
+        "space and ASCII punctuation, and `A` equals `a`, while `Ä` is not `ä`.",
+    ),
+    Difference(
+        slug="build-ids-attribute",
+        kind=Kind.DIFFERENT,
+        feature="The search attribute BuildIds is not filled in",
+        advice="Temporal's server writes which builds have worked on a run into it. `dbos-compat workflows` shows the "
+        "version of the worker instead.",
     ),
     Difference(
         slug="durable-updates",

@@ -206,6 +206,10 @@ class Store(Protocol):
         """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED."""
         ...
 
+    async def set_history_length(self, workflow_uuid: str, history_length: int) -> None:
+        """For listings, on a closed run: who closes a run from outside learns its length only afterwards."""
+        ...
+
     async def expired(self, limit: int) -> list[str]:
         """Open, unowned runs past their ``deadline_ms`` (an owner watches the deadlines of its runs by itself)."""
         ...

@@ -198,6 +198,11 @@ class MemoryStore:
         self._send_wakes()
         return Verdict.COMMITTED
 
+    async def set_history_length(self, workflow_uuid: str, history_length: int) -> None:
+        run = self.tables.runs.get(workflow_uuid)
+        if run is not None and not run.open:
+            run.row.history_length = history_length
+
     async def expired(self, limit: int) -> list[str]:
         return [run.row.workflow_uuid for run in self.tables.expired(self.clock.now_ms())[:limit]]
 

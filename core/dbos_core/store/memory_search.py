@@ -137,6 +137,8 @@ def value_of(target: Target, row: RunRow) -> Any:
     if isinstance(target, Field):
         if target is Field.EXECUTION_DURATION:
             return None if row.close_ms is None else row.close_ms - row.execution_ms
+        if target is Field.HISTORY_LENGTH and row.close_ms is None:
+            return None
         value = getattr(row, target.value)
         return int(value) if target is Field.STATUS else value
     return _attributes(row).get(target.name) if target.name != TYPES else None

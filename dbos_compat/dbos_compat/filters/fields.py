@@ -1,4 +1,4 @@
-"""The fields a list filter may name: Temporal's system search attributes, with their types."""
+"""The names that a list filter may use without anybody having added them: Temporal's system and predefined attributes."""
 
 from __future__ import annotations
 
@@ -37,26 +37,52 @@ SYSTEM_ATTRIBUTES: dict[str, FieldType] = {
     "StateTransitionCount": FieldType.INT,
     "ParentWorkflowId": FieldType.KEYWORD,
     "ParentRunId": FieldType.KEYWORD,
-    "BatcherUser": FieldType.KEYWORD,
-    "BatcherNamespace": FieldType.KEYWORD,
-    "TemporalNamespaceDivision": FieldType.KEYWORD,
 }
-"""Names that the service fills: nobody may set them at a start."""
+"""Facts of a run: nobody may set them."""
 
-FILLED_BY_TEMPORAL = frozenset(SYSTEM_ATTRIBUTES) | {
-    "BinaryChecksums",
-    "BuildIds",
-    "TemporalChangeVersion",
-    "TemporalExternalPayloadCount",
-    "TemporalExternalPayloadSizeBytes",
-    "TemporalPauseInfo",
-    "TemporalReportedProblems",
-    "TemporalSchedulePaused",
-    "TemporalScheduledById",
-    "TemporalScheduledStartTime",
-    "TemporalUsedWorkerDeploymentVersions",
-    "TemporalWorkerDeployment",
-    "TemporalWorkerDeploymentVersion",
-    "TemporalWorkflowVersioningBehavior",
+NOT_KEPT = frozenset({"HistorySizeBytes", "StateTransitionCount"})
+"""Facts that this engine has no number of."""
+
+PREDEFINED: dict[str, FieldType] = {
+    "BatcherNamespace": FieldType.KEYWORD,
+    "BatcherUser": FieldType.KEYWORD,
+    "BinaryChecksums": FieldType.KEYWORD_LIST,
+    "BuildIds": FieldType.KEYWORD_LIST,
+    "TemporalChangeVersion": FieldType.KEYWORD_LIST,
+    "TemporalNamespaceDivision": FieldType.KEYWORD,
+    "TemporalPauseInfo": FieldType.KEYWORD_LIST,
+    "TemporalReportedProblems": FieldType.KEYWORD_LIST,
+    "TemporalScheduledById": FieldType.KEYWORD,
+    "TemporalScheduledStartTime": FieldType.DATETIME,
+    "TemporalSchedulePaused": FieldType.BOOL,
 }
-"""Names that a filter may always use. A run that lacks them lacks them on Temporal too."""
+"""Attributes that Temporal fills, and that a start may set."""
+
+FILLED_BY_TEMPORAL: dict[str, FieldType] = {
+    "TemporalExternalPayloadCount": FieldType.INT,
+    "TemporalExternalPayloadSizeBytes": FieldType.INT,
+    "TemporalUsedWorkerDeploymentVersions": FieldType.KEYWORD_LIST,
+    "TemporalWorkerDeployment": FieldType.KEYWORD,
+    "TemporalWorkerDeploymentVersion": FieldType.KEYWORD,
+    "TemporalWorkflowVersioningBehavior": FieldType.KEYWORD,
+}
+"""Attributes that only Temporal sets."""
+
+KNOWN: dict[str, FieldType] = SYSTEM_ATTRIBUTES | PREDEFINED | FILLED_BY_TEMPORAL
+
+PREFIX = "Temporal"
+
+
+def resolved(name: str) -> str | None:
+    """The known name that is meant: itself, or with or without the prefix ``Temporal``; None if there is none."""
+    for candidate in (name, PREFIX + name, name.removeprefix(PREFIX)):
+        if candidate in KNOWN:
+            return candidate
+    return "WorkflowId" if name == "ScheduleId" else None
+
+
+def reserved(name: str) -> bool:
+    """May nobody add an attribute of this name?"""
+    return (
+        name in KNOWN or name in ("NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey") or name.startswith(PREFIX)
+    )

@@ -1,4 +1,8 @@
-"""Tokens of a list filter. The syntax is that of a SQL ``where`` clause, as Temporal's server reads it."""
+"""Tokens of a list filter, as the SQL parser of Temporal's server cuts them.
+
+Nothing is refused here: a token that cannot be read is one of its own kind, and the parser complains when it gets
+there, at the place where Temporal would.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,31 @@ class BadFilter(ValueError):
 
 class Kind(enum.Enum):
     NAME = "name"
+    """An identifier, or a keyword when its ``word`` is one."""
     QUOTED_NAME = "quoted name"
     STRING = "string"
-    NUMBER = "number"
+    INTEGER = "integer"
+    FLOAT = "float"
+    OTHER_VALUE = "other value"
+    """Hexadecimal numbers and placeholders: values to the parser, and nothing that a filter can use."""
     SYMBOL = "symbol"
+    BROKEN = "broken"
     END = "end"
+
+
+# fmt: off
+RESERVED = frozenset({
+    "add", "and", "as", "asc", "auto_increment", "between", "binary", "by", "case", "collate", "convert", "create", "cross",
+    "current_date", "current_time", "current_timestamp", "substr", "substring", "database", "databases", "default", "delete",
+    "desc", "describe", "distinct", "div", "drop", "else", "end", "escape", "exists", "explain", "false", "for", "force",
+    "from", "group", "having", "if", "ignore", "in", "index", "inner", "insert", "interval", "into", "is", "join", "key",
+    "left", "like", "limit", "localtime", "localtimestamp", "lock", "match", "maxvalue", "mod", "natural", "next", "not",
+    "null", "on", "or", "order", "outer", "regexp", "rename", "replace", "right", "rlike", "schema", "select", "separator",
+    "set", "show", "starts_with", "straight_join", "table", "tables", "then", "to", "true", "union", "unique", "update",
+    "use", "using", "utc_date", "utc_time", "utc_timestamp", "values", "when", "where",
+})
+# fmt: on
+"""Keywords that are no names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +50,32 @@ class Token:
     text: str
     """Without quotes."""
     end: int
-    """Offset behind the token."""
+    """Offset behind the token, in bytes."""
 
     @property
     def word(self) -> str:
         """The keyword that a plain name may be."""
-        return self.text.upper() if self.kind is Kind.NAME else ""
+        return self.text.lower() if self.kind is Kind.NAME else ""
+
+    @property
+    def near(self) -> str | None:
+        """How an error shows the token; symbols have no text there."""
+        if self.kind in (Kind.SYMBOL, Kind.END):
+            return None
+        return self.word if self.word in RESERVED else self.text
 
 
 _TOKEN = re.compile(
-    r"""\s*(?:
-        (?P<name>[A-Za-z_@][A-Za-z0-9_.@$-]*)
+    r"""(?:[ \n\r\t]|--[^\n]*\n?|\#[^\n]*\n?|//[^\n]*\n?|/\*.*?\*/)*(?:
+        (?P<other>[xX]'[0-9a-fA-F]*'|[bB]'[01]*'|::?[A-Za-z_@][A-Za-z0-9_@.]*|\?|0[xX][0-9a-fA-F]*(?![A-Za-z_@]))
+      | (?P<name>[A-Za-z_@][A-Za-z0-9_@]*)
       | `(?P<quoted>(?:[^`]|``)+)`
-      | '(?P<single>(?:[^'\\]|\\.|'')*)'
-      | "(?P<double>(?:[^"\\]|\\.|"")*)"
-      | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)
-      | (?P<symbol><=|>=|<>|!=|&&|\|\||[=<>!(),;*+/%-])
-      | (?P<open>['"`](?P<rest>.*))
-      | (?P<other>\S)
+      | '(?P<single>(?:[^'\\]|\\.|'')*)'(?!')
+      | "(?P<double>(?:[^"\\]|\\.|"")*)"(?!")
+      | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d*)?)(?P<letter>(?=[A-Za-z_@]))?
+      | (?P<symbol><=>|<=|>=|<>|!=|&&|\|\||<<|>>|->>|->|[=<>!(),;*+/%.&|^~-])
+      | ['"`](?P<open>.*)
+      | (?P<broken>/\*.*|.)
       | (?P<end>\Z)
     )""",
     re.VERBOSE | re.DOTALL,
@@ -54,30 +86,42 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
 def tokens(text: str) -> list[Token]:
     """The tokens of a filter, with an END behind them."""
     found: list[Token] = []
-    position = 0
+    position = behind = arguments = 0
     while True:
         match = _TOKEN.match(text, position)
         assert match is not None, "the pattern has an alternative for everything"
+        behind += len(text[position : match.end()].encode(errors="surrogatepass"))
         position = match.end()
-        kind = match.lastgroup
-        if kind == "end":
-            return [*found, Token(Kind.END, "", len(text))]
-        if kind == "name":
-            found.append(Token(Kind.NAME, match["name"], position))
-        elif kind == "quoted":
-            found.append(Token(Kind.QUOTED_NAME, match["quoted"].replace("``", "`"), position))
-        elif kind == "single":
-            found.append(Token(Kind.STRING, _unescape(match["single"], "'"), position))
-        elif kind == "double":
-            found.append(Token(Kind.STRING, _unescape(match["double"], '"'), position))
-        elif kind == "number":
-            found.append(Token(Kind.NUMBER, match["number"], position))
-        elif kind == "symbol":
-            found.append(Token(Kind.SYMBOL, match["symbol"], position))
-        elif kind == "open":
-            raise syntax_error(text, Token(Kind.STRING, match["rest"], position))
-        else:
-            raise syntax_error(text, Token(Kind.SYMBOL, match["other"], position))
+        kind, shown = _read(match)
+        if shown == "?" and kind is Kind.OTHER_VALUE:
+            arguments += 1
+            shown = f":v{arguments}"
+        found.append(Token(kind, shown, behind))
+        if kind is Kind.END:
+            return found
+
+
+def _read(match: re.Match[str]) -> tuple[Kind, str]:
+    groups = match.groupdict()
+    if (number := groups["number"]) is not None:
+        if groups["letter"] is not None:  # a letter cannot immediately follow a number
+            return Kind.BROKEN, number
+        return (Kind.INTEGER if number.isdigit() else Kind.FLOAT), number
+    if groups["name"] is not None:
+        return Kind.NAME, groups["name"]
+    if groups["quoted"] is not None:
+        return Kind.QUOTED_NAME, groups["quoted"].replace("``", "`")
+    if groups["single"] is not None:
+        return Kind.STRING, _unescape(groups["single"], "'")
+    if groups["double"] is not None:
+        return Kind.STRING, _unescape(groups["double"], '"')
+    if groups["other"] is not None:
+        return Kind.OTHER_VALUE, groups["other"]
+    if groups["symbol"] is not None:
+        return Kind.SYMBOL, groups["symbol"]
+    if groups["end"] is not None:
+        return Kind.END, ""
+    return Kind.BROKEN, groups["open"] if groups["open"] is not None else groups["broken"]
 
 
 def _unescape(body: str, quote: str) -> str:
@@ -85,9 +129,13 @@ def _unescape(body: str, quote: str) -> str:
     return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), body, flags=re.DOTALL)
 
 
-def syntax_error(text: str, token: Token) -> BadFilter:
+def syntax_error(text: str, token: Token, what: str = "syntax error") -> BadFilter:
     """Temporal counts from the start of the statement that it makes of the filter; so do we, to be comparable."""
-    clause = re.match(r"\s*(order|group)\s+by\b", text, re.IGNORECASE)
-    statement = "select * from table1 " if clause else "select * from table1 where "
-    near = f" near '{token.text}'" if token.kind in (Kind.NAME, Kind.STRING, Kind.NUMBER, Kind.QUOTED_NAME) else ""
-    return BadFilter(f"malformed SQL query: syntax error at position {len(statement) + token.end + 1}{near}")
+    near = f" near '{token.near}'" if token.near is not None else ""
+    return BadFilter(f"malformed SQL query: {what} at position {len(statement_head(text)) + token.end + 1}{near}")
+
+
+def statement_head(text: str) -> str:
+    """What Temporal puts before a filter to make a statement of it."""
+    clause = not text.strip() or text.strip().lower().startswith(("order by", "group by"))
+    return "select * from table1 " if clause else "select * from table1 where "

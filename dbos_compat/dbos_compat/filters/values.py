@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -22,14 +23,13 @@ STATUS_NAMES = {number: name for name, number in _STATUS.items() if not name.sta
 _OPERATORS = {
     FieldType.KEYWORD_LIST: {"=", "!=", "IN", "NOT IN"},
     FieldType.TEXT: {"=", "!="},
-    FieldType.BOOL: {"=", "!="},
-    FieldType.STATUS: {"=", "!=", "IN", "NOT IN"},
 }
-_ORDERED = {"=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN", "BETWEEN", "NOT BETWEEN"}
+_ORDERED = {"=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN"}
 _PREFIX = {"STARTS_WITH", "NOT STARTS_WITH"}
 
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
+_INTEGER = re.compile(r"[+-]?\d+")
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _UNIT_MS = {
     "ns": 1e-6,
@@ -46,26 +46,47 @@ _UNIT_MS = {
 
 def check_operator(operator: str, name: str, kind: FieldType | None) -> None:
     """Temporal's text for an operator that the type does not know. ``None``: an attribute nobody has registered."""
-    if kind is None or kind is FieldType.KEYWORD:
+    if kind in (None, FieldType.KEYWORD, FieldType.STATUS):
         allowed = _ORDERED | _PREFIX
     else:
-        allowed = _OPERATORS.get(kind, _ORDERED)
+        allowed = _OPERATORS.get(kind, _ORDERED) if kind is not None else _ORDERED
     if operator not in allowed:
-        shown = _type_name(kind)
+        shown = type_name(kind)
         raise BadFilter(
             f"operation is not supported: operator '{operator}' not supported for {shown} type search attribute '{name}'"
         )
+
+
+def check_range(name: str, kind: FieldType | None) -> None:
+    """Temporal's text for BETWEEN on a type that has no order."""
+    if kind in (FieldType.BOOL, FieldType.TEXT, FieldType.KEYWORD_LIST):
+        raise BadFilter(
+            f"invalid expression: cannot do range condition on search attribute '{name}' of type {type_name(kind)}"
+        )
+
+
+def as_moment(value: Value) -> Value | None:
+    """A time as it is kept, if the text is one and is written otherwise."""
+    if not isinstance(value, str):
+        return None
+    try:
+        kept = datetime_text(value)
+    except ValueError:
+        return None
+    return None if kept == value else kept
 
 
 def comparable(value: Value, name: str, kind: FieldType | None) -> Value:
     """The literal as the store compares it: times in milliseconds, a status as its number."""
     match kind:
         case FieldType.STATUS:
-            return _status(value)
+            return _status(value, name)
         case FieldType.DATETIME:
             return _moment(value, name)
         case FieldType.DURATION:
             return _duration(value, name)
+        case FieldType.TEXT if isinstance(value, str) and not value.strip(" "):
+            raise BadFilter(f"invalid expression: no tokens found filtering on Text type search attribute {name}")
         case FieldType.KEYWORD | FieldType.KEYWORD_LIST | FieldType.TEXT if not isinstance(value, str):
             raise _wrong_type(value, name, kind)
         case FieldType.INT | FieldType.DOUBLE if isinstance(value, str | bool):
@@ -91,12 +112,17 @@ def attribute_value(value: Value, name: str, kind: FieldType | None) -> Value:
         raise _no_datetime(value) from None
 
 
-def _status(value: Value) -> int:
+def _status(value: Value, name: str) -> int:
     if isinstance(value, str) and value in _STATUS:
         return int(_STATUS[value])
     if isinstance(value, int) and not isinstance(value, bool) and value in _STATUS.values():
         return value
-    raise BadFilter(f"invalid expression: invalid ExecutionStatus value '{value}'")
+    if isinstance(value, bool):
+        raise _wrong_type(value, name, FieldType.STATUS)
+    if isinstance(value, float):
+        raise BadFilter(f"invalid expression: unexpected value type float64 for search attribute {name}")
+    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    raise BadFilter(f"invalid expression: invalid ExecutionStatus value {shown}")
 
 
 def _moment(value: Value, name: str) -> Value:
@@ -115,8 +141,12 @@ def _moment(value: Value, name: str) -> Value:
 
 def _duration(value: Value, name: str) -> Value:
     """Milliseconds. Numbers are nanoseconds; text is ``1h30m``, ``1.5s`` or ``hh:mm:ss``."""
-    if isinstance(value, bool | float):
-        raise _wrong_type(value, name, FieldType.INT)
+    if isinstance(value, bool):
+        raise _wrong_type(value, name, FieldType.DURATION)
+    if isinstance(value, float):
+        raise BadFilter(f"invalid expression: unexpected value type float64 for search attribute {name}")
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
     if isinstance(value, int):
         return _whole(value / 1e6)
     if clock := _CLOCK.fullmatch(value):
@@ -137,15 +167,23 @@ def _no_datetime(value: Value) -> BadFilter:
 
 
 def _wrong_type(value: Value, name: str, kind: FieldType) -> BadFilter:
-    shown = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    match value:
+        case str():
+            shown = json.dumps(value, ensure_ascii=False)
+        case bool():
+            shown = str(value).lower()
+        case float() if value.is_integer() and abs(value) < 1e21:
+            shown = str(int(value))
+        case _:
+            shown = str(value)
     given = {bool: "bool", int: "int64", float: "float64", str: "string"}[type(value)]
     return BadFilter(
-        f"invalid expression: invalid value type for search attribute {name} of type {_type_name(kind)}: {shown} "
+        f"invalid expression: invalid value type for search attribute {name} of type {type_name(kind)}: {shown} "
         f"(type: {given})"
     )
 
 
-def _type_name(kind: FieldType | None) -> str:
+def type_name(kind: FieldType | None) -> str:
     if kind is None or kind is FieldType.STATUS:
         return FieldType.KEYWORD.value
     return FieldType.INT.value if kind is FieldType.DURATION else kind.value

@@ -31,7 +31,7 @@ from temporalio.bridge.proto.health.v1 import HealthCheckRequest, HealthCheckRes
 from temporalio.service import RPCStatusCode
 
 from dbos_compat.errors import invalid, no_namespace, rpc_error
-from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
+from dbos_compat.filters.fields import FILLED_BY_TEMPORAL, KNOWN, PREDEFINED, SYSTEM_ATTRIBUTES, reserved
 from dbos_compat.service.common import Context
 from dbos_core.search import TYPES, FieldType
 
@@ -126,7 +126,8 @@ async def attribute_types(context: Context) -> dict[str, FieldType]:
 
 
 def _system() -> dict[str, IndexedValueType.ValueType]:
-    return {name: _INDEXED[kind] for name, kind in SYSTEM_ATTRIBUTES.items()}
+    shown = SYSTEM_ATTRIBUTES | PREDEFINED | FILLED_BY_TEMPORAL
+    return {name: _INDEXED[kind] for name, kind in shown.items()}
 
 
 async def _added(context: Context) -> dict[str, IndexedValueType.ValueType]:
@@ -147,11 +148,13 @@ async def list_search_attributes(
 
 async def add_search_attributes(context: Context, request: AddSearchAttributesRequest) -> AddSearchAttributesResponse:
     """Declare names and types. Starts accept any name, so this only makes filters check what they compare."""
+    if not request.search_attributes:
+        raise invalid("SearchAttributes are not set on request.")
     for name, number in request.search_attributes.items():
-        if name in SYSTEM_ATTRIBUTES or name == TYPES:
+        if reserved(name) or name == TYPES:
             raise invalid(f"Search attribute {name} is reserved by system.")
         if number not in _TYPES:
-            raise invalid(f"Unable to save search attribute {name}: unknown type {number}.")
+            raise invalid(f"Unknown search attribute type: {number}.")
     await context.kernel.store.declare_attributes(
         {name: _TYPES[number].value for name, number in request.search_attributes.items()}
     )
@@ -161,8 +164,10 @@ async def add_search_attributes(context: Context, request: AddSearchAttributesRe
 async def remove_search_attributes(
     context: Context, request: RemoveSearchAttributesRequest
 ) -> RemoveSearchAttributesResponse:
+    if not request.search_attributes:
+        raise invalid("SearchAttributes are not set on request.")
     for name in request.search_attributes:
-        if name in SYSTEM_ATTRIBUTES:
+        if name in KNOWN:
             raise invalid(f"Unable to remove non-custom search attributes: {name}.")
     await context.kernel.store.declare_attributes(dict.fromkeys(request.search_attributes))
     return RemoveSearchAttributesResponse()

@@ -16,8 +16,8 @@ from dbos_compat.convert.times import duration, timestamp
 from dbos_core.commit import RunRow
 
 
-def execution_info(run: RunRow, history_length: int | None = None) -> WorkflowExecutionInfo:
-    """The summary of a run. ``history_length`` is given by who knows it better than the row."""
+def execution_info(run: RunRow) -> WorkflowExecutionInfo:
+    """The summary of a run."""
     itself = WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
     info = WorkflowExecutionInfo(
         execution=itself,
@@ -25,7 +25,8 @@ def execution_info(run: RunRow, history_length: int | None = None) -> WorkflowEx
         start_time=timestamp(run.start_ms),
         execution_time=timestamp(run.execution_ms),
         status=WorkflowExecutionStatus.ValueType(run.status),
-        history_length=run.history_length if history_length is None else history_length,
+        # As on Temporal, a listing has the length of closed runs only; describe knows that of an open one.
+        history_length=run.history_length if run.close_ms is not None else 0,
         memo=Memo(fields=payload_map(json.loads(run.memo)) if run.memo else None),
         search_attributes=SearchAttributes(indexed_fields=encode(run.search_attributes)),
         task_queue=run.task_queue,

@@ -24,7 +24,7 @@ from dbos_compat.convert.records import CloseRecord, close_text, start_text
 from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.convert.times import duration, duration_ms, timestamp
 from dbos_compat.errors import Unsupported, already_started, invalid
-from dbos_compat.filters.fields import SYSTEM_ATTRIBUTES
+from dbos_compat.filters.fields import FILLED_BY_TEMPORAL, SYSTEM_ATTRIBUTES
 from dbos_compat.service.common import (
     ID_BYTES_MAX,
     Context,
@@ -89,7 +89,7 @@ def check_start(request: StartRequest) -> None:
     check_size(request.input)
     check_size(request.memo, "Memo")
     for name in request.search_attributes.indexed_fields if request.HasField("search_attributes") else ():
-        if name in SYSTEM_ATTRIBUTES or name == TYPES:
+        if name in SYSTEM_ATTRIBUTES or name in FILLED_BY_TEMPORAL or name == TYPES:
             raise invalid(f"{name} attribute can't be set in SearchAttributes")
 
 

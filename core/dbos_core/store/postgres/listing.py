@@ -51,7 +51,7 @@ _FIELDS = {
     Field.EXECUTION_TIME: "r.execution_ms",
     Field.CLOSE_TIME: "r.close_ms",
     Field.EXECUTION_DURATION: "(r.close_ms - r.execution_ms)",
-    Field.HISTORY_LENGTH: "r.history_length",
+    Field.HISTORY_LENGTH: "(case when r.close_ms is not null then r.history_length end)",
 }
 _TEXTS = {Field.WORKFLOW_ID, Field.RUN_ID, Field.WORKFLOW_TYPE, Field.TASK_QUEUE}
 _NEGATED = {Op.EQ: Op.NE, Op.NE: Op.EQ, Op.LT: Op.GE, Op.GE: Op.LT, Op.GT: Op.LE, Op.LE: Op.GT}

@@ -152,6 +152,13 @@ async def terminate(db: Database, author: Author, workflow_uuid: str, close: Clo
     return await db.run(f"closing run {workflow_uuid!r}", body, safe=True)
 
 
+_SET_LENGTH = "update {own}.runs set history_length = $2 where workflow_uuid = $1 and status <> 1"
+
+
+async def set_history_length(db: Database, workflow_uuid: str, history_length: int) -> None:
+    await db.rows("measuring a run", _SET_LENGTH, workflow_uuid, history_length, safe=True)
+
+
 async def _terminate(
     db: Database, connection: Connection, author: Author, workflow_uuid: str, close: Close, *, again: bool = False
 ) -> Verdict:

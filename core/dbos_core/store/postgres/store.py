@@ -204,6 +204,9 @@ class PostgresStore:
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         return await runs.terminate(self._db, self._author(""), workflow_uuid, close)
 
+    async def set_history_length(self, workflow_uuid: str, history_length: int) -> None:
+        await runs.set_history_length(self._db, workflow_uuid, history_length)
+
     async def expired(self, limit: int) -> list[str]:
         return await claim.expired(self._db, limit)
 
