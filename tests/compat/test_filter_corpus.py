@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -43,9 +44,9 @@ async def compare(temporal_address: str, postgres_url: str, texts: list[str]) ->
     try:
         populations = [Planted(theirs, "fruit"), Planted(ours, "fruit")]
         for population in populations:
-            await eventually(lambda population=population: ready(population.client))
+            await eventually(partial(ready, population.client))
             await population.plant()
-            await eventually(lambda population=population: shown(population))
+            await eventually(partial(shown, population))
         differences = []
         for text in dict.fromkeys(texts):
             expected, got = [await population.answer(text) for population in populations]

@@ -46,10 +46,10 @@ _UNIT_MS = {
 
 def check_operator(operator: str, name: str, kind: FieldType | None) -> None:
     """Temporal's text for an operator that the type does not know. ``None``: an attribute nobody has registered."""
-    if kind in (None, FieldType.KEYWORD, FieldType.STATUS):
+    if kind is None or kind in (FieldType.KEYWORD, FieldType.STATUS):
         allowed = _ORDERED | _PREFIX
     else:
-        allowed = _OPERATORS.get(kind, _ORDERED) if kind is not None else _ORDERED
+        allowed = _OPERATORS.get(kind, _ORDERED)
     if operator not in allowed:
         shown = type_name(kind)
         raise BadFilter(
