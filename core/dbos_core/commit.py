@@ -58,6 +58,29 @@ class IdConflict(enum.IntEnum):
     TERMINATE_EXISTING = 3
 
 
+class ParentClosePolicy(enum.IntEnum):
+    """What becomes of an open child when its parent closes. Numbers are Temporal's ``ParentClosePolicy``."""
+
+    TERMINATE = 1
+    ABANDON = 2
+    REQUEST_CANCEL = 3
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class ParentLink:
+    """Who started a run as its child. All runs of the child's chain have the same."""
+
+    workflow_uuid: str
+    workflow_id: str
+    run_id: str
+    seq: int
+    """The number by which the parent's journal knows the child."""
+    policy: ParentClosePolicy
+    root_workflow_id: str
+    """The topmost ancestor."""
+    root_run_id: str
+
+
 @dataclass(slots=True, kw_only=True)
 class NewRun:
     """A run that shall begin. Id policies travel inside and are applied by the database, not by a look beforehand."""
@@ -86,8 +109,9 @@ class NewRun:
     search_attributes: str | None = None
     """JSON object text, name → value; the store filters on it."""
     metadata: str | None = None
-    """JSON text, opaque to the kernel: what describe shows besides (summary, details, parent ...)."""
-    parent_workflow_uuid: str | None = None
+    """JSON text, opaque to the kernel: what describe shows besides (summary, details ...)."""
+    parent: ParentLink | None = None
+    """It is a child: unless its policy is ABANDON it begins only while that parent is open."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,6 +145,9 @@ class Close:
     successor: NewRun | None = None
     """The next run of the workflow id. It begins in the very moment in which this one ends: an id never has no current
     run in between, nor two. Its id policies do not apply."""
+    reaches_others: bool = False
+    """Other runs must hear of it (a parent, children): the same commit puts the run into the outbox, under the name of
+    this process, which sees to it afterwards (``errands.aftermath``)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,6 +211,8 @@ class Commit:
     activities_done: tuple[int, ...] = ()
     """Seqs whose rows go away."""
     updates: tuple[UpdateRow, ...] = ()
+    settled: tuple[str, ...] = ()
+    """Closed runs (workflow_uuids) to take out of the outbox, whatever the verdict."""
 
 
 PARK_FOREVER = 2**62
@@ -216,6 +245,8 @@ class StartResult(enum.Enum):
     USED_EXISTING = "used existing"
     ALREADY_STARTED = "already started"
     """Refused. ``run`` is the run that stands in the way."""
+    PARENT_CLOSED = "parent closed"
+    """Refused: the run that wanted it as its child is closed. ``run`` is that run, or the latest of the wanted id."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,11 +274,33 @@ class RunRow:
     close: str | None = None
     """The close record (``Close.record``)."""
     last_mail_ms: int = 0
-    parent_workflow_uuid: str | None = None
+    parent: ParentLink | None = None
     task_attempt: int = 1
     """Over 1: the run's activations fail, and this is the number of the next try."""
     task_failure: str | None = None
     """What is known of the first failed try (text of ``failing.Note``)."""
+
+
+def row_of(new: NewRun, owner: str) -> RunRow:
+    """The row that a start makes."""
+    return RunRow(
+        workflow_uuid=new.workflow_uuid,
+        workflow_id=new.workflow_id,
+        run_id=new.run_id,
+        first_run_id=new.first_run_id,
+        workflow_type=new.workflow_type,
+        task_queue=new.task_queue,
+        status=RunStatus.RUNNING,
+        start_ms=new.start_ms,
+        execution_ms=new.execution_ms,
+        owner=owner if new.claimed else None,
+        request_id=new.request_id,
+        deadline_ms=new.deadline_ms,
+        memo=new.memo,
+        search_attributes=new.search_attributes,
+        metadata=new.metadata,
+        parent=new.parent,
+    )
 
 
 @dataclass(slots=True, kw_only=True)

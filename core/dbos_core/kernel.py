@@ -28,6 +28,7 @@ from dbos_core.commit import (
     StartResult,
     UpdateRow,
     Verdict,
+    row_of,
 )
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.live_run import LiveRun
@@ -36,7 +37,7 @@ from dbos_core.parking import Parking
 from dbos_core.questions import Questions
 from dbos_core.runner import Interpreter, Runner, TaskFailure
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
-from dbos_core.succession import Succession, row_of, timed_out
+from dbos_core.succession import Succession, timed_out
 from dbos_core.waiting import Waiting, update_settled
 from dbos_core.writer import CheckpointWriter
 
@@ -366,7 +367,7 @@ class Kernel:
 
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         """End an open run whoever owns it."""
-        verdict = await self.store.terminate(workflow_uuid, close)
+        verdict = await self.store.terminate(self.process_id, workflow_uuid, close)
         if verdict is Verdict.COMMITTED:
             rows = await self.store.rows([workflow_uuid], watch=False)
             for row in rows:

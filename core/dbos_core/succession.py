@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbos_core.commit import Close, Commit, LoadedRun, NewRun, RunRow, RunStatus, Verdict
+from dbos_core.commit import Close, Commit, LoadedRun, NewRun, RunStatus, Verdict, row_of
 from dbos_core.errors import BadCommit
 from dbos_core.failpoints import hit
 from dbos_core.live_run import LiveRun
@@ -96,26 +96,4 @@ def timed_out(_loaded: LoadedRun, now_ms: int) -> Close:
         record='{"kind":"timed_out"}',
         error='{"name":"TimeoutError","message":"workflow timeout"}',
         mail_seen_ms=None,
-    )
-
-
-def row_of(new: NewRun, owner: str) -> RunRow:
-    """The row that a start makes."""
-    return RunRow(
-        workflow_uuid=new.workflow_uuid,
-        workflow_id=new.workflow_id,
-        run_id=new.run_id,
-        first_run_id=new.first_run_id,
-        workflow_type=new.workflow_type,
-        task_queue=new.task_queue,
-        status=RunStatus.RUNNING,
-        start_ms=new.start_ms,
-        execution_ms=new.execution_ms,
-        owner=owner if new.claimed else None,
-        request_id=new.request_id,
-        deadline_ms=new.deadline_ms,
-        memo=new.memo,
-        search_attributes=new.search_attributes,
-        metadata=new.metadata,
-        parent_workflow_uuid=new.parent_workflow_uuid,
     )

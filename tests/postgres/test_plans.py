@@ -34,6 +34,9 @@ STATEMENTS = {
     "touched": runs._TOUCHED,
     "give back": claim._GIVE_BACK,
     "delete finished": runs._DELETE_FINISHED,
+    "take outbox": claim._TAKE_OUTBOX,
+    "open children": load._OPEN_CHILDREN,
+    "posted": load._POSTED,
 }
 
 

@@ -77,6 +77,8 @@ class Model:
         self.runs: dict[str, ModelRun] = {}
         self.current: dict[str, str] = {}
         self.lapsed: set[str] = set()
+        self.telling: set[str] = set()
+        """Processes with rows in the outbox: a start by policy ended a run of which others might have to hear."""
 
     def flush(self, process: str, changes: list[Change], *, again: bool) -> list[Verdict]:
         """Starts first, owners last, as every store does it."""
@@ -155,6 +157,7 @@ class Model:
             run = self.runs[uuid]
             if run.open:
                 if reuse is IdReuse.TERMINATE_IF_RUNNING or conflict is IdConflict.TERMINATE_EXISTING:
+                    self.telling.add(process)
                     run.status, run.owner, run.due = RunStatus.TERMINATED, None, None
                 elif conflict is IdConflict.USE_EXISTING:
                     return StartResult.USED_EXISTING

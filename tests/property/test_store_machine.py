@@ -396,6 +396,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         runs = [run for run in self.model.runs.values() if run.open]
         lapsed = {run.owner for run in runs if run.owner in self.model.lapsed}
+        lapsed |= self.model.telling & self.model.lapsed
         runnable = any(run.owner is None and run.due == NOW for run in runs)
         self.everywhere(ask, (alive, lapsed, runnable))
 
@@ -423,7 +424,10 @@ class StoreMachine(RuleBasedStateMachine):
     def terminate(self, number: int, run: str, status: RunStatus) -> None:
         verdict = self.model.terminate(run, status)
         self.everywhere(
-            lambda world: world.stores[number].terminate(run, close(status, at=world.now_ms, seen=None)), verdict
+            lambda world: world.stores[number].terminate(
+                self.actors[number].id, run, close(status, at=world.now_ms, seen=None)
+            ),
+            verdict,
         )
 
     # -- what always holds -------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ async def test_the_note_stays_when_the_run_changes_hands_or_ends_from_outside(ou
     assert await theirs.claim() == ["order-42"]
     assert (await theirs.row("order-42")).task_failure == NOTE
 
-    await ours.store.terminate("order-42", close(RunStatus.TERMINATED, seen=None))
+    await ours.store.terminate(ours.id, "order-42", close(RunStatus.TERMINATED, seen=None))
     assert (await theirs.row("order-42")).task_failure == NOTE
     await theirs.store.note_task_failure(theirs.id, "order-42", 3, NOTE)
     assert (await theirs.row("order-42")).task_attempt == 2

@@ -134,7 +134,9 @@ async def test_terminate_closes_a_run_whoever_owns_it(ours, theirs, ear):
     await theirs.store.rows(["order-42"], watch=True)
 
     verdict = await theirs.store.terminate(
-        "order-42", close(RunStatus.TERMINATED, at=1_700_000_000_009, seen=None, record='{"reason": "enough"}')
+        theirs.id,
+        "order-42",
+        close(RunStatus.TERMINATED, at=1_700_000_000_009, seen=None, record='{"reason": "enough"}'),
     )
 
     assert verdict is Verdict.COMMITTED
@@ -148,7 +150,7 @@ async def test_terminate_closes_a_run_whoever_owns_it(ours, theirs, ear):
 async def test_terminate_closes_a_run_that_nobody_owns(ours, theirs):
     await ours.start("order-42", claimed=False)
 
-    verdict = await ours.store.terminate("order-42", close(RunStatus.TIMED_OUT, seen=None))
+    verdict = await ours.store.terminate(ours.id, "order-42", close(RunStatus.TIMED_OUT, seen=None))
 
     assert verdict is Verdict.COMMITTED
     assert (await ours.row("order-42")).status is RunStatus.TIMED_OUT
@@ -159,11 +161,11 @@ async def test_terminate_finds_a_closed_or_missing_run_closed(ours):
     await ours.start("order-42")
     await ours.finish("order-42")
 
-    verdict = await ours.store.terminate("order-42", close(RunStatus.TERMINATED, seen=None))
+    verdict = await ours.store.terminate(ours.id, "order-42", close(RunStatus.TERMINATED, seen=None))
 
     assert verdict is Verdict.RUN_CLOSED
     assert (await ours.row("order-42")).status is RunStatus.COMPLETED
-    assert await ours.store.terminate("nothing", close(RunStatus.TERMINATED, seen=None)) is Verdict.RUN_CLOSED
+    assert await ours.store.terminate(ours.id, "nothing", close(RunStatus.TERMINATED, seen=None)) is Verdict.RUN_CLOSED
 
 
 async def test_runs_closed_before_a_time_are_deleted_with_all_their_rows(ours):

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 
-from dbos_core.commit import Commit, RunStatus, Verdict
+from dbos_core.commit import Commit, ParentClosePolicy, ParentLink, RunStatus, Verdict
 from dbos_core.store.base import WakeKind
 from tests.store.support import HOUR, QUEUE, close, entry, letter, new_run, post
+
+PARENT = ParentLink(
+    workflow_uuid="parent-1~run",
+    workflow_id="parent-1",
+    run_id="run",
+    seq=3,
+    policy=ParentClosePolicy.ABANDON,
+    root_workflow_id="root-1",
+    root_run_id="root-run",
+)
 
 
 async def test_a_started_run_is_read_back_as_it_was_given(ours):
@@ -18,7 +28,7 @@ async def test_a_started_run_is_read_back_as_it_was_given(ours):
         memo='{"memo": 1}',
         search_attributes='{"Customer": "ada"}',
         metadata='{"summary": "s"}',
-        parent_workflow_uuid="parent-1",
+        parent=PARENT,
     )
 
     row = await ours.row("order-42")
@@ -29,7 +39,7 @@ async def test_a_started_run_is_read_back_as_it_was_given(ours):
     assert (row.start_ms, row.execution_ms, row.deadline_ms) == (run.start_ms, run.execution_ms, now + HOUR)
     assert (row.request_id, row.memo, row.metadata) == ("request-1", '{"memo": 1}', '{"summary": "s"}')
     assert json.loads(row.search_attributes or "") == {"Customer": "ada"}
-    assert row.parent_workflow_uuid == "parent-1"
+    assert row.parent == PARENT
     assert (row.close_ms, row.close, row.last_mail_ms) == (None, None, 0)
 
 

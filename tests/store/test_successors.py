@@ -139,7 +139,9 @@ async def test_a_delayed_successor_is_claimed_when_it_is_due(ours, ear):
     row = await ours.row(second.workflow_uuid)
     assert (row.owner, row.wake_at_ms) == (None, now + HOUR)
     third = await following(ours, first, claimed=False, execution_ms=now)
-    await ours.store.terminate(second.workflow_uuid, replace(close(RunStatus.TIMED_OUT, seen=None), successor=third))
+    await ours.store.terminate(
+        ours.id, second.workflow_uuid, replace(close(RunStatus.TIMED_OUT, seen=None), successor=third)
+    )
     await ear.hears(WakeKind.WORK, third.task_queue)
     assert await ours.claim() == [third.workflow_uuid]
 
@@ -148,8 +150,8 @@ async def test_closed_from_outside_and_followed(ours, theirs):
     first = await ours.start("order-42")
     second = await following(ours, first, claimed=False)
     ending = replace(close(RunStatus.TIMED_OUT, seen=None), successor=second)
-    assert await theirs.store.terminate("order-42", ending) is Verdict.COMMITTED
-    assert await theirs.store.terminate("order-42", ending) is Verdict.RUN_CLOSED
+    assert await theirs.store.terminate(theirs.id, "order-42", ending) is Verdict.COMMITTED
+    assert await theirs.store.terminate(theirs.id, "order-42", ending) is Verdict.RUN_CLOSED
     current = await ours.store.find("order-42", None)
     assert current is not None
     assert (current.run_id, current.owner) == (second.run_id, None)

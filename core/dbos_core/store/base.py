@@ -69,7 +69,7 @@ class Pulse:
     alive: bool
     """False: our own lease had lapsed before this beat (we were stopped): others may have taken our runs."""
     lapsed: tuple[str, ...] = ()
-    """Processes whose leases have lapsed and that still own runs or activities."""
+    """Processes whose leases have lapsed and that still own runs or activities, or have rows in the outbox."""
     runnable: bool = False
     """Some unowned run of our queues is due (poll fallback for lost notifications)."""
     offered: bool = False
@@ -166,10 +166,11 @@ class Store(Protocol):
     ) -> StartAnswer:
         """The slow path of a start whose id exists: apply request-id dedup and the id policies under a row lock.
 
-        The order is Temporal's: same ``request_id`` as the current run's → SAME_REQUEST (even if closed). Current run
-        open → by ``conflict`` (and reuse TERMINATE_IF_RUNNING). Closed → by ``reuse``. A new run is stored under
-        ``derived_uuid`` when ``run.workflow_uuid`` is taken, else under it. ``terminate_record`` is the close record
-        for a terminated predecessor.
+        A child whose own run id is known already → SAME_REQUEST; one whose parent is closed (policy not ABANDON) →
+        PARENT_CLOSED. Then the order is Temporal's: same ``request_id`` as the current run's → SAME_REQUEST (even if
+        closed). Current run open → by ``conflict`` (and reuse TERMINATE_IF_RUNNING). Closed → by ``reuse``. A new run
+        is stored under ``derived_uuid`` when ``run.workflow_uuid`` is taken, else under it. ``terminate_record`` is the
+        close record for a terminated predecessor.
         """
         ...
 
@@ -202,12 +203,25 @@ class Store(Protocol):
         """Unconsumed mail of these runs, in order."""
         ...
 
-    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
+    async def terminate(self, process_id: str, workflow_uuid: str, close: Close) -> Verdict:
         """Close an open run whoever owns it (terminate, timeout): COMMITTED or RUN_CLOSED."""
         ...
 
     async def set_history_length(self, workflow_uuid: str, history_length: int) -> None:
         """For listings, on a closed run: who closes a run from outside learns its length only afterwards."""
+        ...
+
+    async def take_outbox(self, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
+        """Closed runs in the outbox under the names of processes whose lease has lapsed (re-checked): they are there
+        under our name from now on. Returns workflow_uuids."""
+        ...
+
+    async def open_children(self, run_id: str) -> list[RunRow]:
+        """The open runs whose parent is the run with this run id."""
+        ...
+
+    async def posted(self, mail_ids: Sequence[str]) -> set[str]:
+        """Those of these messages that were delivered, read or not, also to runs that are closed by now."""
         ...
 
     async def expired(self, limit: int) -> list[str]:

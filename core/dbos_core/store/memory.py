@@ -189,12 +189,12 @@ class MemoryStore:
             self.tables.add_mail(run, mail, self.clock.now_ms())
             self._send_wakes()
 
-    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
+    async def terminate(self, process_id: str, workflow_uuid: str, close: Close) -> Verdict:
         memory_flush.refuse_bad_values(Commit(workflow_uuid=workflow_uuid, close=close))
         run = self.tables.runs.get(workflow_uuid)
         if run is None or not run.open:
             return Verdict.RUN_CLOSED
-        self.tables.close_run(run, close, "", self.clock.now_ms())
+        self.tables.close_run(run, close, process_id, self.clock.now_ms())
         self._send_wakes()
         return Verdict.COMMITTED
 
@@ -202,6 +202,24 @@ class MemoryStore:
         run = self.tables.runs.get(workflow_uuid)
         if run is not None and not run.open:
             run.row.history_length = history_length
+
+    async def take_outbox(self, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
+        tables, now = self.tables, self.clock.now_ms()
+        dead = {other for other in lapsed if tables.lapsed(other, now)}
+        taken = [uuid for uuid, sender in tables.outbox.items() if sender in dead][:limit]
+        tables.outbox.update(dict.fromkeys(taken, process_id))
+        return taken
+
+    async def open_children(self, run_id: str) -> list[RunRow]:
+        found = [
+            run.row
+            for run in self.tables.runs.values()
+            if run.open and run.row.parent is not None and run.row.parent.run_id == run_id
+        ]
+        return [replace(row) for row in sorted(found, key=lambda row: row.parent.seq if row.parent else 0)]
+
+    async def posted(self, mail_ids: Sequence[str]) -> set[str]:
+        return {mail_id for mail_id in mail_ids if mail_id in self.tables.mail_ids}
 
     async def expired(self, limit: int) -> list[str]:
         return [run.row.workflow_uuid for run in self.tables.expired(self.clock.now_ms())[:limit]]
@@ -240,9 +258,8 @@ class MemoryStore:
         for run in touched:
             if run.dbos_status == "CANCELLED":
                 record = json.dumps({"canceled_by": "dbos"})
-                self.tables.close_run(
-                    run, Close(status=RunStatus.CANCELED, close_ms=now, record=record), process_id, now
-                )
+                close = Close(status=RunStatus.CANCELED, close_ms=now, record=record, reaches_others=True)
+                self.tables.close_run(run, close, process_id, now)
             else:
                 self.tables.reopen(run, now)
         self._send_wakes()
@@ -382,7 +399,8 @@ class MemoryStore:
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         closed = [(run.row.close_ms, run) for run in self.tables.runs.values() if run.row.close_ms is not None]
-        old = sorted((pair for pair in closed if pair[0] < before_ms), key=lambda pair: pair[0])[:limit]
+        told = [pair for pair in closed if pair[0] < before_ms and pair[1].row.workflow_uuid not in self.tables.outbox]
+        old = sorted(told, key=lambda pair: pair[0])[:limit]
         for _, run in old:
             self.tables.delete_run(run)
         return len(old)

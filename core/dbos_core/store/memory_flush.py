@@ -23,6 +23,8 @@ def flush(tables: Tables, process_id: str, commits: Sequence[Commit], *, again: 
     # Starts first, owners last: a run that would close or park in the same flush sees the mail that came with it.
     for i, commit in sorted(enumerate(commits), key=lambda pair: _rank(pair[1])):
         verdicts[i] = _one(tables, process_id, commit, again, now_ms)
+        for workflow_uuid in commit.settled:
+            tables.outbox.pop(workflow_uuid, None)
     return [verdicts[i] for i in range(len(commits))]
 
 
@@ -34,6 +36,8 @@ def _one(tables: Tables, process_id: str, commit: Commit, again: bool, now_ms: i
     if commit.start is not None:
         return _start(tables, process_id, commit, commit.start, again, now_ms)
     run = tables.runs.get(commit.workflow_uuid)
+    if commit.settled and not commit.mail:
+        return Verdict.COMMITTED
     if commit.fenced:
         return _fenced(tables, process_id, commit, run, again, now_ms)
     return _mail(tables, process_id, commit, run, again, now_ms)
@@ -46,7 +50,7 @@ def _start(tables: Tables, process_id: str, commit: Commit, new: NewRun, again: 
         return Verdict.COMMITTED
     if known is not None:
         return Verdict.ID_TAKEN
-    if new.workflow_id in tables.current:
+    if new.workflow_id in tables.current or not tables.may_begin(new):
         return Verdict.ID_TAKEN
     run = tables.add_run(new, commit.workflow_uuid, process_id if new.claimed else None, now_ms)
     for mail in commit.mail:
@@ -184,7 +188,7 @@ def _texts(commit: Commit) -> Iterator[str | None]:
     for new in (commit.start, commit.close.successor if commit.close is not None else None):
         if new is not None:
             yield from (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
-            yield from (new.metadata, new.parent_workflow_uuid)
+            yield from (new.metadata, new.parent.workflow_uuid if new.parent else None)
     if commit.entry is not None:
         yield from (commit.entry.name, commit.entry.record)
     if commit.close is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dbos_core.commit import Close, IdConflict, IdReuse, NewRun, RunStatus, StartAnswer, StartResult
+from dbos_core.commit import Close, IdConflict, IdReuse, NewRun, RunStatus, StartAnswer, StartResult, row_of
 from dbos_core.store.memory_tables import Run, Tables
 
 
@@ -12,6 +12,11 @@ def start_by_policy(
     tables: Tables, process_id: str, new: NewRun, derived_uuid: str, terminate_record: str, now_ms: int
 ) -> StartAnswer:
     current = tables.current.get(new.workflow_id)
+    if new.parent is not None and (itself := tables.by_run_id.get(new.run_id)) is not None:
+        return StartAnswer(result=StartResult.SAME_REQUEST, run=replace(itself.row))
+    if not tables.may_begin(new):
+        row = row_of(new, process_id) if current is None else replace(current.row)
+        return StartAnswer(result=StartResult.PARENT_CLOSED, run=row)
     if current is None:
         return _start(tables, process_id, new, derived_uuid, now_ms)
     row = current.row
@@ -24,7 +29,13 @@ def start_by_policy(
     if new.reuse is IdReuse.TERMINATE_IF_RUNNING or new.conflict is IdConflict.TERMINATE_EXISTING:
         tables.close_run(
             current,
-            Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=terminate_record, mail_seen_ms=None),
+            Close(
+                status=RunStatus.TERMINATED,
+                close_ms=now_ms,
+                record=terminate_record,
+                mail_seen_ms=None,
+                reaches_others=True,
+            ),
             process_id,
             now_ms,
         )

@@ -20,6 +20,7 @@ from dbos_core.commit import (
     LoadedRun,
     Mail,
     NewRun,
+    ParentClosePolicy,
     RunRow,
     RunStatus,
     UpdateRow,
@@ -106,6 +107,8 @@ class Tables:
         self.offered: dict[tuple[str, int], ActivityRow] = {}
         self.leases: dict[str, Lease] = {}
         self.requests: dict[str, Request] = {}
+        self.outbox: dict[str, str] = {}
+        """workflow_uuid → process."""
         self.listeners: list[Callable[[Wake], None]] = []
         self.wakes: dict[Wake, None] = {}
         """Wakes of the transaction under way; like NOTIFY, the same one is sent once."""
@@ -114,6 +117,13 @@ class Tables:
         self._arrivals = itertools.count()
 
     # -- runs ----------------------------------------------------------------------------------------------------
+
+    def may_begin(self, new: NewRun) -> bool:
+        """A child of a closed parent may not, unless it was to outlive it."""
+        if new.parent is None or new.parent.policy is ParentClosePolicy.ABANDON:
+            return True
+        parent = self.runs.get(new.parent.workflow_uuid)
+        return parent is not None and parent.open
 
     def add_run(self, new: NewRun, workflow_uuid: str, owner: str | None, now_ms: int, *, current: bool = True) -> Run:
         """Insert the row of a new run and make it the current one of its workflow id."""
@@ -133,7 +143,7 @@ class Tables:
                 memo=new.memo,
                 search_attributes=new.search_attributes,
                 metadata=new.metadata,
-                parent_workflow_uuid=new.parent_workflow_uuid,
+                parent=new.parent,
             ),
             inputs=new.inputs,
         )
@@ -165,7 +175,10 @@ class Tables:
             self.wake(WakeKind.WORK, run.row.task_queue)
 
     def close_run(self, run: Run, close: Close, process_id: str, now_ms: int) -> None:
-        """The end of a run, by that process; and the beginning of the one that follows it."""
+        """The end of a run, by that process, which also sees to what follows for others; and the beginning of the run
+        that follows it."""
+        if close.reaches_others:
+            self.outbox.setdefault(run.row.workflow_uuid, process_id)
         self._forget_owner(run)
         row = run.row
         row.status, row.close_ms, row.close, row.wake_at_ms = close.status, close.close_ms, close.record, None
@@ -294,6 +307,7 @@ class Tables:
         """Processes that own runs or have taken activities."""
         busy = {process_id for process_id, runs in self.owned.items() if runs}
         busy.update(row.worker for row in self.offered.values() if row.worker is not None)
+        busy.update(self.outbox.values())
         return busy
 
     # -- wakes ---------------------------------------------------------------------------------------------------

@@ -110,6 +110,21 @@ _GIVE_BACK = """
       from c where a.workflow_uuid = c.workflow_uuid and a.seq = c.seq
     returning a.workflow_uuid, a.seq, a.attempt"""
 
+# What dead processes were to tell others.
+_TAKE_OUTBOX = """
+    with dead as materialized (
+        select d.process_id from unnest($2::text[]) as d (process_id)
+         where not exists (select from {own}.processes p
+                            where p.process_id = d.process_id and p.lease_until_ms > {own}.now_ms())),
+    c as materialized (
+        select o.workflow_uuid
+          from dead
+          join {own}.outbox o on o.process_id = dead.process_id
+         limit $3
+           for no key update of o skip locked)
+    update {own}.outbox o set process_id = $1 from c where o.workflow_uuid = c.workflow_uuid
+    returning o.workflow_uuid"""
+
 _REGISTER = """
     with clock as materialized (select {own}.now_ms() as ms),
     version as (
@@ -125,7 +140,8 @@ _FORGET_OLD_PROCESSES = """
     delete from {own}.processes p
      where p.lease_until_ms < {own}.now_ms() - 86400000
        and not exists (select from {own}.runs r where r.owner = p.process_id)
-       and not exists (select from {own}.activities a where a.worker = p.process_id)"""
+       and not exists (select from {own}.activities a where a.worker = p.process_id)
+       and not exists (select from {own}.outbox o where o.process_id = p.process_id)"""
 
 _UNREGISTER = """
     with gone as (delete from {own}.processes where process_id = $1)
@@ -151,7 +167,14 @@ _PULSE = """
         select (select a.worker from {own}.activities a
                  where a.worker > workers.worker and a.offered order by a.worker limit 1)
           from workers where workers.worker is not null),
-    busy (process_id) as (select owner from owners union select worker from workers)
+    senders (process_id) as (
+        (select o.process_id from {own}.outbox o order by o.process_id limit 1)
+        union all
+        select (select o.process_id from {own}.outbox o
+                 where o.process_id > senders.process_id order by o.process_id limit 1)
+          from senders where senders.process_id is not null),
+    busy (process_id) as (
+        select owner from owners union select worker from workers union select process_id from senders)
     select coalesce((select lease_until_ms > (select ms from clock) from before), false) as alive,
            array(select b.process_id from busy b
                   where b.process_id is not null and b.process_id <> $1 and b.process_id <> $6
@@ -234,6 +257,13 @@ async def take_over(
         limit,
     )
     await _give_back(db, author, dead)
+    return [row[0] for row in rows]
+
+
+async def take_outbox(db: Database, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
+    rows = await db.rows(
+        f"taking over what {len(lapsed)} lapsed processes were to tell", _TAKE_OUTBOX, process_id, list(lapsed), limit
+    )
     return [row[0] for row in rows]
 
 

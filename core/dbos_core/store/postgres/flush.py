@@ -14,7 +14,7 @@ from typing import Any
 from dbos_core.commit import PARK_FOREVER, Commit, NewRun, Verdict
 from dbos_core.store.postgres.connect import Connection, Database
 from dbos_core.store.postgres.flush_sql import Shape, compose
-from dbos_core.store.postgres.flush_values import creator_xid, put_fenced, put_mail, put_starts, touches
+from dbos_core.store.postgres.flush_values import creator_xid, put_fenced, put_mail, put_reach, put_starts, touches
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,6 +35,8 @@ class Batch:
     starts: list[tuple[int, Commit, NewRun]] = field(default_factory=list)
     fenced: list[tuple[int, Commit]] = field(default_factory=list)
     mail: list[tuple[int, Commit]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    """Rows of the outbox that are done with."""
 
 
 async def flush(db: Database, author: Author, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
@@ -53,7 +55,7 @@ async def flush(db: Database, author: Author, commits: Sequence[Commit], *, agai
 
 async def apply(db: Database, connection: Connection, author: Author, commits: Sequence[Commit]) -> list[Verdict]:
     """The same within a caller's session, and in its transaction if it has one."""
-    verdicts = [Verdict.ID_TAKEN] * len(commits)
+    verdicts = [Verdict.COMMITTED if commit.settled else Verdict.ID_TAKEN for commit in commits]
     batches = _batches(commits)
     if len(batches) == 1:
         await _write(db, connection, author, batches[0], verdicts)
@@ -72,8 +74,9 @@ def _batches(commits: Sequence[Commit]) -> list[Batch]:
             batch.starts.append((i, commit, commit.start))
         elif commit.fenced:
             batch.fenced.append((i, commit))
-        else:
+        elif commit.mail or not commit.settled:
             batch.mail.append((i, commit))
+        batch.settled += commit.settled
     if batch.starts:
         # Two starts of one id in one flush: the first is tried, the others have met it.
         ids: set[str] = set()
@@ -91,12 +94,16 @@ def _batches(commits: Sequence[Commit]) -> list[Batch]:
     if any(commit.workflow_uuid in mailed for _, commit, _ in batch.starts) or any(
         commit.workflow_uuid in mailed for _, commit in batch.fenced if touches(commit)
     ):
-        return [Batch(starts=batch.starts), Batch(mail=batch.mail), Batch(fenced=batch.fenced)]
+        return [
+            Batch(starts=batch.starts),
+            Batch(mail=batch.mail, settled=batch.settled),
+            Batch(fenced=batch.fenced),
+        ]
     return [batch]
 
 
 async def _write(db: Database, connection: Connection, author: Author, batch: Batch, verdicts: list[Verdict]) -> None:
-    if not (batch.starts or batch.fenced or batch.mail):
+    if not (batch.starts or batch.fenced or batch.mail or batch.settled):
         return
     values: dict[str, Any] = {
         "process": author.process_id,
@@ -110,6 +117,10 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
         shape |= put_fenced(batch.fenced, author.process_id, values)
     if batch.mail:
         shape |= put_mail(batch.mail, values)
+    if batch.settled:
+        shape |= Shape.SETTLED
+        values["settled"] = batch.settled
+    shape |= put_reach(batch.starts, batch.fenced, values)
     if author.announce_mail and shape & (Shape.MAIL | Shape.START_MAIL):
         shape |= Shape.ANNOUNCE_MAIL
     text, names = compose(shape)

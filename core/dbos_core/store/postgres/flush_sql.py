@@ -44,6 +44,11 @@ class Shape(enum.IntFlag):
     NEXT = enum.auto()
     """Some fenced commit closes its run and begins the next one of its id."""
     START_NEXT = enum.auto()
+    START_CHILD = enum.auto()
+    """Some start is of a child."""
+    OUTBOX = enum.auto()
+    """Some close reaches other runs."""
+    SETTLED = enum.auto()
     ANNOUNCE_MAIL = enum.auto()
     """The DBOS schema has no trigger that announces messages."""
 
@@ -67,8 +72,14 @@ START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("memo", "text", S(0)),
     ("search_attributes", "text", S(0)),
     ("metadata", "text", S(0)),
-    ("parent", "text", S(0)),
     ("creator", "text", S(0)),
+    ("parent", "text", S.START_CHILD),
+    ("parent_workflow_id", "text", S.START_CHILD),
+    ("parent_run_id", "text", S.START_CHILD),
+    ("parent_seq", "int", S.START_CHILD),
+    ("parent_policy", "int", S.START_CHILD),
+    ("root_workflow_id", "text", S.START_CHILD),
+    ("root_run_id", "text", S.START_CHILD),
     ("position", "int", S.START_ENTRY),
     ("entry_name", "text", S.START_ENTRY),
     ("entry", "text", S.START_ENTRY),
@@ -85,6 +96,7 @@ START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("error", "text", S.START_END),
     ("history_length", "int", S.START_END),
     ("next", "text", S.START_NEXT),
+    ("reaches", "boolean", S.OUTBOX),
     ("mail", "text", S.START_MAIL),
     ("activities", "text", S.START_ACTIVITIES),
     ("updates", "text", S.START_UPDATES),
@@ -113,6 +125,7 @@ FENCED_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("memo", "text", S.RUN),
     ("search_attributes", "text", S.RUN),
     ("next", "text", S.NEXT),
+    ("reaches", "boolean", S.OUTBOX),
     ("consumed", "text", S.CONSUMED),
     ("activities", "text", S.ACTIVITIES),
     ("done", "text", S.ACTIVITIES_DONE),
@@ -127,7 +140,14 @@ _ST = """
 st as materialized (
     select s.* from unnest(/*arrays*/) as s (/*columns*/)
      where (select 1 from {dbos}.workflow_status w where w.workflow_uuid = s.uuid) is null
-       and (select 1 from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current) is null)"""
+       and (select 1 from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current) is null/*child:open*/)"""
+
+# A child of a closed parent must not begin (2: ABANDON, may). The lock makes the parent's close wait for it or it for
+# that, so that whoever applies the closed parent's policy finds every child there is.
+_ST_CHILD = """
+       and (s.parent_run_id is null or s.parent_policy = 2 or (
+                select 1 from {own}.runs p
+                 where p.workflow_uuid = s.parent and p.status is not distinct from 1 for share) is not null)"""
 
 # Written for starts (``st``) and for successors (``next``).
 _NEW_STATUS = """
@@ -142,7 +162,7 @@ _NEW_STATUS = """
            workflow_type, $process, start_ms, start_ms, $version, case when claimed then 1 else 0 end,
            task_queue, case when claimed then start_ms end,
            /*closed:owner*/case when claimed then $process end,
-           parent, 'portable_json', case when execution_ms > start_ms then execution_ms end,
+           /*child:parent*/null, 'portable_json', case when execution_ms > start_ms then execution_ms end,
            /*closed:completed*/null,
            /*closed:attributes*/search_attributes::jsonb,
            $application, creator
@@ -156,16 +176,26 @@ _NEW_RUNS = """
 /*set*/_runs as (
     insert into {own}.runs (
         workflow_uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue, owner, wake_at_ms, last_mail_ms,
-        request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes, metadata, parent_workflow_uuid
-        /*closed:names*/)
+        request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes, metadata
+        /*child:names*//*closed:names*/)
     select uuid, workflow_id, run_id, first_run_id, workflow_type, task_queue,
            /*closed:owner*/case when claimed then $process end,
            /*closed:wake*/case when not claimed then execution_ms end,
            /*mail:last*/0,
-           request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes::jsonb, metadata, parent
-           /*closed:values*/
+           request_id, start_ms, execution_ms, deadline_ms, memo, search_attributes::jsonb, metadata
+           /*child:values*//*closed:values*/
       from /*set*/
     returning task_queue, owner, wake_at_ms, status)"""
+
+_CHILD_NAMES = "parent_workflow_id, parent_run_id, parent_seq, parent_policy, root_workflow_id, root_run_id"
+
+
+def _of_children(text: str) -> str:
+    """The part of ``_NEW_STATUS`` or ``_NEW_RUNS`` for a set of runs among which are children."""
+    text = text.replace("/*child:parent*/null", "parent")
+    text = text.replace("/*child:names*/", f", parent_workflow_uuid, {_CHILD_NAMES}")
+    return text.replace("/*child:values*/", f", parent, {_CHILD_NAMES}")
+
 
 _ST_MAIL = """
 st_mail as (
@@ -260,6 +290,18 @@ outputs as (
     on conflict (workflow_uuid) do update set output = excluded.output, error = excluded.error)"""
 _OUTPUTS_OF_F = "select uuid, output, error from f where code = 0 and (output is not null or error is not null)"
 _OUTPUTS_OF_ST = "select uuid, output, error from st where output is not null or error is not null"
+
+_OUTBOX = """
+outbox_rows as (
+    insert into {own}.outbox (workflow_uuid, process_id)
+    /*from*/
+    on conflict (workflow_uuid) do nothing)"""
+_OUTBOX_OF_F = "select uuid, $process::text from f where code = 0 and reaches"
+_OUTBOX_OF_ST = "select uuid, $process::text from st where reaches"
+
+_SETTLED = """
+settled as (
+    delete from {own}.outbox o using unnest($settled::text[]) as d (uuid) where o.workflow_uuid = d.uuid)"""
 
 _CONSUMED = """
 read as materialized (
@@ -444,8 +486,12 @@ def _starts(shape: Shape) -> list[str]:
     if shape & S.START_MAIL:
         last = "coalesce((select ms from clock) + json_array_length(mail::json), 0)"
         runs = runs.replace("/*mail:last*/0", last)
+    st = _ST
+    if shape & S.START_CHILD:
+        st = st.replace("/*child:open*/", _ST_CHILD)
+        status, runs = _of_children(status), _of_children(runs)
     parts = [
-        _columns(_ST, "s", START_COLUMNS, shape),
+        _columns(st, "s", START_COLUMNS, shape),
         *[new.replace("/*set*/", "st") for new in (status, _NEW_INPUT, runs)],
     ]
     if shape & S.START_MAIL:
@@ -484,6 +530,10 @@ def _writes(shape: Shape) -> list[str]:
     if shape & (S.NEXT | S.START_NEXT):
         sources = [text for part, text in ((S.NEXT, NEXT_OF_F), (S.START_NEXT, _NEXT_OF_ST)) if shape & part]
         parts += successors(_union(sources))
+    if shape & S.OUTBOX:
+        parts.append(_from(_OUTBOX, shape, (S.FENCED, _OUTBOX_OF_F), (S.START, _OUTBOX_OF_ST)))
+    if shape & S.SETTLED:
+        parts.append(_SETTLED)
     if shape & S.CONSUMED:
         parts.append(_CONSUMED)
     if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
@@ -505,9 +555,9 @@ def _writes(shape: Shape) -> list[str]:
 def successors(source: str) -> list[str]:
     """The parts that write the runs whose JSON (``flush_values.next_json``) ``source`` selects: ``next`` and
     ``current``. They are written as starts are."""
-    fields = ", ".join([f"{name} {kind}" for name, kind in used(START_COLUMNS, S(0)) if name != "i"])
+    fields = ", ".join([f"{name} {kind}" for name, kind in used(START_COLUMNS, S.START_CHILD) if name != "i"])
     runs = _NEW_RUNS.replace("/*closed:names*/", ", is_current").replace("/*closed:values*/", ", current")
-    written = [new.replace("/*set*/", "next") for new in (_NEW_STATUS, _NEW_INPUT, runs)]
+    written = [new.replace("/*set*/", "next") for new in (_of_children(_NEW_STATUS), _NEW_INPUT, _of_children(runs))]
     return [_NEXT.replace("/*from*/", source).replace("/*fields*/", fields), *written]
 
 

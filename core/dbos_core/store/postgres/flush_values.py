@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from dbos_core.activities.spec import ActivityRow
-from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, RunStatus
+from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, ParentLink, RunStatus
 from dbos_core.store.postgres.flush_sql import Shape
 
 _FINER = {RunStatus.TERMINATED, RunStatus.TIMED_OUT, RunStatus.CONTINUED_AS_NEW}
@@ -31,7 +31,6 @@ _NEW_RUN = {
     "memo": "memo",
     "search_attributes": "search_attributes",
     "metadata": "metadata",
-    "parent": "parent_workflow_uuid",
 }
 """Columns of a new run (``flush_sql.START_COLUMNS``), and the field of ``NewRun`` that each takes."""
 
@@ -50,6 +49,9 @@ def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values
         for _, commit, new in starts
     ]
     values["s_creator"] = [creator_xid(process_id, new) for new in news]
+    if any(new.parent is not None for new in news):
+        shape |= Shape.START_CHILD
+        _put_parents([new.parent for new in news], values)
     if _put_entries("s", commits, values):
         shape |= Shape.START_ENTRY
     if any(commit.close is not None or commit.park_until_ms is not None for commit in commits):
@@ -70,6 +72,24 @@ def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values
     return shape
 
 
+def _put_parents(parents: list[ParentLink | None], values: dict[str, Any]) -> None:
+    rows = [_parent(parent) for parent in parents]
+    for column in rows[0]:
+        values[f"s_{column}"] = [row[column] for row in rows]
+
+
+def _parent(parent: ParentLink | None) -> dict[str, Any]:
+    return {
+        "parent": parent.workflow_uuid if parent else None,
+        "parent_workflow_id": parent.workflow_id if parent else None,
+        "parent_run_id": parent.run_id if parent else None,
+        "parent_seq": parent.seq if parent else None,
+        "parent_policy": int(parent.policy) if parent else None,
+        "root_workflow_id": parent.root_workflow_id if parent else None,
+        "root_run_id": parent.root_run_id if parent else None,
+    }
+
+
 def creator_xid(process_id: str, new: NewRun) -> str:
     """By this a repeated start recognises its own row."""
     return f"{process_id}:{new.run_id}"
@@ -80,7 +100,7 @@ def next_json(process_id: str, close: Close) -> str | None:
     new = close.successor
     if new is None:
         return None
-    row = {column: getattr(new, field) for column, field in _NEW_RUN.items()}
+    row = {column: getattr(new, field) for column, field in _NEW_RUN.items()} | _parent(new.parent)
     return json.dumps({"uuid": new.workflow_uuid, "creator": creator_xid(process_id, new), **row})
 
 
@@ -121,6 +141,22 @@ def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[s
     if _put_updates("f", commits, values):
         shape |= Shape.UPDATES
     return shape
+
+
+def put_reach(
+    starts: list[tuple[int, Commit, NewRun]], fenced: list[tuple[int, Commit]], values: dict[str, Any]
+) -> Shape:
+    """Which closes other runs must hear of."""
+    of_starts = [_reaches(commit) for _, commit, _ in starts]
+    of_fenced = [_reaches(commit) for _, commit in fenced]
+    if not any(of_starts) and not any(of_fenced):
+        return Shape(0)
+    values["s_reaches"], values["f_reaches"] = of_starts, of_fenced
+    return Shape.OUTBOX
+
+
+def _reaches(commit: Commit) -> bool:
+    return commit.close is not None and commit.close.reaches_others
 
 
 def _put_run_changes(commits: list[Commit], touched: list[bool], values: dict[str, Any]) -> None:

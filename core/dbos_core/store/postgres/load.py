@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import asyncpg
 
 from dbos_core.activities.spec import ActivityRow
-from dbos_core.commit import Entry, LoadedRun, Mail, RunRow, RunStatus, UpdateRow
+from dbos_core.commit import Entry, LoadedRun, Mail, ParentClosePolicy, ParentLink, RunRow, RunStatus, UpdateRow
 from dbos_core.store.postgres.connect import Database
 
 RUN_COLUMNS = """
            r.workflow_uuid, r.workflow_id, r.run_id, r.first_run_id, r.workflow_type, r.task_queue, r.status, r.owner,
            r.wake_at_ms, r.last_mail_ms, r.request_id, r.start_ms, r.execution_ms, r.close_ms, r.deadline_ms,
            r.history_length, r.memo, r.search_attributes::text as search_attributes, r.metadata, r.close,
-           r.parent_workflow_uuid, r.task_attempt, r.task_failure"""
+           r.parent_workflow_uuid, r.parent_workflow_id, r.parent_run_id, r.parent_seq, r.parent_policy,
+           r.root_workflow_id, r.root_run_id, r.task_attempt, r.task_failure"""
 
 # The journal comes straight from its primary key, in order (tests/postgres/test_plans.py).
 _LOAD = """
@@ -82,6 +83,24 @@ async def find(db: Database, workflow_id: str, run_id: str | None) -> RunRow | N
     return None if row is None else run_row(row)
 
 
+_OPEN_CHILDREN = """
+    select{run}
+      from {own}.runs r
+     where r.parent_run_id = $1 and r.status = 1
+     order by r.parent_seq""".replace("{run}", RUN_COLUMNS)
+
+_POSTED = "select message_uuid from {dbos}.notifications where message_uuid = any ($1::text[])"
+
+
+async def open_children(db: Database, run_id: str) -> list[RunRow]:
+    return [run_row(row) for row in await db.rows("finding open children", _OPEN_CHILDREN, run_id, safe=True)]
+
+
+async def posted(db: Database, mail_ids: Sequence[str]) -> set[str]:
+    """Those of these messages that have been delivered, read or not."""
+    return {row[0] for row in await db.rows("looking for mail", _POSTED, list(mail_ids), safe=True)}
+
+
 async def rows(db: Database, workflow_uuids: Sequence[str], *, watch: bool) -> list[RunRow]:
     found = await db.rows("reading runs", _WATCHED_ROWS if watch else _ROWS, _distinct(workflow_uuids), safe=True)
     return [run_row(row) for row in found]
@@ -114,9 +133,21 @@ def run_row(row: asyncpg.Record) -> RunRow:
         metadata=row["metadata"],
         close=row["close"],
         last_mail_ms=row["last_mail_ms"],
-        parent_workflow_uuid=row["parent_workflow_uuid"],
+        parent=None if row["parent_run_id"] is None else _parent(row),
         task_attempt=row["task_attempt"],
         task_failure=row["task_failure"],
+    )
+
+
+def _parent(row: asyncpg.Record) -> ParentLink:
+    return ParentLink(
+        workflow_uuid=row["parent_workflow_uuid"],
+        workflow_id=row["parent_workflow_id"],
+        run_id=row["parent_run_id"],
+        seq=row["parent_seq"],
+        policy=ParentClosePolicy(row["parent_policy"]),
+        root_workflow_id=row["root_workflow_id"],
+        root_run_id=row["root_run_id"],
     )
 
 

@@ -14,11 +14,13 @@ from dbos_core.commit import (
     IdConflict,
     IdReuse,
     NewRun,
+    ParentClosePolicy,
     RunRow,
     RunStatus,
     StartAnswer,
     StartResult,
     Verdict,
+    row_of,
 )
 from dbos_core.store.postgres.connect import Connection, Database, Race
 from dbos_core.store.postgres.flush import Author, apply
@@ -34,6 +36,12 @@ _LOCK_CURRENT = """
        for no key update of w, r""".replace("{run}", RUN_COLUMNS)
 
 _NO_LONGER_CURRENT = "update {own}.runs set is_current = false where workflow_uuid = $1"
+
+_BY_RUN_ID = "select{run} from {own}.runs r where r.run_id = $1".replace("{run}", RUN_COLUMNS)
+
+# The lock makes the parent's close wait for the child's start, so that whoever applies its policy finds the child.
+_PARENT_OPEN = """
+    select 1 from {own}.runs p where p.workflow_uuid = $1 and p.status is not distinct from 1 for share"""
 
 _UUID_TAKEN = "select exists (select from {dbos}.workflow_status where workflow_uuid = $1)"
 
@@ -69,7 +77,11 @@ _TERMINATE, _TERMINATE_NAMES = numbered(
           from c where r.workflow_uuid = c.workflow_uuid
         returning $next::text as next, c.is_current as current),
     activities_done as (
-        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid),/*successors*/
+        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid),
+    outbox_rows as (
+        insert into {own}.outbox (workflow_uuid, process_id)
+        select workflow_uuid, $process::text from c where $reaches::boolean
+        on conflict (workflow_uuid) do nothing),/*successors*/
     select (select count(*) from c) as closed,
            (select r.close is not distinct from $close from {own}.runs r where r.workflow_uuid = $uuid) as landed,
            (select count(*) from (
@@ -87,8 +99,18 @@ async def start_by_policy(
 ) -> StartAnswer:
     async def body(connection: Connection) -> StartAnswer:
         async with connection.transaction():
+            parent_open = True
+            if run.parent is not None:
+                # A start that is repeated long after may meet its own run, closed and followed by others.
+                itself = await connection.fetchrow(db.sql(_BY_RUN_ID), run.run_id)
+                if itself is not None:
+                    return StartAnswer(result=StartResult.SAME_REQUEST, run=run_row(itself))
+                if run.parent.policy is not ParentClosePolicy.ABANDON:
+                    parent_open = await connection.fetchval(db.sql(_PARENT_OPEN), run.parent.workflow_uuid) == 1
             row = await connection.fetchrow(db.sql(_LOCK_CURRENT), run.workflow_id)
             current = None if row is None else run_row(row)
+            if not parent_open:
+                return StartAnswer(result=StartResult.PARENT_CLOSED, run=current or row_of(run, author.process_id))
             answer = _stands(current, run)
             if answer is not None:
                 return answer
@@ -123,7 +145,7 @@ def _stands(current: RunRow | None, run: NewRun) -> StartAnswer | None:
 
 async def _end(db: Database, connection: Connection, author: Author, current: RunRow, record: str) -> RunRow:
     now_ms = await connection.fetchval(db.sql("select {own}.now_ms()"))
-    close = Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=record, mail_seen_ms=None)
+    close = Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=record, mail_seen_ms=None, reaches_others=True)
     await _terminate(db, connection, author, current.workflow_uuid, close)
     row = await connection.fetchrow(db.sql(_BY_UUID), current.workflow_uuid)
     assert row is not None
@@ -172,6 +194,7 @@ async def _terminate(
         "status": int(close.status),
         "close": close.record,
         "next": next_json(author.process_id, close),
+        "reaches": close.reaches_others,
         "process": author.process_id,
         "version": author.application_version,
         "application": author.application_name,
@@ -256,7 +279,11 @@ _CLOSE_CANCELED = """
                close_ms = coalesce(c.completed_at, {own}.now_ms())
           from c where r.workflow_uuid = c.workflow_uuid),
     activities_done as (
-        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid)
+        delete from {own}.activities a using c where a.workflow_uuid = c.workflow_uuid),
+    outbox_rows as (
+        insert into {own}.outbox (workflow_uuid, process_id)
+        select workflow_uuid, $3 from c
+        on conflict (workflow_uuid) do nothing)
     select (select count(*) from c) as done,
            (select count(*) from (
                select pg_notify('dbos_compat_wake', {wake} || 'closed|' || workflow_uuid)
@@ -323,15 +350,15 @@ async def reopened(db: Database, process_id: str, queues: Sequence[str], since_m
     rows = await db.rows("looking for what DBOS tools did", _TOUCHED, process_id, list(queues), since_ms, limit)
     acted: list[str] = []
     for row in rows:
-        if await _act(db, row, queues):
+        if await _act(db, process_id, row, queues):
             acted.append(row["workflow_uuid"])
     return acted
 
 
-async def _act(db: Database, row: asyncpg.Record, queues: Sequence[str]) -> bool:
+async def _act(db: Database, process_id: str, row: asyncpg.Record, queues: Sequence[str]) -> bool:
     uuid = row["workflow_uuid"]
     if row["status"] == "CANCELLED":
-        done = await db.row(f"closing cancelled run {uuid!r}", _CLOSE_CANCELED, uuid, CANCELED_BY_DBOS)
+        done = await db.row(f"closing cancelled run {uuid!r}", _CLOSE_CANCELED, uuid, CANCELED_BY_DBOS, process_id)
     elif row["status"] == "ENQUEUED" and row["ours"]:
         done = await db.row(f"reopening run {uuid!r}", _REOPEN, uuid)
     elif row["status"] == "ENQUEUED":
@@ -350,6 +377,7 @@ _DELETE_FINISHED = """
           from {own}.runs r
           join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
          where coalesce(r.close_ms, 9223372036854775807) < $1 and r.status <> 1
+           and (select 1 from {own}.outbox x where x.workflow_uuid = r.workflow_uuid) is null
          order by coalesce(r.close_ms, 9223372036854775807)
          limit $2
            for update of w, r skip locked),

@@ -201,8 +201,17 @@ class PostgresStore:
     async def mail(self, workflow_uuids: Sequence[str]) -> list[Mail]:
         return await load.mail(self._db, workflow_uuids)
 
-    async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
-        return await runs.terminate(self._db, self._author(""), workflow_uuid, close)
+    async def terminate(self, process_id: str, workflow_uuid: str, close: Close) -> Verdict:
+        return await runs.terminate(self._db, self._author(process_id), workflow_uuid, close)
+
+    async def take_outbox(self, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
+        return await claim.take_outbox(self._db, process_id, lapsed, limit)
+
+    async def open_children(self, run_id: str) -> list[RunRow]:
+        return await load.open_children(self._db, run_id)
+
+    async def posted(self, mail_ids: Sequence[str]) -> set[str]:
+        return await load.posted(self._db, mail_ids)
 
     async def set_history_length(self, workflow_uuid: str, history_length: int) -> None:
         await runs.set_history_length(self._db, workflow_uuid, history_length)

@@ -48,7 +48,14 @@ create table {own}.runs (
     search_attributes    jsonb,
     metadata             text,
     close                text,
+    -- of a child: its parent, the number by which that knows it, what becomes of it when the parent closes, its root
     parent_workflow_uuid text,
+    parent_workflow_id   text,
+    parent_run_id        text,
+    parent_seq           integer,
+    parent_policy        smallint,
+    root_workflow_id     text,
+    root_run_id          text,
     task_attempt         integer  not null default 1,
     task_failure         text,
     -- a closed run is owned by nobody and has its closing record; an open one has neither closing time nor record
@@ -61,9 +68,18 @@ create unique index runs_current on {own}.runs (workflow_id) where is_current;
 create index runs_runnable on {own}.runs (task_queue, wake_at_ms) where owner is null and status = 1;
 create index runs_owner on {own}.runs (owner) where owner is not null;
 create index runs_deadline on {own}.runs (deadline_ms) where status = 1 and deadline_ms is not null;
+create index runs_children on {own}.runs (parent_run_id) where status = 1 and parent_run_id is not null;
+create index runs_parent on {own}.runs (parent_workflow_id) where parent_workflow_id is not null;
 -- Listing, in its usual order backwards (open runs first, then by closing and starting time); retention forwards.
 create index runs_listing on {own}.runs (coalesce(close_ms, 9223372036854775807), start_ms, run_id collate "C");
 create index runs_search on {own}.runs using gin (search_attributes) where search_attributes is not null;
+
+-- Closed runs of which others must still hear (parent, children), and the process that sees to it.
+create table {own}.outbox (
+    workflow_uuid text primary key references {dbos}.workflow_status (workflow_uuid) on update cascade on delete cascade,
+    process_id    text not null
+);
+create index outbox_process on {own}.outbox (process_id);
 
 -- Open activities that need more than the journal: bounded attempts, failed attempts, heartbeats, offers to others.
 create table {own}.activities (
