@@ -1,0 +1,75 @@
+"""The engine under test: a connection of dbos_compat, in one of three modes (``CONFORMANCE_MODE``).
+
+*plain*: as a user has it. *evicted*: every workflow leaves memory after each activation, so that every event is also a
+test of replay. *two-processes*: every RPC is answered by a second process on the same database, and this one runs the
+workers alone, as in a deployment with web servers and workers apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, cast
+
+from temporalio.client import Client
+from temporalio.runtime import Runtime
+from temporalio.service import ConnectConfig, ServiceClient
+
+import dbos_compat
+from dbos_compat.engine import Engine
+from dbos_compat.private import EngineServiceClient
+
+from .remote import RemoteServiceClient, RpcProcess
+
+
+class LocalEngine:
+    """Client and workers in this process."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.engine = cast(Engine, cast(EngineServiceClient, client.service_client).engine)
+
+    async def connect(self, config: ConnectConfig) -> ServiceClient:
+        return EngineServiceClient(config, self.engine)
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+class SplitEngine(LocalEngine):
+    """Workers in this process, everything that a client asks in another."""
+
+    def __init__(self, client: Client, process: RpcProcess) -> None:
+        super().__init__(client)
+        self.process = process
+        self.client = Client(RemoteServiceClient(client.service_client.config, self.engine, process))
+
+    async def connect(self, config: ConnectConfig) -> ServiceClient:
+        return RemoteServiceClient(config, self.engine, self.process)
+
+    async def close(self) -> None:
+        await self.process.close()
+        await super().close()
+
+
+async def connect() -> LocalEngine:
+    """What ``CONFORMANCE_ENGINE`` names."""
+    url = os.environ["CONFORMANCE_URL"]
+    mode = os.environ.get("CONFORMANCE_MODE", "plain")
+    client = await dbos_compat.connect(url, runtime=Runtime.default())
+    if mode == "two-processes":
+        return SplitEngine(client, await RpcProcess.start(url))
+    engine = LocalEngine(client)
+    if mode == "evicted":
+        _evict_always(engine.engine)
+    return engine
+
+
+def _evict_always(engine: Engine) -> None:
+    """Whatever a worker asks for, no workflow of its stays in memory."""
+    create_worker = engine.create_worker
+
+    def create(config: Any) -> Any:
+        return create_worker(dataclasses.replace(config, max_cached_workflows=0))
+
+    engine.create_worker = create  # type: ignore[method-assign]

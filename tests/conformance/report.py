@@ -1,0 +1,108 @@
+"""Tables of a run: by area, for the terminal and for docs/conformance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from tests.conformance.results import Run
+from tests.conformance.suite import Test
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the table."""
+
+    name: str
+    tests: int = 0
+    passed: int = 0
+    refused: int = 0
+    """Failed with an error that names an entry of the ledger."""
+    seconds: float = 0.0
+    server_seconds: float = 0.0
+
+    def add(self, test: Test, run: Run) -> None:
+        result = run.results.get(test.id)
+        self.tests += 1
+        self.server_seconds += test.server_seconds
+        if result is not None:
+            self.passed += result.passed
+            self.refused += not result.passed and result.ledger_entry is not None
+            self.seconds += result.seconds
+
+    @property
+    def failed(self) -> int:
+        return self.tests - self.passed - self.refused
+
+    @property
+    def share(self) -> str:
+        return f"{100 * self.passed / self.tests:.1f} %" if self.tests else ""
+
+    def cells(self) -> list[str]:
+        return [
+            self.name,
+            str(self.tests),
+            str(self.passed),
+            self.share,
+            str(self.refused or ""),
+            str(self.failed or ""),
+            f"{self.seconds:.0f}",
+            f"{self.server_seconds:.0f}",
+        ]
+
+
+HEAD = ("area", "tests", "passed", "", "refused", "failed", "s", "server s")
+
+SUMS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("core", frozenset({"core"})),
+    ("operators: pause, reset, schedules, visibility", frozenset({"S5", "S6", "S7"})),
+    ("Nexus, standalone activities, deployments, priority", frozenset({"S1", "S2", "S3", "S4", "S8"})),
+)
+
+
+def lines(tests: Iterable[Test], run: Run) -> tuple[list[Line], list[Line]]:
+    """The lines of the areas, and the sums below them."""
+    tests = [test for test in tests if test.counts]
+    areas: dict[str, Line] = {}
+    for test in tests:
+        areas.setdefault(test.area, Line(test.area)).add(test, run)
+    sums = []
+    for name, groups in SUMS:
+        line = Line(name)
+        for test in tests:
+            if test.group in groups:
+                line.add(test, run)
+        sums.append(line)
+    everything = Line("all that need an engine")
+    for test in tests:
+        everything.add(test, run)
+    return sorted(areas.values(), key=lambda line: line.name), [*(s for s in sums if s.tests), everything]
+
+
+def terminal_table(tests: Iterable[Test], run: Run) -> Table:
+    """For a person at a terminal."""
+    table = Table(title=f"temporalio {run.temporalio}, {run.mode}", title_justify="left")
+    for number, title in enumerate(HEAD):
+        table.add_column(title, justify="left" if number == 0 else "right")
+    areas, sums = lines(tests, run)
+    for line in areas:
+        style = "green" if line.passed == line.tests else "yellow" if not line.failed else None
+        table.add_row(*line.cells(), style=style)
+    table.add_section()
+    for line in sums:
+        table.add_row(*line.cells(), style="bold")
+    return table
+
+
+def markdown_table(tests: Iterable[Test], run: Run) -> list[str]:
+    """The same for a document."""
+    areas, sums = lines(tests, run)
+
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    head = [row(HEAD), row(["---", *["---:"] * (len(HEAD) - 1)])]
+    bold = [[f"**{cell}**" if cell else "" for cell in line.cells()] for line in sums]
+    return [*head, *(row(line.cells()) for line in areas), *map(row, bold)]
