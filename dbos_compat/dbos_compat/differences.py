@@ -33,6 +33,8 @@ class Difference:
     since: str = "0.1.0"
     rpcs: tuple[str, ...] = ()
     """RPC names that answer with this entry."""
+    conformance: tuple[str, ...] = ()
+    """What it keeps from passing of Temporal's own tests: groups of ``tests/conformance``, or beginnings of ids."""
 
     @property
     def anchor(self) -> str:

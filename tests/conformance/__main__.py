@@ -15,14 +15,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tests.conformance import document
 from tests.conformance.home import BadCheckout, Home
+from tests.conformance.ledger import unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import terminal_table
-from tests.conformance.results import Run, regressions
-from tests.conformance.suite import SDK_VERSION, chosen, pass_list, read_ids, suite
+from tests.conformance.results import Run, kept_runs, regressions, steady
+from tests.conformance.suite import SDK_VERSION, Test, chosen, pass_list, read_ids, suite
 from tests.fixtures.postgres import PostgresServer, temporary_server
 from tests.fixtures.process import REPOSITORY
 
+DOCUMENT = REPOSITORY / "docs" / "conformance.md"
 HOME = REPOSITORY / ".conformance"
 
 console = Console(soft_wrap=True)
@@ -37,9 +40,11 @@ class Mode(StrEnum):
 
 
 def main(
-    sdk: Annotated[Path, typer.Option(help=f"A checkout of temporalio/sdk-python that has the tag {SDK_VERSION}.")],
     pytest_arguments: Annotated[
         list[str] | None, typer.Argument(help="After --: run pytest once with these, and show what it prints.")
+    ] = None,
+    sdk: Annotated[
+        Path | None, typer.Option(help=f"A checkout of temporalio/sdk-python that has the tag {SDK_VERSION}.")
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How the engine is run.")] = Mode.PLAIN,
     temporalio: Annotated[str, typer.Option(help="A release, or 'newest'.")] = SDK_VERSION,
@@ -50,15 +55,46 @@ def main(
     home: Annotated[Path, typer.Option(help="Where the suite and its packages are kept.")] = HOME,
     project: Annotated[Path, typer.Option(help="The checkout whose code is tested.")] = REPOSITORY,
     verbose: Annotated[bool, typer.Option(help="Print each failure.")] = False,
+    accept: Annotated[bool, typer.Option(help="Put what passed three times in a row on the pass-list.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/conformance.md.")] = False,
+    render: Annotated[bool, typer.Option(help="Run nothing; take the results of the last run.")] = False,
 ) -> None:
     """Run the suite's files, print the table, and fail when a test of the pass-list does not pass."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what was started is ended
     place = Home(home.resolve())
+    results = place.root / "results" / f"{mode.value}-{temporalio}"
+    tests = [
+        test
+        for test in chosen(suite(), texts=only or (), groups=group or ())
+        if temporalio == SDK_VERSION or not test.drifted
+    ]
+    if render:
+        run = _last(results)
+    else:
+        setting = _setting(place, sdk, mode, temporalio, timeout, project)
+        with temporary_server() as embedded:
+            server = PostgresServer(embedded.url)
+            if pytest_arguments:
+                raise typer.Exit(_once(setting, server, pytest_arguments))
+            run = _all(setting, server, temporalio, tests, jobs)
+        run.save(results / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
+    status = _verdict(run, tests, verbose)
+    if accept:
+        _accept(results, run, tests)
+    if write_docs:
+        document.write(DOCUMENT, tests, run)
+    raise typer.Exit(status)
+
+
+def _setting(place: Home, sdk: Path | None, mode: Mode, temporalio: str, timeout: float, project: Path) -> Setting:
+    """Everything installed and unpacked."""
+    if sdk is None:
+        raise typer.BadParameter(f"--sdk is needed: a checkout of temporalio/sdk-python with the tag {SDK_VERSION}")
     try:
         files = place.suite_from(sdk)
     except BadCheckout as error:
         raise typer.BadParameter(str(error)) from None
-    setting = Setting(
+    return Setting(
         python=place.python(temporalio),
         suite=files,
         project=project.resolve(),
@@ -66,14 +102,13 @@ def main(
         timeout_seconds=timeout,
         logs=place.root / "logs" / f"{mode.value}-{os.getpid()}",
     )
-    with temporary_server() as embedded:
-        server = PostgresServer(embedded.url)
-        if pytest_arguments:
-            raise typer.Exit(_once(setting, server, pytest_arguments))
-        run, asked = _all(setting, server, temporalio, only or [], group or [], jobs)
-    kept = place.root / "results" / f"{mode.value}-{temporalio}" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    run.save(kept)
-    raise typer.Exit(_verdict(run, asked, kept, verbose))
+
+
+def _last(results: Path) -> Run:
+    runs = kept_runs(results)
+    if not runs:
+        raise typer.BadParameter(f"no run is kept in {results}")
+    return runs[-1]
 
 
 def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int:
@@ -84,13 +119,8 @@ def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int
     ).returncode
 
 
-def _all(
-    setting: Setting, server: PostgresServer, temporalio: str, only: list[str], groups: list[str], jobs: int
-) -> tuple[Run, list[str]]:
-    """The chosen tests, file by file; returns the run and the ids that were asked for."""
-    tests = [
-        test for test in chosen(suite(), files=only, groups=groups) if temporalio == SDK_VERSION or not test.drifted
-    ]
+def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[Test], jobs: int) -> Run:
+    """The chosen tests, file by file."""
     work = list(batches(tests))
     begun = time.monotonic()
 
@@ -113,28 +143,37 @@ def _all(
             raise
     results = {result.id: result for batch in done for result in batch.results.values()}
     failures = tuple(failure for batch in done for failure in batch.close_failures)
-    run = Run(setting.mode, temporalio, results, failures, time.monotonic() - begun)
-    return run, [test.id for test in tests]
+    return Run(setting.mode, temporalio, results, failures, time.monotonic() - begun)
 
 
-def _verdict(run: Run, asked: list[str], kept: Path, verbose: bool) -> int:
+def _verdict(run: Run, tests: list[Test], verbose: bool) -> int:
     """Print it all; returns the exit status."""
-    wanted = set(asked)
-    console.print(terminal_table([test for test in suite() if test.id in wanted], run))
+    console.print(terminal_table(tests, run))
+    nobody = unexplained(tests, run)
     if verbose:
-        for result in run.results.values():
-            if not result.passed:
-                console.print(f"{result.outcome}: {result.id}\n    {result.why[-400:]}", markup=False, highlight=False)
+        for result in nobody:
+            console.print(f"{result.outcome}: {result.id}\n    {result.why[-400:]}", markup=False, highlight=False)
     for failure in run.close_failures:
         console.print(f"the engine did not close: {failure}", style="red", markup=False)
-    lost = regressions(run, read_ids(pass_list(run.mode)), asked)
+    lost = regressions(run, read_ids(pass_list(run.mode)), [test.id for test in tests])
     for result in lost:
         console.print(f"regression: {result.id} {result.outcome}\n    {result.why[-400:]}", style="red", markup=False)
-    console.print(f"{run.seconds:.0f} s; results in {kept}", markup=False, highlight=False)
+    console.print(
+        f"{run.seconds:.0f} s; {len(nobody)} failures that the ledger does not name, {len(lost)} regressions",
+        highlight=False,
+    )
     return 1 if lost or run.close_failures else 0
 
 
+def _accept(results: Path, run: Run, tests: list[Test]) -> None:
+    """Write the pass-list anew: what passed the last three times, in the suite's order."""
+    steadily = steady(kept_runs(results))
+    path = pass_list(run.mode)
+    asked = {test.id for test in tests}
+    kept = [test.id for test in suite() if test.id in steadily or (test.id not in asked and test.id in read_ids(path))]
+    path.write_text("\n".join([f"# Passed three times in a row, {run.mode}, temporalio {SDK_VERSION}.", *kept]) + "\n")
+    console.print(f"{len(kept)} tests on {path.name}", highlight=False)
+
+
 if __name__ == "__main__":
-    if sys.platform == "win32":
-        sys.exit("needs process groups")
     typer.run(main)

@@ -96,19 +96,22 @@ class Run:
         )
 
 
-def passed_in_all(runs: Iterable[Run]) -> set[str]:
-    """Ids that passed in every one of the runs."""
-    sets = [{result.id for result in run.results.values() if result.passed} for run in runs]
-    return set.intersection(*sets) if sets else set()
+def steady(runs: Iterable[Run], times: int = 3) -> set[str]:
+    """Ids that passed each of the last ``times`` times that they ran, in runs given from old to new."""
+    outcomes: dict[str, list[bool]] = {}
+    for run in runs:
+        for result in run.results.values():
+            outcomes.setdefault(result.id, []).append(result.passed)
+    return {test for test, passed in outcomes.items() if len(passed) >= times and all(passed[-times:])}
+
+
+def kept_runs(folder: Path) -> list[Run]:
+    """All runs kept in a folder, from old to new (their names are dates)."""
+    return [Run.load(path) for path in sorted(folder.glob("*.json"))]
 
 
 def regressions(run: Run, promised: Iterable[str], asked: Iterable[str]) -> list[Result]:
     """Tests of the pass-list that were asked for and did not pass."""
     wanted = set(asked)
-    missing = Result("", "not run", 0.0)
-    found = []
-    for test in promised:
-        result = run.results.get(test)
-        if test in wanted and (result is None or not result.passed):
-            found.append(result or Result(test, missing.outcome, 0.0))
-    return found
+    outcomes = (run.results.get(test) or Result(test, "not run", 0.0) for test in promised if test in wanted)
+    return [result for result in outcomes if not result.passed]

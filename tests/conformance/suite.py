@@ -75,14 +75,14 @@ def suite() -> tuple[Test, ...]:
         )
 
 
-def chosen(tests: Iterable[Test], *, files: Iterable[str] = (), groups: Iterable[str] = ()) -> list[Test]:
-    """Those of some files (by any part of the path) and groups; without a choice, those that count."""
-    files, groups = list(files), list(groups)
+def chosen(tests: Iterable[Test], *, texts: Iterable[str] = (), groups: Iterable[str] = ()) -> list[Test]:
+    """Those with one of the texts in their id, and of the groups; without groups, those that count."""
+    texts, groups = list(texts), list(groups)
     return [
         test
         for test in tests
         if (test.counts if not groups else test.group in groups)
-        and (not files or any(part in test.id for part in files))
+        and (not texts or any(text in test.id for text in texts))
     ]
 
 
