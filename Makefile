@@ -34,6 +34,9 @@ format: $(STAMP) ## let ruff put things right
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+conformance: $(STAMP) ## Temporal's own tests against this engine (SDK=checkout of sdk-python; CONFORMANCE_ARGS=--help)
+	@$(PY) -m tests.conformance $(if $(SDK),--sdk '$(SDK)') $(CONFORMANCE_ARGS)
+
 bench: $(STAMP) ## side by side with DBOS and the Temporal dev server (BENCH_ARGS=--help)
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
@@ -52,4 +55,4 @@ $(STAMP): pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[embedded,shadow,dev]'
 	@touch $(STAMP)
 
-.PHONY: help demo test nightly lint format bench clean
+.PHONY: help demo test nightly lint format conformance bench clean

@@ -14,6 +14,7 @@ from typing import Any
 from dbos_core.activities.deadlines import Deadlines
 from dbos_core.activities.service import ActivityService
 from dbos_core.activities.spec import FinalOutcome
+from dbos_core.announced import Announced
 from dbos_core.claims import Claims
 from dbos_core.clock import Clock, Entropy, SystemClock, SystemEntropy
 from dbos_core.commit import (
@@ -97,6 +98,7 @@ class Kernel:
         self.succession = Succession(self)
         self.measure: Measure | None = None
         self._runners: dict[str, list[Runner]] = {}
+        self.announced = Announced()
         self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -214,6 +216,7 @@ class Kernel:
     def serve(self, runner: Runner) -> None:
         """Begin to run the workflows of a queue."""
         self._runners.setdefault(runner.task_queue, []).append(runner)
+        self.announced.here(runner.task_queue)
         self.claims.queues_changed()
 
     async def unserve(self, runner: Runner) -> None:

@@ -86,6 +86,7 @@ _ENTRIES: tuple[Difference, ...] = (
             "list_nexus_operation_executions",
             "count_nexus_operation_executions",
         ),
+        conformance=("S1", "S2"),
     ),
     Difference(
         slug="workflow-retry-policy",
@@ -170,6 +171,7 @@ _ENTRIES: tuple[Difference, ...] = (
             "list_activity_executions",
             "count_activity_executions",
         ),
+        conformance=("S3",),
     ),
     Difference(
         slug="worker-versioning",
@@ -200,6 +202,7 @@ _ENTRIES: tuple[Difference, ...] = (
             "update_worker_deployment_version_compute_config",
             "validate_worker_deployment_version_compute_config",
         ),
+        conformance=("S4",),
     ),
     Difference(
         slug="workflow-options",
@@ -225,6 +228,7 @@ _ENTRIES: tuple[Difference, ...] = (
             "get_current_time",
             "poll_workflow_execution_time_skipping",
         ),
+        conformance=("H1",),
     ),
     Difference(
         slug="namespaces",
@@ -336,6 +340,23 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
         feature="Priorities and fairness keys are stored and shown, and do not order the work",
         advice="Give urgent work a task queue of its own.",
+        conformance=("S8",),
+    ),
+    Difference(
+        slug="rust-core",
+        kind=Kind.DIFFERENT,
+        feature="No Rust core works under clients and workers",
+        advice="temporalio's own core is not started. What it alone writes (its log lines, its telemetry of polls) does "
+        "not appear, and its objects behind private attributes of a client or worker are not there.",
+        conformance=("H3", "H4", "H5"),
+    ),
+    Difference(
+        slug="workflow-environment",
+        kind=Kind.DIFFERENT,
+        feature="WorkflowEnvironment.start_local() and start_time_skipping() start Temporal's own servers",
+        advice="They work as ever, and are another engine. For tests on this one use a connection to a database of the "
+        "test's own, `WorkflowEnvironment.from_client(client)` where an environment is asked for.",
+        conformance=("H2",),
     ),
     Difference(
         slug="activity-raises-cancelled-error",

@@ -21,7 +21,7 @@ from tests.conformance.ledger import unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import terminal_table
 from tests.conformance.results import Run, kept_runs, regressions, steady
-from tests.conformance.suite import SDK_VERSION, Test, chosen, pass_list, read_ids, suite
+from tests.conformance.suite import SDK_VERSION, SuiteTest, chosen, pass_list, read_ids, suite
 from tests.fixtures.postgres import PostgresServer, temporary_server
 from tests.fixtures.process import REPOSITORY
 
@@ -119,7 +119,7 @@ def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int
     ).returncode
 
 
-def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[Test], jobs: int) -> Run:
+def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[SuiteTest], jobs: int) -> Run:
     """The chosen tests, file by file."""
     work = list(batches(tests))
     begun = time.monotonic()
@@ -146,7 +146,7 @@ def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[
     return Run(setting.mode, temporalio, results, failures, time.monotonic() - begun)
 
 
-def _verdict(run: Run, tests: list[Test], verbose: bool) -> int:
+def _verdict(run: Run, tests: list[SuiteTest], verbose: bool) -> int:
     """Print it all; returns the exit status."""
     console.print(terminal_table(tests, run))
     nobody = unexplained(tests, run)
@@ -165,7 +165,7 @@ def _verdict(run: Run, tests: list[Test], verbose: bool) -> int:
     return 1 if lost or run.close_failures else 0
 
 
-def _accept(results: Path, run: Run, tests: list[Test]) -> None:
+def _accept(results: Path, run: Run, tests: list[SuiteTest]) -> None:
     """Write the pass-list anew: what passed the last three times, in the suite's order."""
     steadily = steady(kept_runs(results))
     path = pass_list(run.mode)

@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.conformance.ledger import entry_for
 from tests.conformance.report import markdown_table
 from tests.conformance.results import Run
-from tests.conformance.suite import Test
+from tests.conformance.suite import SuiteTest
 
 BEGIN = "<!-- results: written by `python -m tests.conformance --write-docs`, not by hand -->"
 END = "<!-- end of results -->"
 
 
-def write(document: Path, tests: Sequence[Test], run: Run) -> None:
+def write(document: Path, tests: Sequence[SuiteTest], run: Run) -> None:
     """Put the run's results between the markers.
 
     Raises:
@@ -27,7 +27,7 @@ def write(document: Path, tests: Sequence[Test], run: Run) -> None:
     document.write_text(f"{before}{BEGIN}\n\n{render(tests, run)}\n{END}{after}")
 
 
-def render(tests: Sequence[Test], run: Run) -> str:
+def render(tests: Sequence[SuiteTest], run: Run) -> str:
     """The tables as Markdown."""
     parts = ["### By area", "\n".join(markdown_table(tests, run)), "### What does not pass, and why"]
     reasons: dict[str, list[str]] = {}

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from dbos_compat.differences import LEDGER, Difference
 from tests.conformance.results import Result, Run
-from tests.conformance.suite import Test
+from tests.conformance.suite import SuiteTest
 
 
-def entry_for(test: Test, result: Result | None = None) -> Difference | None:
+def entry_for(test: SuiteTest, result: Result | None = None) -> Difference | None:
     """The entry that accounts for a failure: by what it names, else by what the error named."""
     for entry in LEDGER.values():
         if any(named == test.group or test.id.startswith(named) for named in entry.conformance):
@@ -22,7 +22,7 @@ def entry_for(test: Test, result: Result | None = None) -> Difference | None:
     return LEDGER.get(slug) if slug is not None else None
 
 
-def unexplained(tests: Iterable[Test], run: Run) -> list[Result]:
+def unexplained(tests: Iterable[SuiteTest], run: Run) -> list[Result]:
     """Failures that no entry of the ledger accounts for."""
     found = []
     for test in tests:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.results import HUNG, Result, Rows, read_rows
-from tests.conformance.suite import Test
+from tests.conformance.suite import SuiteTest
 from tests.fixtures.postgres import PostgresServer
 
 INSIDE = Path(__file__).parent / "inside"
@@ -66,7 +66,7 @@ class Batch:
     """Tests of one file that share a process."""
 
     file: str
-    tests: Sequence[Test]
+    tests: Sequence[SuiteTest]
     number: int
     results: dict[str, Result] = field(default_factory=dict)
     close_failures: list[str] = field(default_factory=list)
@@ -85,9 +85,9 @@ class Batch:
         return sum(test.server_seconds for test in self.tests)
 
 
-def batches(tests: Iterable[Test], size: int = PER_PROCESS) -> Iterator[Batch]:
+def batches(tests: Iterable[SuiteTest], size: int = PER_PROCESS) -> Iterator[Batch]:
     """Cut the tests into batches: one file each, and not too many."""
-    by_file: dict[str, list[Test]] = {}
+    by_file: dict[str, list[SuiteTest]] = {}
     for test in tests:
         by_file.setdefault(test.file, []).append(test)
     for file, members in by_file.items():

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.conformance.ledger import entry_for
 from tests.conformance.results import Run
-from tests.conformance.suite import Test
+from tests.conformance.suite import SuiteTest
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Line:
     seconds: float = 0.0
     server_seconds: float = 0.0
 
-    def add(self, test: Test, run: Run) -> None:
+    def add(self, test: SuiteTest, run: Run) -> None:
         result = run.results.get(test.id)
         self.tests += 1
         self.server_seconds += test.server_seconds
@@ -63,7 +63,7 @@ SUMS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-def lines(tests: Iterable[Test], run: Run) -> tuple[list[Line], list[Line]]:
+def lines(tests: Iterable[SuiteTest], run: Run) -> tuple[list[Line], list[Line]]:
     """The lines of the areas, and the sums below them."""
     tests = [test for test in tests if test.counts]
     areas: dict[str, Line] = {}
@@ -82,7 +82,7 @@ def lines(tests: Iterable[Test], run: Run) -> tuple[list[Line], list[Line]]:
     return sorted(areas.values(), key=lambda line: line.name), [*(s for s in sums if s.tests), everything]
 
 
-def terminal_table(tests: Iterable[Test], run: Run) -> Table:
+def terminal_table(tests: Iterable[SuiteTest], run: Run) -> Table:
     """For a person at a terminal."""
     table = Table(title=f"temporalio {run.temporalio}, {run.mode}", title_justify="left")
     for number, title in enumerate(HEAD):
@@ -97,7 +97,7 @@ def terminal_table(tests: Iterable[Test], run: Run) -> Table:
     return table
 
 
-def markdown_table(tests: Iterable[Test], run: Run) -> list[str]:
+def markdown_table(tests: Iterable[SuiteTest], run: Run) -> list[str]:
     """The same for a document."""
     areas, sums = lines(tests, run)
 

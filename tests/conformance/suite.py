@@ -44,7 +44,7 @@ EXCUSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class SuiteTest:
     """One test of the SDK."""
 
     id: str
@@ -66,16 +66,16 @@ class Test:
 
 
 @lru_cache
-def suite() -> tuple[Test, ...]:
+def suite() -> tuple[SuiteTest, ...]:
     """All tests, in the suite's order."""
     with (DATA / "suite.tsv").open() as lines:
         rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         return tuple(
-            Test(row["id"], row["area"], row["group"], bool(row["drift"]), float(row["seconds"])) for row in rows
+            SuiteTest(row["id"], row["area"], row["group"], bool(row["drift"]), float(row["seconds"])) for row in rows
         )
 
 
-def chosen(tests: Iterable[Test], *, texts: Iterable[str] = (), groups: Iterable[str] = ()) -> list[Test]:
+def chosen(tests: Iterable[SuiteTest], *, texts: Iterable[str] = (), groups: Iterable[str] = ()) -> list[SuiteTest]:
     """Those with one of the texts in their id, and of the groups; without groups, those that count."""
     texts, groups = list(texts), list(groups)
     return [

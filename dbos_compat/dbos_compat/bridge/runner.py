@@ -141,7 +141,7 @@ class TemporalInterpreter:
 
     async def query(self, payload: str) -> str:
         asked = question(payload)
-        activation = self._activation(self._builder.at_ms, self._ids.last, True, sorted(self._flags))
+        activation = self._activation(self._builder.at_ms, self._ids.last_started, True, sorted(self._flags))
         query = activation.jobs.add().query_workflow
         query.query_id = "q"
         query.query_type = asked.query_type

@@ -66,6 +66,8 @@ class EngineWorker(BridgeWorker):
             config.versioning_strategy, "use_worker_versioning", False
         ):
             raise Unsupported("worker-versioning", f"worker of task queue {config.task_queue!r}")
+        if tasks.enable_workflows:
+            kernel.announced.announce(config.task_queue)
 
     # -- the halves ------------------------------------------------------------------------------------------------
 

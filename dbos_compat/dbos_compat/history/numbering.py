@@ -92,11 +92,13 @@ class EventIds:
     ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
     """
 
-    __slots__ = ("_abandoned", "_activities", "_cancels", "_stopped", "_timers", "_updates", "last")
+    __slots__ = ("_abandoned", "_activities", "_cancels", "_stopped", "_timers", "_updates", "last", "last_started")
 
     def __init__(self) -> None:
         self.last = 0
         """The id of the newest event."""
+        self.last_started = 0
+        """The id at which the newest task started: what a query sees as the history's length."""
         self._activities: dict[int, int] = {}
         self._abandoned: set[int] = set()
         self._cancels: dict[int, int] = {}
@@ -146,7 +148,7 @@ class EventIds:
                 self._stopped.add(command["seq"])
             elif kind == "update_accepted":
                 self._updates[command["id"]] = last
-        self.last = last
+        self.last, self.last_started = last, task.started
         return ids
 
     def activity_scheduled(self, seq: int) -> int:

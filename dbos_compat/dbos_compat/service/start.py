@@ -294,6 +294,8 @@ async def start_workflow_execution(
 ) -> StartWorkflowExecutionResponse:
     """Start, or find the run that the id policies say."""
     kernel = context.kernel
+    if request.request_eager_execution:
+        await kernel.announced.arrival(request.task_queue.name)
     new = new_run(request, run_id=kernel.entropy.uuid(), now_ms=kernel.clock.now_ms())
     answer = await kernel.start(new, derived_uuid=derived_uuid(new), terminate_record=terminate_record(new.run_id))
     if answer.result is StartResult.ALREADY_STARTED:
