@@ -148,6 +148,9 @@ class Claims:
             await self._drop_taken()
         if pulse.lapsed:
             taken = await kernel.store.take_over(kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX)
+            await kernel.errands.aftermath.look(
+                await kernel.store.take_outbox(kernel.process_id, pulse.lapsed, CLAIM_RUNS_MAX)
+            )
             if taken:
                 logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(pulse.lapsed))
                 await self.adopt(taken)
@@ -155,6 +158,7 @@ class Claims:
             for uuid in await kernel.store.reopened(kernel.process_id, kernel.queues, CLAIM_RUNS_MAX):
                 self._drop(uuid)
                 await kernel.waiting.look([uuid])
+                await kernel.errands.aftermath.look([uuid])
         if pulse.expired:
             for uuid in await kernel.store.expired(CLAIM_RUNS_MAX):
                 await self.time_out(uuid)

@@ -39,6 +39,10 @@ NAMES = frozenset(
         "activity.before_report",
         "timer.ring",
         "mail.received",
+        "errand.before",
+        "errand.after",
+        "aftermath.before",
+        "aftermath.child",
         "memory.before_apply",
         "memory.after_apply",
     }

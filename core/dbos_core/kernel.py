@@ -31,6 +31,7 @@ from dbos_core.commit import (
     Verdict,
     row_of,
 )
+from dbos_core.errands.service import Errands
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.live_run import LiveRun
 from dbos_core.measuring import Measure, measure_closed
@@ -90,6 +91,7 @@ class Kernel:
             on_lost=self._claim_lost,
         )
         self.claims = Claims(self, lease_ms=lease_ms)
+        self.errands = Errands(self)
         self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
         self.questions = Questions(self)
@@ -152,6 +154,7 @@ class Kernel:
         for runners in list(self._runners.values()):
             for runner in list(runners):
                 await self.unserve(runner)
+        await self.errands.aftermath.settle()
         self.timers.close()
         await self.activities.close()
         while self._tasks:
@@ -370,19 +373,22 @@ class Kernel:
 
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         """End an open run whoever owns it."""
+        close.reaches_others = close.successor is None
         verdict = await self.store.terminate(self.process_id, workflow_uuid, close)
         if verdict is Verdict.COMMITTED:
             rows = await self.store.rows([workflow_uuid], watch=False)
             for row in rows:
-                self._closed_from_outside(row)
+                self._closed_from_outside(row, reaches_others=close.reaches_others)
         return verdict
 
-    def _closed_from_outside(self, row: RunRow) -> None:
+    def _closed_from_outside(self, row: RunRow, *, reaches_others: bool = True) -> None:
         run = self.live_runs.get(row.workflow_uuid)
         if run is not None and run.row.run_id == row.run_id:  # not a successor that is trying the same key
             del self.live_runs[row.workflow_uuid]
             run.gone()
         self.waiting.run_closed(row)
+        if reaches_others:
+            self.errands.aftermath.closed(row)
         if self.measure is not None and not self.closing:
             self.spawn(measure_closed(self, self.measure, row.workflow_uuid), f"measure {row.workflow_uuid}")
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dbos_core import kept, mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
 from dbos_core.checkpoint import checkpoint, newest_mail, raised
 from dbos_core.clock import TimerHandle
 from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, RunRow, UpdateRow, Verdict
+from dbos_core.errands.spec import Errand, ErrandKey
 from dbos_core.errors import BadCommit
 from dbos_core.failing import REFUSE_FROM, Failing, TaskKeepsFailing
 from dbos_core.failpoints import hit
@@ -47,6 +48,7 @@ class LiveRun:
         "admitted",
         "deadline",
         "early_mail",
+        "errands",
         "failing",
         "history_length",
         "idle_since_ms",
@@ -83,6 +85,8 @@ class LiveRun:
         self.early_mail: list[Mail] | None = None  # a list, as long as it is not known what the run waits for
         self.timers: dict[int, tuple[int, TimerHandle | None]] = {}
         self.activities: dict[int, ActivitySpec] = {}
+        self.errands: dict[ErrandKey, Errand] = {}
+        """Asked for, and without a reply."""
         self.new: NewRun | None = None
         self.admitted: dict[str, UpdateRow] = {}
         self.failing = Failing(kernel, row) if row.task_failure is not None else None
@@ -166,6 +170,9 @@ class LiveRun:
         if message.topic == mailbox.OUTCOME:
             kept.take(self._kernel, self, message)
             return
+        if message.topic == mailbox.CHILD:
+            self._kernel.errands.child_closed(self, message)
+            return
         self.inbox.append(Event(_KINDS.get(message.topic, EventKind.SIGNAL), mail=message))
 
     # -- activation ------------------------------------------------------------------------------------------------
@@ -211,6 +218,8 @@ class LiveRun:
             # Temporal's UNHANDLED_COMMAND: a run does not close over the head of what arrived meanwhile.
             self._undo(activation)
             return
+        if decision.close is not None and decision.close.successor is None:
+            decision.close.reaches_others = self.row.parent is not None or decision.open_children
         mail_seen = newest_mail(activation.events, self.mail_seen_ms)
         rows: list[ActivityRow] = []
         if decision.close is None:
@@ -268,7 +277,7 @@ class LiveRun:
         if decision.search_attributes is not None:
             self.row.search_attributes = decision.search_attributes
         if decision.close is not None:
-            self.closed(decision.close, decision.history_length, decision.updates)
+            self.closed(decision.close, decision.history_length, decision.updates, children=decision.open_children)
             return
         self._release(decision)
         for update in decision.updates:
@@ -286,6 +295,7 @@ class LiveRun:
         for spec in decision.schedule:
             self.activities[spec.seq] = spec
             service.release(row, spec.seq)
+        self._kernel.errands.perform(self, decision.errands)
         for seq in decision.cancel_activities:
             service.request_cancel(row, seq)
         for seq in decision.try_cancel_activities:
@@ -323,8 +333,10 @@ class LiveRun:
         self.timers[seq] = (self.timers[seq][0], None)
         self.deliver(Event(EventKind.TIMER, timer=seq))
 
-    def closed(self, close: Close, history_length: int, updates: Iterable[UpdateRow] = ()) -> None:
-        """The run's end is committed."""
+    def closed(
+        self, close: Close, history_length: int, updates: Iterable[UpdateRow] = (), *, children: bool = True
+    ) -> None:
+        """The run's end is committed. ``children`` False: it has none that its end concerns."""
         row = self.row
         row.status = close.status
         row.close = close.record
@@ -335,6 +347,8 @@ class LiveRun:
         for update in updates:
             self._kernel.update_changed(row.workflow_uuid, update)
         self._kernel.run_closed(self)
+        if close.reaches_others:
+            self._kernel.errands.aftermath.closed(row, children=children)
 
     def _lost(self, activation: Activation, decision: Decision, verdict: Verdict | BadCommit) -> None:
         if isinstance(verdict, BadCommit):
@@ -530,39 +544,11 @@ class LiveRun:
             self.phase is Phase.READY
             and not self.inbox
             and not self.activities
+            and not self.errands
             and not self._settled
             and self._retry is None
             and not self._scheduled
         )
-
-    def park(self) -> None:
-        """Let go of a run that only waits."""
-        until = self.next_due_ms
-        self.phase = Phase.COMMITTING
-        commit = Commit(
-            workflow_uuid=self.row.workflow_uuid,
-            park_until_ms=until,
-            mail_seen_ms=self.mail_seen_ms,
-            history_length=self.history_length,
-        )
-
-        def done(verdict: Verdict | BadCommit) -> None:
-            if self.phase is Phase.GONE:
-                return
-            self.phase = Phase.READY
-            if verdict is Verdict.MAIL_WAITING:
-                self._kernel.check_mail(self.row.workflow_uuid)
-                if self.inbox:
-                    self.poke()
-                return
-            waiting = self.inbox
-            self.gone()
-            if verdict is Verdict.COMMITTED:
-                self._kernel.run_parked(self, bool(waiting))
-            else:
-                self._kernel.run_lost(self, cast(Verdict, verdict))
-
-        self._kernel.writer.submit(commit, done)
 
     def evict(self) -> None:
         """Drop the interpreter of a resting run; the next event rebuilds it."""

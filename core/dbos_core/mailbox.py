@@ -15,6 +15,8 @@ UPDATE = "__dbos_compat_update"
 ACTIVITY = "__dbos_compat_activity"
 """Outcome of one attempt that ran in a process that does not own the run: ``{"seq", "attempt", "outcome": {...}}``
 (fields of ``AttemptOutcome``), or ``{"seq", "attempt", "lost": true}`` when that process died."""
+CHILD = "__dbos_compat_child"
+"""How a child of the run ended: ``{"seq", "first_run_id", ...}``, the rest is the runner's."""
 OUTCOME = "__dbos_compat_outcome"
 """How an activity ended, sent by the owner to its own run while the activation that is to hear of it fails (``kept``)."""
 

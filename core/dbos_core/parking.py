@@ -7,9 +7,12 @@ wake, its owner lets go, and any worker picks it up. So sleeping workflows cost 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from dbos_core.commit import Commit, Verdict
+from dbos_core.errors import BadCommit
 from dbos_core.live_run import LiveRun
+from dbos_core.phase import Phase
 
 if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
@@ -63,7 +66,36 @@ class Parking:
 
     def _park(self, run: LiveRun, now_ms: int) -> None:
         if run.parkable and run.next_due_ms - now_ms > PARK_AHEAD_MS:
-            run.park()
+            self._let_go(run)
+
+    def _let_go(self, run: LiveRun) -> None:
+        """Park a run that only waits."""
+        kernel = self._kernel
+        run.phase = Phase.COMMITTING
+        commit = Commit(
+            workflow_uuid=run.row.workflow_uuid,
+            park_until_ms=run.next_due_ms,
+            mail_seen_ms=run.mail_seen_ms,
+            history_length=run.history_length,
+        )
+
+        def done(verdict: Verdict | BadCommit) -> None:
+            if run.phase is Phase.GONE:
+                return
+            run.phase = Phase.READY
+            if verdict is Verdict.MAIL_WAITING:
+                kernel.check_mail(run.row.workflow_uuid)
+                if run.inbox:
+                    run.poke()
+                return
+            waiting = run.inbox
+            run.gone()
+            if verdict is Verdict.COMMITTED:
+                kernel.run_parked(run, bool(waiting))
+            else:
+                kernel.run_lost(run, cast(Verdict, verdict))
+
+        kernel.writer.submit(commit, done)
 
     def _evict_oldest(self) -> None:
         uuid, run = next(iter(self._cached.items()))

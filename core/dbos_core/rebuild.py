@@ -15,6 +15,7 @@ from dbos_core import kept
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.checkpoint import raised
 from dbos_core.commit import Close, Commit, Entry, LoadedRun, Verdict
+from dbos_core.errands.spec import Errand, ErrandKey
 from dbos_core.errors import BadCommit
 from dbos_core.failing import noted
 from dbos_core.phase import Phase
@@ -37,12 +38,16 @@ class Pending:
         self.timers: dict[int, int] = {}
         self.activities: dict[int, ActivitySpec] = {}
         self.cancel_requested: set[int] = set()
+        self.errands: dict[ErrandKey, Errand] = {}
 
     def fold(self, decision: Decision) -> None:
         for seq in decision.consumed_timers:
             self.timers.pop(seq, None)
         for seq in decision.consumed_activities:
             self.activities.pop(seq, None)
+        for key in decision.consumed_errands:
+            self.errands.pop(key, None)
+        self.errands.update((errand.key, errand) for errand in decision.errands)
         for spec in decision.schedule:
             self.activities[spec.seq] = spec
         self.timers.update(decision.start_timers)
@@ -62,6 +67,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     if not await _replay(kernel, run, loaded.entries, pending):
         return
     run.activities = pending.activities
+    run.errands = pending.errands
     mail = [*loaded.mail, *(run.early_mail or ())]
     run.early_mail = None
     ended = kept.ended(mail)
@@ -77,6 +83,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         run.inbox.insert(0, Event(EventKind.START))
     for message in mail:
         run.add_mail(message)
+    kernel.errands.perform(run, list(run.errands.values()), again=True)
     if not run.inbox:
         run.fails_no_more()  # what failed was the replay, or is not due
     run.ready()
@@ -158,7 +165,7 @@ async def _failed(kernel: Kernel, run: LiveRun, entries: list[Entry], entry: Ent
 async def _close(kernel: Kernel, run: LiveRun, close: Close) -> bool:
     """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
     run.phase = Phase.COMMITTING
-    close.close_ms = kernel.clock.now_ms()
+    close.close_ms, close.reaches_others = kernel.clock.now_ms(), True
     answer: asyncio.Future[Verdict | BadCommit] = kernel.loop.create_future()
     kernel.succession.submit(Commit(workflow_uuid=run.row.workflow_uuid, close=close), answer.set_result)
     verdict = await answer

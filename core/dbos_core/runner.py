@@ -14,6 +14,7 @@ from typing import Protocol
 
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome
 from dbos_core.commit import Close, Entry, Mail, RunRow, UpdateRow
+from dbos_core.errands.spec import Errand, ErrandKey, Reply
 
 
 class EventKind(enum.StrEnum):
@@ -23,16 +24,21 @@ class EventKind(enum.StrEnum):
     UPDATE = "update"
     ACTIVITY = "activity"
     TIMER = "timer"
+    ERRAND = "errand"
+    """How something that the run asked to be done to another run went."""
+    CHILD = "child"
+    """A child closed."""
 
 
 @dataclass(slots=True)
 class Event:
-    """Something that happened to a run. Exactly one of the last three says what, except for START."""
+    """Something that happened to a run. Exactly one of the others says what, except for START."""
 
     kind: EventKind
     mail: Mail | None = None
     outcome: FinalOutcome | None = None
     timer: int = 0
+    reply: Reply | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +82,10 @@ class Decision:
     start_timers: list[tuple[int, int]] = field(default_factory=list)
     """(seq, due_ms)."""
     cancel_timers: list[int] = field(default_factory=list)
+    errands: list[Errand] = field(default_factory=list)
+    """What shall be done to other runs, after the commit. Of a decision that closes the run nothing is."""
+    open_children: bool = False
+    """Some child has been asked for and has not closed, and is to meet a policy when the run closes."""
     updates: list[UpdateRow] = field(default_factory=list)
     memo: str | None = None
     search_attributes: str | None = None
@@ -87,6 +97,8 @@ class Decision:
     """On replay: timers that had rung in this entry."""
     consumed_activities: list[int] = field(default_factory=list)
     """On replay: activities that had ended in this entry."""
+    consumed_errands: list[ErrandKey] = field(default_factory=list)
+    """On replay: errands whose replies had come in this entry."""
     failure: TaskFailure | None = None
     """Set: the rest is void."""
 

@@ -1,0 +1,86 @@
+"""Aftermath: what the end of a run means for others: its parent hears of it, its open children meet their policy.
+
+The commit that closes such a run leaves it in the outbox. Whoever closed it performs what follows, here, and takes it
+out again; what a dead process has left there others take over with its runs. Each step may be done twice: a parent knows
+the message by its id, and a child ends once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dbos_core.commit import Commit, ParentClosePolicy, RunRow, RunStatus
+from dbos_core.errors import StoreUnavailable
+from dbos_core.failpoints import hit
+
+if TYPE_CHECKING:
+    from dbos_core.errands.service import Errands
+    from dbos_core.kernel import Kernel
+
+AGAIN_S = 0.2
+SETTLE_S = 5.0
+"""How long a process that ends in good order still tells others of the runs that it closed."""
+
+
+class Aftermath:
+    """What follows from the closes of one process."""
+
+    def __init__(self, kernel: Kernel, errands: Errands) -> None:
+        self._kernel = kernel
+        self._errands = errands
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def closed(self, row: RunRow, *, children: bool = True) -> None:
+        """A run is closed and in the outbox under our name. ``children`` False: it is known to have no open ones."""
+        task = self._kernel.spawn(self._until_done(row, children), f"aftermath of {row.workflow_uuid}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def look(self, workflow_uuids: Sequence[str]) -> None:
+        """See to those of these runs that are closed."""
+        for row in await self._kernel.store.rows(workflow_uuids, watch=False):
+            self.closed(row)
+
+    async def settle(self) -> None:
+        """Before this process ends: let what has begun come to its end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_S)
+
+    async def _until_done(self, row: RunRow, children: bool) -> None:
+        hit("aftermath.before")
+        while True:
+            try:
+                await self._perform(row, children)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_S)
+
+    async def _perform(self, row: RunRow, children: bool) -> None:
+        kernel, uuid = self._kernel, row.workflow_uuid
+        if row.status is not RunStatus.RUNNING:  # else somebody has opened it again
+            news = self._errands.relations.news(row) if row.parent is not None else None
+            if news is not None:
+                settled = () if children else (uuid,)
+                await kernel.writer.write(
+                    Commit(workflow_uuid=news.workflow_uuid, fenced=False, mail=(news,), settled=settled)
+                )
+                kernel.check_mail(news.workflow_uuid)
+                if not children:
+                    return
+            if children:
+                await self._meet_policies(row)
+        await kernel.writer.write(Commit(workflow_uuid=uuid, fenced=False, settled=(uuid,)))
+
+    async def _meet_policies(self, parent: RunRow) -> None:
+        kernel = self._kernel
+        for child in await kernel.store.open_children(parent.run_id):
+            assert child.parent is not None
+            hit("aftermath.child")
+            if child.parent.policy is ParentClosePolicy.TERMINATE:
+                await kernel.terminate(
+                    child.workflow_uuid, self._errands.relations.end_of_child(child, kernel.clock.now_ms())
+                )
+            elif child.parent.policy is ParentClosePolicy.REQUEST_CANCEL:
+                await kernel.send(self._errands.relations.cancel_of_child(child))
