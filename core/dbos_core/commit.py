@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Any
 
 from dbos_core.activities.spec import ActivityRow
 
@@ -112,6 +113,8 @@ class NewRun:
     """JSON text, opaque to the kernel: what describe shows besides (summary, details ...)."""
     parent: ParentLink | None = None
     """It is a child: unless its policy is ABANDON it begins only while that parent is open."""
+    native: Any = field(default=None, compare=False, repr=False)
+    """The runner side's own form of ``inputs``, as long as the start has not left this process. Never stored."""
 
 
 @dataclass(slots=True, kw_only=True)

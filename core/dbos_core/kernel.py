@@ -343,8 +343,10 @@ class Kernel:
     def run_started(self, run: LiveRun) -> None:
         future = self._starting.pop(run.row.workflow_uuid, None)
         self.claims.watch_deadline(run)
-        if future is not None and not future.done():
-            future.set_result(Verdict.COMMITTED)
+        if future is not None:
+            # Two turns later: first whatever the run does at once, and the commit that follows from it; while that is
+            # on its way there is time for the starter.
+            self.loop.call_soon(self.loop.call_soon, _started, future)
 
     def start_failed(self, run: LiveRun, verdict: Verdict | BadCommit) -> None:
         self._forget(run)
@@ -576,6 +578,11 @@ class Kernel:
                     asked[uuid].deliver_mail(found)
         finally:
             self._mail_loading = False
+
+
+def _started(future: asyncio.Future[Verdict | BadCommit]) -> None:
+    if not future.done():
+        future.set_result(Verdict.COMMITTED)
 
 
 __all__ = ["Kernel", "LEASE_MS", "UpdateAborted", "row_of"]

@@ -105,7 +105,7 @@ class LiveRun:
         """The optimistic start: the first activation happens before the starting commit, and shares it."""
         self.new = new
         self.admitted = {row.update_id: row for row in updates}
-        self.interpreter = self.runner.open(self.row, self.inputs)
+        self.interpreter = self.runner.open(self.row, self.inputs, new.native)
         self.inbox.append(Event(EventKind.START))
         for message in mail:
             self.add_mail(message)
@@ -270,16 +270,18 @@ class LiveRun:
                 self.activities.pop(event.outcome.seq, None)
             elif event.kind is EventKind.TIMER:
                 self.timers.pop(event.timer, None)
-        if started is not None:
-            self._kernel.run_started(self)
         if decision.memo is not None:
             self.row.memo = decision.memo
         if decision.search_attributes is not None:
             self.row.search_attributes = decision.search_attributes
         if decision.close is not None:
+            if started is not None:
+                self._kernel.run_started(self)
             self.closed(decision.close, decision.history_length, decision.updates, children=decision.open_children)
             return
-        self._release(decision)
+        self._release(decision)  # before the starter is answered: its activities are in nobody's way
+        if started is not None:
+            self._kernel.run_started(self)
         for update in decision.updates:
             self._kernel.update_changed(self.row.workflow_uuid, update)
         if self.runner.max_cached == 0 and not self._settled:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome
 from dbos_core.commit import Close, Entry, Mail, RunRow, UpdateRow
@@ -133,6 +133,9 @@ class Runner(Protocol):
 
     def knows(self, workflow_type: str) -> bool: ...
 
-    def open(self, run: RunRow, inputs: str) -> Interpreter:
-        """A fresh interpreter that has seen nothing. Must not raise: an unknown type fails its first activation."""
+    def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
+        """A fresh interpreter that has seen nothing. Must not raise: an unknown type fails its first activation.
+
+        ``native`` is ``NewRun.native`` where the run starts here: it spares reading ``inputs`` back.
+        """
         ...

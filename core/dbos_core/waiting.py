@@ -45,13 +45,18 @@ class _Waiters(dict[K, list["asyncio.Future[V]"]]):
                 del self[key]
 
 
+def _give_up(future: asyncio.Future[RunRow | None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Waiting:
     """All waiters of one process."""
 
     def __init__(self, store: Store, is_live: Callable[[str], bool]) -> None:
         self._store = store
         self._is_live = is_live
-        self._closed: _Waiters[str, RunRow] = _Waiters()
+        self._closed: _Waiters[str, RunRow | None] = _Waiters()
         self._updates: _Waiters[tuple[str, str], None] = _Waiters()
         self._answers: _Waiters[str, None] = _Waiters()
         self._someone = asyncio.Event()
@@ -85,9 +90,11 @@ class Waiting:
                 if rows[0].status is not RunStatus.RUNNING:
                     return rows[0]
                 self._someone.set()
-            return await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            return None
+            alarm = asyncio.get_running_loop().call_later(timeout_s, _give_up, future)
+            try:
+                return await future
+            finally:
+                alarm.cancel()
         finally:
             self._closed.drop(workflow_uuid, future)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import functools
 import gc
 import logging
 import sys
@@ -35,7 +34,8 @@ from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
-from temporalio.worker.workflow_sandbox import _runner
+
+from dbos_compat import private_sandbox
 
 __all__ = [
     "ActivityHost",
@@ -82,7 +82,6 @@ _NAMES: tuple[tuple[Any, str], ...] = (
     (_activity._ActivityWorker, "_handle_start_activity_task"),
     (_activity._ActivityWorker, "_handle_cancel_activity_task"),
     (_activity, "_RunningActivity"),
-    (_runner._Instance, "_run_code"),
 )
 
 
@@ -498,22 +497,6 @@ class ActivityHost:
             self._worker._handle_cancel_activity_task(token, cancel)
 
 
-# -- sandbox -----------------------------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(code: str) -> Any:
-    return compile(code, "<string>", "exec")
-
-
-def _run_code(self: Any, code: str, **extra_globals: Any) -> None:
-    """The sandbox's own, except that its few lines of glue are compiled once and not on every activation."""
-    _original_run_code(self, _compiled(code), **extra_globals)
-
-
-_original_run_code = _runner._Instance._run_code
-
-
 # -- installation ------------------------------------------------------------------------------------------------------
 
 _installed = False
@@ -574,7 +557,7 @@ def install() -> None:
         except Exception as error:
             raise RuntimeError("Activity worker failed") from error
 
-    _runner._Instance._run_code = _run_code  # type: ignore[method-assign]
+    private_sandbox.install()
     temporalio.bridge.worker.Worker.create = staticmethod(create_worker)  # type: ignore[method-assign]
     _workflow._WorkflowWorker.run = run_workflow_worker  # type: ignore[method-assign]
     _activity._ActivityWorker.run = run_activity_worker  # type: ignore[method-assign]

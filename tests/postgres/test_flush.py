@@ -243,8 +243,7 @@ def test_every_shape_can_be_written_down() -> None:
     small, names = compose(Shape.FENCED | Shape.ENTRY)
     assert len(names) < 12
     assert "runs" not in small
-    for bits in range(0, 2 ** len(Shape), 7):
-        shape = Shape(bits)
+    for shape in range(0, 2 * Shape.LONE, 1999):
         if not shape & (Shape.START | Shape.FENCED | Shape.MAIL):
             continue
         text, names = compose(shape)

@@ -135,7 +135,7 @@ async def test_the_journal_comes_from_its_primary_key_without_a_sort(filled: Pos
         Shape.MAIL | Shape.FENCED | Shape.ENTRY,
     ],
 )
-async def test_a_flush_probes_keys_only(filled: PostgresStore, shape: Shape) -> None:
+async def test_a_flush_probes_keys_only(filled: PostgresStore, shape: int) -> None:
     """No scan but by key, no hash, no plan that compares two lists."""
     text, names = compose(shape)
     text = await plan(filled, text)
@@ -183,8 +183,8 @@ async def rows_visited(store: PostgresStore, ours: Process, size: int) -> int:
 
 
 def test_columns_are_parameters() -> None:
-    every = Shape(0)
-    for bit in Shape:
+    every = 0
+    for bit in [value for name, value in vars(Shape).items() if name.isupper() and value != Shape.LONE]:
         every |= bit
     _, names = compose(every)
     expected = {f"s_{name}" for name, _ in used(START_COLUMNS, every)} | {

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
@@ -88,16 +89,30 @@ class TemporalRunner:
     def knows(self, workflow_type: str) -> bool:
         return self.host.dynamic or workflow_type in self.host.workflow_types
 
-    def open(self, run: RunRow, inputs: str) -> Interpreter:
-        return TemporalInterpreter(self, run, inputs)
+    def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
+        return TemporalInterpreter(self, run, inputs, native)
 
 
 class TemporalInterpreter:
     """One run in memory: an SDK workflow instance and what we must remember beside it."""
 
-    __slots__ = ("_ahead", "_builder", "_flags", "_host", "_ids", "_opened", "_patches", "_row", "_runner", "_start")
+    __slots__ = (
+        "_ahead",
+        "_builder",
+        "_flags",
+        "_host",
+        "_ids",
+        "_native",
+        "_opened",
+        "_patches",
+        "_row",
+        "_runner",
+        "_start",
+    )
 
-    def __init__(self, runner: TemporalRunner, row: RunRow, inputs: str) -> None:
+    def __init__(
+        self, runner: TemporalRunner, row: RunRow, inputs: str, native: WorkflowExecutionStartedEventAttributes | None
+    ) -> None:
         self._runner = runner
         self._host = runner.host
         self._row = row
@@ -109,17 +124,20 @@ class TemporalInterpreter:
         self._ahead: list[Command] = []
         """What replayed code asks for and the journal does not have: it goes out with the next task, as on Temporal."""
         self._start: InitializeWorkflow | None = None
+        self._native = native
 
     # -- the Interpreter protocol ----------------------------------------------------------------------------------
 
     def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
         texts = [record_text(event) for event in activation.events]
         records = [json.loads(text) for text in texts]
-        order = ordered(records)
+        if len(records) > 1:
+            order = ordered(records)
+            texts, records = [texts[i] for i in order], [records[i] for i in order]
         task = _Task(
             at_ms=activation.at_ms,
-            texts=[texts[i] for i in order],
-            records=[records[i] for i in order],
+            texts=texts,
+            records=records,
             replaying=False,
             flags=sorted(self._flags),
         )
@@ -205,7 +223,8 @@ class TemporalInterpreter:
         jobs = []
         for record, event_id in zip(task.records, task.ids.events, strict=True):
             if record["k"] == "start":
-                self._start = initialize(self._row, started(self._builder.inputs))
+                attributes, self._native = self._native or started(self._builder.inputs), None
+                self._start = initialize(self._row, attributes)
             made = job(
                 record, event_id, activities=self._builder.activities, start=self._start, replaying=task.replaying
             )

@@ -170,6 +170,9 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
     except BadSearchAttribute as error:
         raise invalid(str(error)) from None
     memo = request.memo.fields if request.HasField("memo") else None
+    started = started_attributes(request, times, run_id=run_id, now_ms=now_ms)
+    inputs = start_text(started, args=request.input.payloads)
+    started.input.CopyFrom(request.input)  # whoever reads the record finds it there
     return NewRun(
         workflow_uuid=request.workflow_id,
         workflow_id=request.workflow_id,
@@ -177,9 +180,8 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
         first_run_id=run_id,
         workflow_type=request.workflow_type.name,
         task_queue=request.task_queue.name,
-        inputs=start_text(
-            started_attributes(request, times, run_id=run_id, now_ms=now_ms), args=request.input.payloads
-        ),
+        inputs=inputs,
+        native=started,
         start_ms=now_ms,
         execution_ms=now_ms + times.delay_ms,
         claimed=False,

@@ -58,7 +58,7 @@ class Script:
     def knows(self, workflow_type: str) -> bool:
         return True
 
-    def open(self, run: RunRow, inputs: str) -> Script:
+    def open(self, run: RunRow, inputs: str, native: object = None) -> Script:
         return self
 
     def activate(self, activation: Activation) -> Decision:

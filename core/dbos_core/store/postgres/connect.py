@@ -123,6 +123,9 @@ class Database:
         # A transaction pooler (statement_cache=0) may refuse or mix up session settings.
         self.settings = {**(SESSION if statement_cache else {}), **settings}
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._held: Connection | None = None
+        """The session of whoever flushes: taking one from the pool and giving it back costs more than a small flush."""
+        self._held_busy = False
         self._filled: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -157,6 +160,9 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None:
             return
+        held, self._held = self._held, None
+        if held is not None and not self._held_busy:
+            await pool.release(held)
         try:
             await asyncio.wait_for(pool.close(), 5)
         except (*AWAY, asyncpg.PostgresError):
@@ -204,17 +210,22 @@ class Database:
         row = await self.row(what, text, *args, safe=safe)
         return None if row is None else row[0]
 
-    async def run(self, what: str, body: Callable[[Connection], Awaitable[T]], *, safe: bool = False) -> T:
+    async def run(
+        self, what: str, body: Callable[[Connection], Awaitable[T]], *, safe: bool = False, held: bool = False
+    ) -> T:
         """Run ``body`` on a session; repeat it when it met a concurrent writer. ``body`` begins its transaction.
 
         With ``safe`` it is also repeated, once and at once, after a lost session: the pool may have held one that died
-        while it was idle, and doing this twice is as good as doing it once.
+        while it was idle, and doing this twice is as good as doing it once. With ``held`` it runs on the session that
+        is kept for such calls, if nobody else is on it.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
                 with translated(what):
+                    if held and not self._held_busy:
+                        return await self._on_held(body)
                     return await self._on_session(body)
             except StoreUnavailable:
                 if not safe:
@@ -232,6 +243,25 @@ class Database:
                     raise BadCommit(f"{what}: {_said(error)}. Nothing was written.") from error
             await asyncio.sleep(random.uniform(0, 0.002 * attempt))
 
+    async def _on_held(self, body: Callable[[Connection], Awaitable[T]]) -> T:
+        self._held_busy = True
+        try:
+            connection = self._held
+            if connection is None or _is_closed(connection):
+                if self._pool is None:
+                    raise StoreUnavailable("the store is closed. Open it first.")
+                connection = self._held = await self._pool.acquire(timeout=COMMAND_TIMEOUT_S)
+            try:
+                return await body(connection)
+            except (*AWAY, asyncio.CancelledError) as error:
+                self._held = None
+                connection.terminate()
+                if self._pool is not None and not isinstance(error, asyncio.CancelledError):
+                    await self._pool.expire_connections()
+                raise
+        finally:
+            self._held_busy = False
+
     async def _on_session(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         async with self.connection() as connection:
             try:
@@ -241,6 +271,14 @@ class Database:
                 if self._pool is not None:
                     await self._pool.expire_connections()  # those that idle may have gone with it
                 raise
+
+
+def _is_closed(connection: Connection) -> bool:
+    """Has the session ended? The pool takes one back that ends while somebody holds it; asking it is an error then."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ async def flush(db: Database, author: Author, commits: Sequence[Commit], *, agai
 
     if not commits:
         return []
-    return await db.run(f"flush of {len(commits)} commits ({commits[0].workflow_uuid!r} ...)", body)
+    return await db.run(f"flush of {len(commits)} commits ({commits[0].workflow_uuid!r} ...)", body, held=True)
 
 
 async def apply(db: Database, connection: Connection, author: Author, commits: Sequence[Commit]) -> list[Verdict]:
@@ -110,7 +110,7 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
         "application": author.application_name,
         "version": author.application_version,
     }
-    shape = Shape(0)
+    shape = 0
     if batch.starts:
         shape |= put_starts(batch.starts, author.process_id, values)
     if batch.fenced:
@@ -123,8 +123,12 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
     shape |= put_reach(batch.starts, batch.fenced, values)
     if author.announce_mail and shape & (Shape.MAIL | Shape.START_MAIL):
         shape |= Shape.ANNOUNCE_MAIL
-    text, names = compose(shape)
-    row = await connection.fetchrow(db.sql(text), *[values[name] for name in names])
+    if not (batch.mail or batch.settled) and len(batch.starts) + len(batch.fenced) == 1:
+        text, names = compose(shape | Shape.LONE)
+        row = await connection.fetchrow(db.sql(text), *[_lone(name, values) for name in names])
+    else:
+        text, names = compose(shape)
+        row = await connection.fetchrow(db.sql(text), *[values[name] for name in names])
     assert row is not None
     times: dict[str, int] = {}
     if shape & (Shape.MAIL | Shape.START_MAIL):
@@ -146,6 +150,12 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
             verdicts[i] = Verdict.MAIL_WAITING
     if batch.mail:
         _judge_mail(batch.mail, set(row["boxes"]), times, verdicts)
+
+
+def _lone(name: str, values: dict[str, Any]) -> Any:
+    """A parameter of a statement for one commit."""
+    value = values[name]
+    return value[0] if isinstance(value, list) else value
 
 
 def _judge_mail(

@@ -14,65 +14,73 @@ commits and not with its square. Lists inside a commit (mail ids, activities ...
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
 from functools import cache
 
 
-class Shape(enum.IntFlag):
-    """What a batch needs. A shape is one prepared statement; a lone journal row is a small one."""
+class Shape:
+    """What a batch needs: a set of bits. A shape is one prepared statement; a lone journal row is a small one.
 
-    START = enum.auto()
-    START_ENTRY = enum.auto()
-    START_END = enum.auto()
+    Plain integers, since every flush puts one together and an ``enum.Flag`` is slow at that.
+    """
+
+    START = 1 << 0
+    START_ENTRY = 1 << 1
+    START_END = 1 << 2
     """Some start closes or parks in its first activation."""
-    START_MAIL = enum.auto()
-    FENCED = enum.auto()
-    ENTRY = enum.auto()
-    END = enum.auto()
+    START_MAIL = 1 << 3
+    START_WORK = 1 << 4
+    """Some start is left to be claimed."""
+    FENCED = 1 << 5
+    ENTRY = 1 << 6
+    END = 1 << 7
     """Some fenced commit closes or parks."""
-    RUN = enum.auto()
+    PARK = 1 << 8
+    """Some fenced commit parks."""
+    RUN = 1 << 9
     """Some fenced commit changes the run's own row (END does, too)."""
-    CONSUMED = enum.auto()
-    ACTIVITIES = enum.auto()
-    START_ACTIVITIES = enum.auto()
-    ACTIVITIES_DONE = enum.auto()
-    UPDATES = enum.auto()
-    START_UPDATES = enum.auto()
-    MAIL = enum.auto()
-    NEXT = enum.auto()
+    CONSUMED = 1 << 10
+    ACTIVITIES = 1 << 11
+    START_ACTIVITIES = 1 << 12
+    ACTIVITIES_DONE = 1 << 13
+    UPDATES = 1 << 14
+    START_UPDATES = 1 << 15
+    MAIL = 1 << 16
+    NEXT = 1 << 17
     """Some fenced commit closes its run and begins the next one of its id."""
-    START_NEXT = enum.auto()
-    START_CHILD = enum.auto()
+    START_NEXT = 1 << 18
+    START_CHILD = 1 << 19
     """Some start is of a child."""
-    OUTBOX = enum.auto()
+    OUTBOX = 1 << 20
     """Some close reaches other runs."""
-    SETTLED = enum.auto()
-    ANNOUNCE_MAIL = enum.auto()
+    SETTLED = 1 << 21
+    ANNOUNCE_MAIL = 1 << 22
     """The DBOS schema has no trigger that announces messages."""
+    LONE = 1 << 23
+    """One start or one fenced commit alone: its values are parameters themselves and not arrays of one element."""
 
 
 S = Shape
 
-START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
-    ("i", "int", S(0)),
-    ("uuid", "text", S(0)),
-    ("workflow_id", "text", S(0)),
-    ("run_id", "text", S(0)),
-    ("first_run_id", "text", S(0)),
-    ("workflow_type", "text", S(0)),
-    ("task_queue", "text", S(0)),
-    ("inputs", "text", S(0)),
-    ("start_ms", "bigint", S(0)),
-    ("execution_ms", "bigint", S(0)),
-    ("claimed", "boolean", S(0)),
-    ("request_id", "text", S(0)),
-    ("deadline_ms", "bigint", S(0)),
-    ("memo", "text", S(0)),
-    ("search_attributes", "text", S(0)),
-    ("metadata", "text", S(0)),
-    ("creator", "text", S(0)),
+START_COLUMNS: tuple[tuple[str, str, int], ...] = (
+    ("i", "int", 0),
+    ("uuid", "text", 0),
+    ("workflow_id", "text", 0),
+    ("run_id", "text", 0),
+    ("first_run_id", "text", 0),
+    ("workflow_type", "text", 0),
+    ("task_queue", "text", 0),
+    ("inputs", "text", 0),
+    ("start_ms", "bigint", 0),
+    ("execution_ms", "bigint", 0),
+    ("claimed", "boolean", 0),
+    ("request_id", "text", 0),
+    ("deadline_ms", "bigint", 0),
+    ("memo", "text", 0),
+    ("search_attributes", "text", 0),
+    ("metadata", "text", 0),
+    ("creator", "text", 0),
     ("parent", "text", S.START_CHILD),
     ("parent_workflow_id", "text", S.START_CHILD),
     ("parent_run_id", "text", S.START_CHILD),
@@ -102,9 +110,9 @@ START_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
     ("updates", "text", S.START_UPDATES),
 )
 
-FENCED_COLUMNS: tuple[tuple[str, str, Shape], ...] = (
-    ("i", "int", S(0)),
-    ("uuid", "text", S(0)),
+FENCED_COLUMNS: tuple[tuple[str, str, int], ...] = (
+    ("i", "int", 0),
+    ("uuid", "text", 0),
     ("position", "int", S.ENTRY | S.CONSUMED),
     ("entry_name", "text", S.ENTRY),
     ("entry", "text", S.ENTRY),
@@ -138,7 +146,7 @@ _CLOCK = "clock as materialized (select {own}.now_ms() as ms)"
 # a hash of the whole table.
 _ST = """
 st as materialized (
-    select s.* from unnest(/*arrays*/) as s (/*columns*/)
+    select s.* from /*rows*/ as s (/*columns*/)
      where (select 1 from {dbos}.workflow_status w where w.workflow_uuid = s.uuid) is null
        and (select 1 from {own}.runs r where r.workflow_id = s.workflow_id and r.is_current) is null/*child:open*/)"""
 
@@ -214,7 +222,7 @@ st_mail as (
 _F = """
 f as materialized (
     select c.*, /*next:current*/case /*position*/ /*mail*/ else 0 end as code
-      from unnest(/*arrays*/) as c (/*columns*/),
+      from /*rows*/ as c (/*columns*/),
            lateral (
                 select /*last_mail*/ from {dbos}.workflow_status w /*join*/
                  where w.workflow_uuid = c.uuid and w.owner_xid = $process
@@ -413,12 +421,12 @@ _MAIL_WAKE_OF_ST = "select 'mail|' || uuid from st where mail is not null"
 NOTIFY = """(select count(*) from (
         select pg_notify('dbos_compat_wake', case when octet_length(wake) > 7000 then {wake} || 'resync|'
                                                   else {wake} || wake end)
-          from (select distinct wake from (/*wakes*/) as w (wake)) as d offset 0) as n)"""
+          from (/*distinct*/ (/*wakes*/) as w (wake)) as d offset 0) as n)"""
 """Sends the wakes. A key too long for a NOTIFY payload becomes a RESYNC: everybody looks at everything."""
 
 
 @cache
-def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
+def compose(shape: int) -> tuple[str, tuple[str, ...]]:
     """The statement of a shape and the names of its parameters, in order."""
     ctes = [_CLOCK]
     answers: list[str] = []
@@ -426,7 +434,8 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
     if shape & S.START:
         ctes += _starts(shape)
         answers.append("array(select i from st) as started")
-        wakes.append(_WORK_OF_ST)
+        if shape & S.START_WORK:
+            wakes.append(_WORK_OF_ST)
         if shape & S.START_MAIL and shape & S.ANNOUNCE_MAIL:
             wakes.append(_MAIL_WAKE_OF_ST)
     if shape & S.FENCED:
@@ -448,8 +457,10 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
         ctes.append("\nposted as materialized (" + _union(posted) + ")")
         answers.append("array(select message_uuid from posted) as mail_ids")
         answers.append("array(select created_at_epoch_ms from posted) as mail_times")
-    if shape & S.RUN:
-        wakes += [_WORK_OF_RUNS, _CLOSED_WAKE]
+    if shape & S.PARK:
+        wakes.append(_WORK_OF_RUNS)
+    if shape & S.END:
+        wakes.append(_CLOSED_WAKE)
     if shape & (S.NEXT | S.START_NEXT):
         wakes.append(_WORK_OF_NEXT)
     if shape & (S.ACTIVITIES | S.START_ACTIVITIES):
@@ -457,11 +468,13 @@ def compose(shape: Shape) -> tuple[str, tuple[str, ...]]:
     if shape & (S.UPDATES | S.START_UPDATES):
         wakes.append(_UPDATE_WAKE)
     if wakes:
-        answers.append(NOTIFY.replace("/*wakes*/", _union(wakes)))
+        lone = shape & S.LONE and len(wakes) == 1 and not shape & (S.ACTIVITIES | S.START_ACTIVITIES)
+        distinct = "select wake from" if lone else "select distinct wake from"
+        answers.append(NOTIFY.replace("/*distinct*/", distinct).replace("/*wakes*/", _union(wakes)))
     return numbered("with " + ",".join(ctes) + "\nselect " + ",\n       ".join(answers))
 
 
-def _starts(shape: Shape) -> list[str]:
+def _starts(shape: int) -> list[str]:
     status, runs = _NEW_STATUS, _NEW_RUNS
     if shape & S.START_END:
         for text, closed in (
@@ -499,7 +512,7 @@ def _starts(shape: Shape) -> list[str]:
     return parts
 
 
-def _fenced(shape: Shape) -> str:
+def _fenced(shape: int) -> str:
     text = _columns(_F, "f", FENCED_COLUMNS, shape)
     text = text.replace("/*position*/", _F_POSITION if shape & S.ENTRY else "when false then 1")
     if shape & S.END:
@@ -515,7 +528,7 @@ def _fenced(shape: Shape) -> str:
     return text
 
 
-def _writes(shape: Shape) -> list[str]:
+def _writes(shape: int) -> list[str]:
     parts: list[str] = []
     if shape & (S.ENTRY | S.START_ENTRY):
         parts.append(_from(_ENTRIES, shape, (S.ENTRY, _ENTRIES_OF_F), (S.START_ENTRY, _ENTRIES_OF_ST)))
@@ -561,18 +574,22 @@ def successors(source: str) -> list[str]:
     return [_NEXT.replace("/*from*/", source).replace("/*fields*/", fields), *written]
 
 
-def used(columns: tuple[tuple[str, str, Shape], ...], shape: Shape) -> list[tuple[str, str]]:
+def used(columns: tuple[tuple[str, str, int], ...], shape: int) -> list[tuple[str, str]]:
     """The columns (name, type) that a shape has."""
     return [(name, kind) for name, kind, needs in columns if not needs or shape & needs]
 
 
-def _columns(text: str, prefix: str, columns: tuple[tuple[str, str, Shape], ...], shape: Shape) -> str:
+def _columns(text: str, prefix: str, columns: tuple[tuple[str, str, int], ...], shape: int) -> str:
     there = used(columns, shape)
-    arrays = ", ".join(["$" + prefix + "_" + name + "::" + kind + "[]" for name, kind in there])
-    return text.replace("/*arrays*/", arrays).replace("/*columns*/", ", ".join([name for name, _ in there]))
+    values = ["$" + prefix + "_" + name + "::" + kind for name, kind in there]
+    if shape & S.LONE:
+        rows = "(values (" + ", ".join(values) + "))"
+    else:
+        rows = "unnest(" + ", ".join([value + "[]" for value in values]) + ")"
+    return text.replace("/*rows*/", rows).replace("/*columns*/", ", ".join([name for name, _ in there]))
 
 
-def _from(text: str, shape: Shape, *sources: tuple[Shape, str]) -> str:
+def _from(text: str, shape: int, *sources: tuple[int, str]) -> str:
     return text.replace("/*from*/", _union([source for needs, source in sources if shape & needs]))
 
 

@@ -35,7 +35,7 @@ _NEW_RUN = {
 """Columns of a new run (``flush_sql.START_COLUMNS``), and the field of ``NewRun`` that each takes."""
 
 
-def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values: dict[str, Any]) -> Shape:
+def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values: dict[str, Any]) -> int:
     shape = Shape.START
     news = [new for _, _, new in starts]
     commits = [commit for _, commit, _ in starts]
@@ -62,6 +62,10 @@ def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values
         values["s_history_length"] = [commit.history_length for commit in commits]
         if _put_successors("s", commits, process_id, values):
             shape |= Shape.START_NEXT
+        if any(values["s_parks"]):
+            shape |= Shape.START_WORK
+    if not all(values["s_claimed"]):
+        shape |= Shape.START_WORK
     if any(commit.mail for commit in commits):
         shape |= Shape.START_MAIL
         values["s_mail"] = [_mail_json(commit.mail, commit) if commit.mail else None for commit in commits]
@@ -111,7 +115,7 @@ def _put_successors(prefix: str, commits: list[Commit], process_id: str, values:
     return True
 
 
-def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[str, Any]) -> Shape:
+def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[str, Any]) -> int:
     shape = Shape.FENCED
     commits = [commit for _, commit in fenced]
     values["f_i"] = [i for i, _ in fenced]
@@ -124,6 +128,8 @@ def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[s
         _put_run_changes(commits, touched, values)
         if any(values["f_lets_go"]):
             shape |= Shape.END
+            if any(commit.park_until_ms is not None for commit in commits):
+                shape |= Shape.PARK
             values["f_mail_seen"] = [_mail_seen(commit) for commit in commits]
             if _put_successors("f", commits, process_id, values):
                 shape |= Shape.NEXT
@@ -145,12 +151,12 @@ def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[s
 
 def put_reach(
     starts: list[tuple[int, Commit, NewRun]], fenced: list[tuple[int, Commit]], values: dict[str, Any]
-) -> Shape:
+) -> int:
     """Which closes other runs must hear of."""
     of_starts = [_reaches(commit) for _, commit, _ in starts]
     of_fenced = [_reaches(commit) for _, commit in fenced]
     if not any(of_starts) and not any(of_fenced):
-        return Shape(0)
+        return 0
     values["s_reaches"], values["f_reaches"] = of_starts, of_fenced
     return Shape.OUTBOX
 
@@ -250,7 +256,7 @@ def _put_updates(prefix: str, commits: list[Commit], values: dict[str, Any]) -> 
     return True
 
 
-def put_mail(commits: list[tuple[int, Commit]], values: dict[str, Any]) -> Shape:
+def put_mail(commits: list[tuple[int, Commit]], values: dict[str, Any]) -> int:
     boxes: dict[str, dict[str, Mail]] = {}
     known: set[str] = set()
     for _, commit in commits:
