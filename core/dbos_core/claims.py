@@ -66,6 +66,8 @@ class Claims:
                 kernel.loop.create_task(self._pulse_loop(), name="dbos_core pulse"),
                 kernel.loop.create_task(self._claim_loop(), name="dbos_core claims"),
             ]
+        if queues:
+            kernel.scheduler.activate()
         self.wake()
 
     async def registered(self) -> None:
@@ -171,6 +173,8 @@ class Claims:
         elif pulse.next_due_in_ms is not None and pulse.next_due_in_ms < PULSE_EVERY_S * 1000:
             # Due before the next look: be on time.
             self._look_again(pulse.next_due_in_ms)
+        if pulse.schedule_due_in_ms is not None and pulse.schedule_due_in_ms < PULSE_EVERY_S * 1000:
+            kernel.scheduler.due_in(pulse.schedule_due_in_ms)
         if pulse.offered:
             kernel.activities.poll()
         if pulse.requests:

@@ -43,6 +43,10 @@ NAMES = frozenset(
         "errand.after",
         "aftermath.before",
         "aftermath.child",
+        "schedule.taken",
+        "schedule.decided",
+        "schedule.started",
+        "schedule.told",
         "memory.before_apply",
         "memory.after_apply",
     }

@@ -38,6 +38,7 @@ from dbos_core.measuring import Measure, measure_closed
 from dbos_core.parking import Parking
 from dbos_core.questions import Questions
 from dbos_core.runner import Interpreter, Runner, TaskFailure
+from dbos_core.schedules.scheduler import Scheduler
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
 from dbos_core.succession import Succession, timed_out
 from dbos_core.waiting import Waiting, update_settled
@@ -95,6 +96,7 @@ class Kernel:
         self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
         self.questions = Questions(self)
+        self.scheduler = Scheduler(self)
         self.timeout_close: Callable[[LoadedRun, int], Close] = timed_out
         """How a run ends whose deadline has passed; installed by whoever interprets the runs."""
         self.succession = Succession(self)
@@ -151,6 +153,7 @@ class Kernel:
         if self.closing:
             return
         self.closing = True
+        await self.scheduler.stop()
         for runners in list(self._runners.values()):
             for runner in list(runners):
                 await self.unserve(runner)
@@ -537,7 +540,10 @@ class Kernel:
                 self.questions.wake()
         elif kind is WakeKind.ANSWER:
             self.waiting.answered(key)
+        elif kind is WakeKind.SCHEDULE:
+            self.scheduler.wake()
         else:
+            self.scheduler.wake()
             self.claims.wake()
             self.questions.wake()
             self._mail_wanted.update(self.live_runs)

@@ -99,21 +99,6 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Start the workflow from a cron job or a timer loop of your own, until cron arrives.",
     ),
     Difference(
-        slug="schedules",
-        feature="Temporal schedules",
-        advice="Start the workflow from a cron job or a timer loop of your own, until schedules arrive.",
-        rpcs=(
-            "create_schedule",
-            "describe_schedule",
-            "update_schedule",
-            "patch_schedule",
-            "delete_schedule",
-            "list_schedules",
-            "count_schedules",
-            "list_schedule_matching_times",
-        ),
-    ),
-    Difference(
         slug="reset",
         feature="Resetting a workflow to an earlier point",
         advice="Terminate the run and start the workflow again with the input it needs.",

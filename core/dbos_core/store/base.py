@@ -23,6 +23,7 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.schedules.rows import ScheduleStore
 from dbos_core.search import Count, Page, Query
 
 
@@ -41,6 +42,8 @@ class WakeKind(enum.Enum):
     """``key`` is a task queue: a request (query ...) waits for a process that serves it."""
     ANSWER = "answer"
     """``key`` is a request id that was answered."""
+    SCHEDULE = "schedule"
+    """Some schedule became due: it was made or changed, or a run that it started has closed. ``key`` is empty."""
     RESYNC = "resync"
     """The listening connection was lost and is back: anything may have been missed. ``key`` is empty."""
 
@@ -78,6 +81,8 @@ class Pulse:
     """Some unanswered request waits for one of our queues."""
     expired: bool = False
     """Some open, unowned run on any queue is past its ``deadline_ms``."""
+    schedule_due_in_ms: int | None = None
+    """When the next schedule is due; 0 when one is, None if there is none."""
     next_due_in_ms: int | None = None
     """When the next unowned run of our queues becomes due; None if there is none."""
     touched: tuple[str, ...] = ()
@@ -109,7 +114,7 @@ class OfferedActivity:
     workflow_type: str
 
 
-class Store(Protocol):
+class Store(ScheduleStore, Protocol):
     """Durable state. Times are compared on the store's own clock (``now_ms``)."""
 
     async def open(self) -> None:

@@ -35,10 +35,11 @@ from dbos_core.search import Count, Page, Query
 from dbos_core.store import memory_flush, memory_search
 from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
 from dbos_core.store.memory_policy import start_by_policy
+from dbos_core.store.memory_schedules import MemorySchedules
 from dbos_core.store.memory_tables import Lease, Request, Run, Tables
 
 
-class MemoryStore:
+class MemoryStore(MemorySchedules):
     """One connection to a database in memory. Several kernels may share it, or each have a :meth:`sibling`."""
 
     def __init__(self, clock: Clock, tables: Tables | None = None) -> None:
@@ -85,6 +86,7 @@ class MemoryStore:
             offered=bool(tables.free_activities(queues, now)),
             requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
             expired=bool(tables.expired(now)),
+            schedule_due_in_ms=tables.schedule_due_in(now),
             next_due_in_ms=tables.next_due_in(queues, now),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )

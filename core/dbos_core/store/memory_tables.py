@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ from dbos_core.commit import (
     RunStatus,
     UpdateRow,
 )
+from dbos_core.schedules.rows import SCHEDULED_BY, ScheduleRow
 from dbos_core.store.base import ProcessInfo, RequestRow, Wake, WakeKind
 
 PENDING = "PENDING"
@@ -109,6 +111,9 @@ class Tables:
         self.requests: dict[str, Request] = {}
         self.outbox: dict[str, str] = {}
         """workflow_uuid → process."""
+        self.schedules: dict[str, ScheduleRow] = {}
+        self.schedule_news: list[str] = []
+        """Schedules of which a run has closed since somebody looked."""
         self.listeners: list[Callable[[Wake], None]] = []
         self.wakes: dict[Wake, None] = {}
         """Wakes of the transaction under way; like NOTIFY, the same one is sent once."""
@@ -180,6 +185,7 @@ class Tables:
         if close.reaches_others:
             self.outbox.setdefault(run.row.workflow_uuid, process_id)
         self._forget_owner(run)
+        self._tell_schedule(run)
         row = run.row
         row.status, row.close_ms, row.close, row.wake_at_ms = close.status, close.close_ms, close.record, None
         run.dbos_status = close.status.dbos
@@ -201,6 +207,7 @@ class Tables:
 
     def delete_run(self, run: Run) -> None:
         row = run.row
+        self._tell_schedule(run)
         del self.runs[row.workflow_uuid], self.by_run_id[row.run_id]
         if self.current.get(row.workflow_id) is run:
             del self.current[row.workflow_id]
@@ -294,6 +301,24 @@ class Tables:
             if row.worker is None and row.due_ms <= now_ms and row.task_queue in queues
         ]
         return sorted(free, key=lambda row: row.due_ms)
+
+    # -- schedules -----------------------------------------------------------------------------------------------
+
+    def _tell_schedule(self, run: Run) -> None:
+        """An open run is about to end: if a schedule started it, that one is due."""
+        attributes = run.row.search_attributes
+        if run.open and attributes is not None and SCHEDULED_BY in attributes:
+            schedule_id = json.loads(attributes).get(SCHEDULED_BY)
+            if schedule_id is not None:
+                self.schedule_news.append(schedule_id)
+                self.wake(WakeKind.SCHEDULE, "")
+
+    def schedule_due_in(self, now_ms: int) -> int | None:
+        """Milliseconds until the next schedule is due; 0 if one is."""
+        wakes = [row.wake_at_ms for row in self.schedules.values() if row.wake_at_ms is not None]
+        if self.schedule_news:
+            return 0
+        return max(min(wakes) - now_ms, 0) if wakes else None
 
     # -- processes -----------------------------------------------------------------------------------------------
 

@@ -237,6 +237,11 @@ def started_attributes(
         started.retry_policy.CopyFrom(request.retry_policy)
     if request.HasField("priority"):
         started.priority.CopyFrom(request.priority)
+    if isinstance(request, StartWorkflowExecutionRequest):
+        if request.HasField("last_completion_result"):
+            started.last_completion_result.CopyFrom(request.last_completion_result)
+        if request.HasField("continued_failure"):
+            started.continued_failure.CopyFrom(request.continued_failure)
     return started
 
 

@@ -196,6 +196,9 @@ _PULSE = """
            exists (select from {own}.runs r
                     where r.status = 1 and r.deadline_ms is not null and r.deadline_ms <= (select ms from clock)
                       and coalesce(r.owner, '') = '') as expired,
+           case when exists (select from {own}.schedule_news) then 0
+                else (select min(s.wake_at_ms) from {own}.schedules s) - (select ms from clock)
+                end as schedule_due_in_ms,
            (select min(due.wake_at_ms)
               from unnest($4::text[]) as q (name),
                    lateral (select r.wake_at_ms from {own}.runs r
@@ -330,6 +333,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         offered=row["offered"],
         requests=row["requests"],
         expired=row["expired"],
+        schedule_due_in_ms=None if row["schedule_due_in_ms"] is None else max(row["schedule_due_in_ms"], 0),
         next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )

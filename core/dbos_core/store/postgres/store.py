@@ -29,6 +29,7 @@ from dbos_core.store.postgres import claim, failing, listing, load, offers, requ
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.listen import Listener
+from dbos_core.store.postgres.schedules import PostgresSchedules
 from dbos_core.store.postgres.schema.migrate import migrate
 from dbos_core.store.postgres.schema.names import Schemas
 from dbos_core.store.postgres.stray_mail import StrayMail
@@ -47,7 +48,7 @@ SWEEP_EVERY_S = 10.0
 """How often a process looks for what stock tools did to runs that it does not own."""
 
 
-class PostgresStore:
+class PostgresStore(PostgresSchedules):
     """Durable state of one namespace in one database."""
 
     def __init__(

@@ -125,3 +125,37 @@ create table {own}.requests (
     response      text
 );
 create index requests_open on {own}.requests (task_queue) where response is null;
+
+-- Schedules. What their user said and how far they have come is in the record; a change names the version it has read.
+create table {own}.schedules (
+    schedule_id       text   primary key,
+    version           bigint not null default 1,
+    request_id        text,
+    created_ms        bigint not null,
+    wake_at_ms        bigint,
+    record            text   not null,
+    memo              text,
+    search_attributes jsonb
+);
+create index schedules_due on {own}.schedules (wake_at_ms) where wake_at_ms is not null;
+create index schedules_listing on {own}.schedules (created_ms, schedule_id collate "C");
+
+-- Runs of schedules that have closed: each makes its schedule due. Only ever inserted into by the runs' transactions, so
+-- that closing a run waits for nobody who is busy with its schedule.
+create table {own}.schedule_news (
+    number      bigint generated always as identity primary key,
+    schedule_id text   not null
+);
+
+create function {own}.tell_schedule() returns trigger language plpgsql as $$
+begin
+    insert into {own}.schedule_news (schedule_id) values (old.search_attributes ->> 'TemporalScheduledById');
+    perform pg_notify('dbos_compat_wake', {wake} || 'schedule|');
+    return null;
+end $$;
+create trigger runs_closed_of_schedule after update of status on {own}.runs for each row
+    when (old.status = 1 and new.status <> 1 and old.search_attributes ? 'TemporalScheduledById')
+    execute function {own}.tell_schedule();
+create trigger runs_deleted_of_schedule after delete on {own}.runs for each row
+    when (old.status = 1 and old.search_attributes ? 'TemporalScheduledById')
+    execute function {own}.tell_schedule();
