@@ -315,6 +315,21 @@ _ENTRIES: tuple[Difference, ...] = (
         "version of the worker instead.",
     ),
     Difference(
+        slug="schedule-conflict-token",
+        kind=Kind.DIFFERENT,
+        feature="An update of a schedule with an outdated conflict token is refused",
+        advice="As Temporal's API says; its server drops such an update without a word. Temporal's Python client sends "
+        "no token.",
+    ),
+    Difference(
+        slug="schedules-are-fired-by-workers",
+        kind=Kind.DIFFERENT,
+        feature="Schedules are fired by your own processes",
+        advice="Every process with a worker fires the schedules of its namespace, and so does one that has created or "
+        "changed a schedule, as long as it lives. While there is none, nothing is started; whoever comes next makes up "
+        "for it within the catch-up window, as Temporal does after an outage of its server.",
+    ),
+    Difference(
         slug="durable-updates",
         kind=Kind.DIFFERENT,
         feature="Updates are durable as soon as they are admitted",

@@ -93,15 +93,16 @@ def patch(schedule: Schedule, wanted: Patch, now_ms: int) -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
-def advance(schedule: Schedule, now_ms: int) -> None:
-    """Turn the times that have passed, and a portion of the backfills, into starts that wait."""
+def advance(schedule: Schedule, now_ms: int, *, backfill: bool) -> None:
+    """Turn the times that have passed, and with ``backfill`` a portion of the backfills, into starts that wait."""
     clock = _times(schedule)
     if clock is None:
         schedule.processed_ms = max(schedule.processed_ms, now_ms)
         schedule.backfills.clear()
         return
     _pass(schedule, clock, now_ms)
-    _backfill(schedule, clock)
+    if backfill:
+        _backfill(schedule, clock)
 
 
 def _pass(schedule: Schedule, clock: Times, now_ms: int) -> None:

@@ -165,9 +165,11 @@ class Scheduler:
         begun = self._kernel.clock.now_ms()
         try:
             told: set[str] = set()
+            backfill = True
             while True:
-                if await self._round(row, now_ms + self._kernel.clock.now_ms() - begun, told):
+                if await self._round(row, now_ms + self._kernel.clock.now_ms() - begun, told, backfill=backfill):
                     return
+                backfill = False
                 fresh = await self._kernel.store.find_schedule(row.schedule_id)
                 if fresh is None:
                     return
@@ -179,12 +181,12 @@ class Scheduler:
             logger.exception("schedule %r could not be attended to; it is tried again", row.schedule_id)
             self.due_in(HOLD_MS)
 
-    async def _round(self, row: ScheduleRow, now_ms: int, told: set[str]) -> bool:
+    async def _round(self, row: ScheduleRow, now_ms: int, told: set[str], *, backfill: bool) -> bool:
         """Decide, write down, act, write down. True: nothing is left to do now."""
         store = self._kernel.store
         schedule = record.schedule(row.schedule_id, row.record)
         await self.look(schedule)
-        machine.advance(schedule, now_ms)
+        machine.advance(schedule, now_ms, backfill=backfill)
         decision = machine.decide(schedule)
         acts = self._to_end(decision, told)
         if not schedule.starting and not acts:

@@ -248,7 +248,7 @@ async def _change(
         if request_id and request_id in schedule.requests:
             return
         now_ms = await kernel.store.now_ms()
-        machine.advance(schedule, now_ms)
+        machine.advance(schedule, now_ms, backfill=False)
         change(row, schedule, now_ms)
         if request_id:
             schedule.requests = [*schedule.requests, request_id][-REQUESTS_MAX:]

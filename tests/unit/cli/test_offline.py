@@ -62,13 +62,13 @@ def test_differences_are_the_ledger() -> None:
     document = json.loads(run.invoke(app, ["differences", "--json"]).output)
     assert {entry["slug"] for entry in document} == set(LEDGER)
     text = run.invoke(app, ["differences"]).output
-    assert "schedules" in text
+    assert "worker-versioning" in text
 
 
 def test_one_difference_by_the_name_that_errors_use() -> None:
-    document = json.loads(run.invoke(app, ["differences", "schedules", "--json"]).output)
-    assert [entry["slug"] for entry in document] == ["schedules"]
-    assert document[0]["advice"] == LEDGER["schedules"].advice
+    document = json.loads(run.invoke(app, ["differences", "worker-versioning", "--json"]).output)
+    assert [entry["slug"] for entry in document] == ["worker-versioning"]
+    assert document[0]["advice"] == LEDGER["worker-versioning"].advice
 
 
 def test_an_unknown_difference_is_wrong_usage() -> None:

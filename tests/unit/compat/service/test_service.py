@@ -32,8 +32,8 @@ from temporalio.api.workflowservice.v1 import (
     ExecuteMultiOperationRequest,
     GetSystemInfoRequest,
     GetWorkflowExecutionHistoryRequest,
-    ListSchedulesRequest,
     ListWorkflowExecutionsRequest,
+    ListWorkflowRulesRequest,
     PollWorkflowExecutionUpdateRequest,
     QueryWorkflowRequest,
     RequestCancelWorkflowExecutionRequest,
@@ -497,10 +497,10 @@ async def test_health_and_system_info(service: EngineService) -> None:
 
 
 async def test_unsupported_rpcs_name_their_page(service: EngineService) -> None:
-    error = await refused(service, "list_schedules", ListSchedulesRequest(namespace="default"))
+    error = await refused(service, "list_workflow_rules", ListWorkflowRulesRequest(namespace="default"))
     assert error.status is RPCStatusCode.UNIMPLEMENTED
-    assert "list_schedules" in error.message
-    assert "differences.md#schedules" in error.message
+    assert "list_workflow_rules" in error.message
+    assert "differences.md#workflow-rules" in error.message
 
 
 async def test_a_database_that_comes_back_is_waited_for(

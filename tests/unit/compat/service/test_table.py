@@ -69,7 +69,7 @@ def test_unknown_rpcs_are_named() -> None:
     error = no_such_rpc("workflow", "make_coffee")
     assert error.status is RPCStatusCode.UNIMPLEMENTED
     assert "make_coffee" in error.message
-    assert "#schedules" in no_such_rpc("workflow", "create_schedule").message
+    assert "#workflow-rules" in no_such_rpc("workflow", "create_workflow_rule").message
     assert "#cloud-api" in no_such_rpc("cloud", "get_user").message
 
 
