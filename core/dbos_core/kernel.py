@@ -308,6 +308,8 @@ class Kernel:
             if isinstance(verdict, BadCommit):
                 raise verdict
             if verdict is Verdict.COMMITTED:
+                if not new.claimed:
+                    self.succession.due(new)
                 return StartAnswer(result=StartResult.STARTED, run=row_of(new, self.process_id))
         try:
             answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)

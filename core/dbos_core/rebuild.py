@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from dbos_core import kept
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.checkpoint import raised
-from dbos_core.commit import Close, Commit, Entry, LoadedRun, Verdict
+from dbos_core.commit import Close, Commit, Entry, LoadedRun, Mail, Verdict
 from dbos_core.errands.spec import Errand, ErrandKey
 from dbos_core.errors import BadCommit
 from dbos_core.failing import noted
+from dbos_core.mailbox import CANCEL, UPDATE
 from dbos_core.phase import Phase
 from dbos_core.runner import Decision, Event, EventKind, TaskFailure
 
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 SLICE_S = 0.02
 """How long a replay may keep the event loop: a long journal must not hold up the neighbours."""
+
+
+CLOCKS_MS = 200
+"""So much earlier than it should a delayed run may begin: our clock is not the database's."""
 
 
 class Pending:
@@ -70,6 +75,9 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     run.errands = pending.errands
     mail = [*loaded.mail, *(run.early_mail or ())]
     run.early_mail = None
+    if not loaded.entries and _too_early(kernel, run, mail):
+        await _put_back(kernel, run, mail)
+        return
     ended = kept.ended(mail)
     kernel.activities.restore(
         run.row,
@@ -87,6 +95,29 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     if not run.inbox:
         run.fails_no_more()  # what failed was the replay, or is not due
     run.ready()
+
+
+def _too_early(kernel: Kernel, run: LiveRun, mail: list[Mail]) -> bool:
+    """Plain messages do not shorten the delay with which a run begins; a cancel request and an update do."""
+    if any(message.topic in (CANCEL, UPDATE) for message in mail):
+        return False
+    return run.row.execution_ms - kernel.clock.now_ms() > CLOCKS_MS
+
+
+async def _put_back(kernel: Kernel, run: LiveRun, mail: list[Mail]) -> None:
+    """Let go of a run that is to begin later; unless newer mail came, then look at it again."""
+    seen_ms = max([message.created_ms for message in mail], default=0)
+    run.phase = Phase.COMMITTING
+    verdict = await kernel.writer.write(
+        Commit(workflow_uuid=run.row.workflow_uuid, park_until_ms=run.row.execution_ms, mail_seen_ms=seen_ms)
+    )
+    if run.phase is Phase.GONE:
+        return
+    run.gone()
+    if verdict is Verdict.COMMITTED:
+        kernel.run_parked(run, waiting=False)
+    else:
+        kernel.run_lost(run, verdict)
 
 
 async def rebuild(kernel: Kernel, run: LiveRun) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbos_core.commit import Close, Commit, LoadedRun, NewRun, RunStatus, Verdict, row_of
+from dbos_core.commit import Close, Commit, LoadedRun, NewRun, RunRow, RunStatus, Verdict, row_of
 from dbos_core.errors import BadCommit
 from dbos_core.failpoints import hit
 from dbos_core.live_run import LiveRun
@@ -84,7 +84,7 @@ class Succession:
     def due(self, new: NewRun) -> None:
         """A run that nobody owns yet begins at a time that we know: be there in time if it is one for us."""
         kernel = self._kernel
-        if kernel.serves(new.task_queue):
+        if kernel.serves(new.task_queue) and new.execution_ms > kernel.clock.now_ms():
             kernel.clock.call_at(new.execution_ms, kernel.claims.wake)
 
 
@@ -96,4 +96,23 @@ def timed_out(_loaded: LoadedRun, now_ms: int) -> Close:
         record='{"kind":"timed_out"}',
         error='{"name":"TimeoutError","message":"workflow timeout"}',
         mail_seen_ms=None,
+    )
+
+
+def following(row: RunRow, *, run_id: str) -> NewRun:
+    """A run that follows this one under the same id, with all that a chain of runs has in common. Whoever makes it says
+    what it is to do and when."""
+    return NewRun(
+        workflow_uuid=f"{row.workflow_id}~{run_id}",
+        workflow_id=row.workflow_id,
+        run_id=run_id,
+        first_run_id=row.first_run_id,
+        workflow_type=row.workflow_type,
+        task_queue=row.task_queue,
+        inputs="",
+        start_ms=0,
+        execution_ms=0,
+        claimed=False,
+        metadata=row.metadata,
+        parent=row.parent,
     )

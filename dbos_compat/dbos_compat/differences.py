@@ -50,11 +50,6 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Start the other workflow from an activity with a client, or await it there, until children arrive.",
     ),
     Difference(
-        slug="continue-as-new",
-        feature="Continue-as-new",
-        advice="Let the workflow end and start its successor from an activity, until continue-as-new arrives.",
-    ),
-    Difference(
         slug="external-workflows",
         feature="Signalling or cancelling another workflow from inside a workflow",
         advice="Do it from an activity with a client.",
@@ -87,16 +82,6 @@ _ENTRIES: tuple[Difference, ...] = (
             "count_nexus_operation_executions",
         ),
         conformance=("S1", "S2"),
-    ),
-    Difference(
-        slug="workflow-retry-policy",
-        feature="A retry policy on a workflow",
-        advice="Retry inside the workflow (activities keep their retry policies), or start it again from its caller.",
-    ),
-    Difference(
-        slug="cron-schedule",
-        feature="cron_schedule on a workflow start",
-        advice="Start the workflow from a cron job or a timer loop of your own, until cron arrives.",
     ),
     Difference(
         slug="reset",

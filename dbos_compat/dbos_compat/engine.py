@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from dbos_compat.bridge.worker import EngineWorker
+from dbos_compat.chains.timeouts import timeout_close
 from dbos_compat.private import BridgeWorker
 from dbos_compat.service.client import EngineService
 from dbos_core.kernel import Kernel
@@ -32,6 +33,7 @@ class Engine:
         self.kernel = kernel
         self.namespace = namespace
         self.identity = identity
+        kernel.timeout_close = timeout_close(kernel.entropy.uuid)
         self.service = EngineService(kernel, namespace=namespace)
         self._on_close = on_close
         self._closed = False

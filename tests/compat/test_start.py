@@ -262,3 +262,45 @@ async def test_the_summary_of_a_start_is_kept(client: Client, queue: str, wid: s
     described = await handle.describe()
     assert await described.static_summary() == "a greeting"
     assert await described.static_details() == "in **full**"
+
+
+@workflow.defn(name="hears-early")
+class HearsEarly:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self) -> tuple[list[str], float]:
+        waited = (workflow.now() - workflow.info().workflow_start_time).total_seconds()
+        await workflow.sleep(0.01)
+        return self.heard, waited
+
+    @workflow.signal
+    def say(self, what: str) -> None:
+        self.heard.append(what)
+
+    @workflow.update
+    def ask(self, what: str) -> str:
+        return what
+
+
+async def test_signals_do_not_hasten_a_delayed_start(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[HearsEarly]):
+        delay = timedelta(seconds=2)
+        handle = await client.start_workflow(HearsEarly.run, id=wid, task_queue=queue, start_delay=delay)
+        await handle.signal(HearsEarly.say, "one")
+        await handle.signal(HearsEarly.say, "two")
+        heard, waited = await handle.result()
+        assert heard == ["one", "two"]
+        assert waited >= 2
+
+
+async def test_an_update_hastens_a_delayed_start(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[HearsEarly]):
+        delay = timedelta(seconds=60)
+        handle = await client.start_workflow(HearsEarly.run, id=wid, task_queue=queue, start_delay=delay)
+        assert await handle.execute_update(HearsEarly.ask, "well?") == "well?"
+        _, waited = await handle.result()
+        assert waited < 30

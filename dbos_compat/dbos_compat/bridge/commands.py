@@ -21,7 +21,7 @@ from dbos_compat.convert.payloads import dumps, payload_map_text, payload_text, 
 
 TRY_CANCEL, WAIT_CANCELLATION_COMPLETED, ABANDON = 0, 1, 2
 
-TERMINAL = frozenset({"complete", "fail", "cancel"})
+TERMINAL = frozenset({"complete", "fail", "cancel", "continue_as_new"})
 
 UNCHECKED = frozenset({"patch"})
 """Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches``."""
@@ -242,6 +242,29 @@ def _cancel(command: WorkflowCommand) -> Command:
     return Command("cancel", "cancel", '{"k":"cancel"}')
 
 
+def _continue_as_new(command: WorkflowCommand) -> Command:
+    c = command.continue_as_new_workflow_execution
+    parts = [f'"k":"continue_as_new","type":{dumps(c.workflow_type)},"in":{payloads_text(c.arguments)}']
+    if c.task_queue:
+        parts.append(f'"queue":{dumps(c.task_queue)}')
+    if c.headers:
+        parts.append(f'"h":{payload_map_text(c.headers)}')
+    for key, name in (
+        ("run", "workflow_run_timeout"),
+        ("task", "workflow_task_timeout"),
+        ("backoff", "backoff_start_interval"),
+    ):
+        if c.HasField(name):  # type: ignore[arg-type]
+            parts.append(f'"{key}":{ms(getattr(c, name))}')
+    if c.memo:
+        parts.append(f'"memo":{payload_map_text(c.memo)}')
+    if fields := _indexed_fields(c):
+        parts.append(f'"sa":{payload_map_text(fields)}')
+    if c.HasField("retry_policy"):
+        parts.append(f'"retry":{_retry_text(c.retry_policy)}')
+    return Command("continue_as_new", "continue_as_new", "{" + ",".join(parts) + "}", message=c)
+
+
 def _answer(command: WorkflowCommand) -> None:
     return None
 
@@ -258,11 +281,11 @@ _HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
     "complete_workflow_execution": _complete,
     "fail_workflow_execution": _fail,
     "cancel_workflow_execution": _cancel,
+    "continue_as_new_workflow_execution": _continue_as_new,
     "respond_to_query": _answer,
 }
 
 UNSUPPORTED: dict[str, str] = {
-    "continue_as_new_workflow_execution": "continue-as-new",
     "start_child_workflow_execution": "child-workflows",
     "cancel_child_workflow_execution": "child-workflows",
     "request_cancel_external_workflow_execution": "external-workflows",

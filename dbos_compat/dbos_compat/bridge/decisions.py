@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
@@ -15,6 +16,7 @@ from temporalio.api.failure.v1 import Failure
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.activity_tasks import spec_of
 from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
+from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.payloads import dumps, payload_text, plain_text
@@ -31,6 +33,7 @@ class Builder:
 
     __slots__ = (
         "_identity",
+        "_new_id",
         "_row",
         "accepted",
         "activities",
@@ -41,8 +44,9 @@ class Builder:
         "search_attributes",
     )
 
-    def __init__(self, identity: str, row: RunRow, inputs: str) -> None:
+    def __init__(self, identity: str, row: RunRow, inputs: str, new_id: NewId) -> None:
         self._identity = identity
+        self._new_id = new_id
         self._row = row
         self.inputs = inputs
         self.at_ms = 0
@@ -127,7 +131,7 @@ class Builder:
             self.memo = memo
             decision.memo = dumps(memo)
         elif kind in TERMINAL:
-            decision.close = self._close(command, event_id, decision.at_ms)
+            decision.close = self._close(command, event_id, decision.at_ms, live)
 
     def _upsert(self, decision: Decision, changes: Mapping[str, Payload]) -> None:
         current = self.search_attributes or self._row.search_attributes
@@ -157,7 +161,7 @@ class Builder:
             UpdateRow(update_id=command.update_id, stage=COMPLETED_STAGE, outcome=answer_text(answer))
         )
 
-    def _close(self, command: Command, event_id: int, at_ms: int) -> Close:
+    def _close(self, command: Command, event_id: int, at_ms: int, live: bool) -> Close:
         close = CloseRecord(kind="completed", identity=self._identity, event_id=event_id)
         output = error = None
         if command.kind == "complete":
@@ -168,13 +172,40 @@ class Builder:
             status = RunStatus.FAILED
             close.kind = "failed"
             close.failure = command.message
-            close.retry_state = 5  # RETRY_POLICY_NOT_SET
             error = dbos_error_text(command.message)
+        elif command.kind == "continue_as_new":
+            status = RunStatus.CONTINUED_AS_NEW
+            close.kind = "continued_as_new"
         else:
             status = RunStatus.CANCELED
             close.kind = "canceled"
             error = '{"name":"CancelledError","message":"Workflow cancelled"}'
-        return Close(status=status, close_ms=at_ms, record=close_text(close), output=output, error=error)
+        ending = self._ending(command, at_ms) if live else NOTHING_FOLLOWS
+        close.retry_state, close.new_run_id = ending.state, ending.new_run_id
+        return Close(
+            status=status,
+            close_ms=at_ms,
+            record=close_text(close),
+            output=output,
+            error=error,
+            successor=ending.successor,
+        )
+
+    def _ending(self, command: Command, now_ms: int) -> Ending:
+        """What follows this end of the run."""
+        row, inputs = self._row, self.inputs
+        if command.kind == "continue_as_new":
+            search_attributes = self.search_attributes or row.search_attributes
+            run_id = self._new_id()
+            return replace(
+                NOTHING_FOLLOWS,
+                successor=continued(row, inputs, command.text, search_attributes, now_ms, run_id),
+            )
+        if command.kind == "complete":
+            return after_result(row, inputs, command.message, now_ms, self._new_id)
+        if command.kind == "fail":
+            return after_failure(row, inputs, command.message, now_ms, self._new_id)
+        return NOTHING_FOLLOWS
 
 
 def _aborted() -> Failure:

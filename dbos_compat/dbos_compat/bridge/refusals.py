@@ -14,6 +14,7 @@ from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.commands import Command
+from dbos_compat.chains.successor import Ending
 from dbos_compat.convert.answers import Answer
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.records import CloseRecord, close_text
@@ -31,8 +32,6 @@ one character standing for four bytes at most)."""
 
 _TEXT_MAX = 4000
 """Characters that stay of a text that was too large."""
-
-_RETRY_POLICY_NOT_SET = 5
 
 
 class TaskFailed(Exception):
@@ -147,19 +146,28 @@ def _size(command: Command) -> int:
         return Payloads(payloads=message.schedule_activity.arguments).ByteSize()
     if command.kind == "memo":
         return sum(len(key.encode()) + len(value.data) for key, value in message.items())
+    if command.kind == "continue_as_new":
+        return Payloads(payloads=message.arguments).ByteSize()
     if isinstance(message, Payload):
         outcome = Payloads(payloads=[message])
         return (Outcome(success=outcome) if command.kind == "update_completed" else outcome).ByteSize()
     return message.ByteSize() if isinstance(message, Failure) else 0
 
 
-def closed_by_nondeterminism(failure: Failure, identity: str) -> Close:
+def closed_by_nondeterminism(failure: Failure, identity: str, ending: Ending) -> Close:
     """The end of a run whose worker wants a failing replay to fail the workflow. When: the kernel says."""
-    record = CloseRecord(kind="failed", identity=identity, failure=failure, retry_state=_RETRY_POLICY_NOT_SET)
+    record = CloseRecord(
+        kind="failed",
+        identity=identity,
+        failure=failure,
+        retry_state=ending.state,
+        new_run_id=ending.new_run_id,
+    )
     return Close(
         status=RunStatus.FAILED,
         close_ms=0,
         record=close_text(record),
         error=dbos_error_text(failure),
         mail_seen_ms=None,
+        successor=ending.successor,
     )

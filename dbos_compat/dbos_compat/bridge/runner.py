@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
@@ -49,6 +49,7 @@ from dbos_compat.bridge.refusals import (
     limited,
     names_its_activities,
 )
+from dbos_compat.chains.successor import NewId, after_failure
 from dbos_compat.convert.answers import Answer, answer_text, question
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import started
@@ -77,8 +78,17 @@ class TemporalRunner:
         identity: str,
         max_cached: int,
         limit_payloads: bool = True,
+        new_id: NewId,
+        now_ms: Callable[[], int],
     ) -> None:
-        """``limit_payloads``: fail tasks whose commands carry more than Temporal takes."""
+        """
+        Args:
+            limit_payloads: fail tasks whose commands carry more than Temporal takes.
+            new_id: gives run ids.
+            now_ms: the clock, for what happens outside an activation.
+        """
+        self.new_id = new_id
+        self.now_ms = now_ms
         self.task_queue = task_queue
         self.identity = identity
         self.max_cached = max_cached
@@ -119,7 +129,7 @@ class TemporalInterpreter:
         self._ids = EventIds()
         self._flags: set[int] = set()
         self._opened = False
-        self._builder = Builder(runner.identity, row, inputs)
+        self._builder = Builder(runner.identity, row, inputs, runner.new_id)
         self._patches = Patches()
         self._ahead: list[Command] = []
         """What replayed code asks for and the journal does not have: it goes out with the next task, as on Temporal."""
@@ -408,7 +418,8 @@ class TemporalInterpreter:
         )
         close = None
         if self._host.fails_workflow_on_nondeterminism(self._row.workflow_type):
-            close = closed_by_nondeterminism(failure, self._runner.identity)
+            ending = after_failure(self._row, self._builder.inputs, failure, self._runner.now_ms(), self._runner.new_id)
+            close = closed_by_nondeterminism(failure, self._runner.identity, ending)
         return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", close)
 
     def _void(self, task: _Task, failed: TaskFailed) -> Decision:

@@ -81,6 +81,8 @@ class EngineWorker(BridgeWorker):
             identity=self._identity,
             max_cached=self._config.max_cached_workflows,
             limit_payloads=self._limit_payloads,
+            new_id=self._kernel.entropy.uuid,
+            now_ms=self._kernel.clock.now_ms,
         )
         self._kernel.serve(runner)
         try:

@@ -21,6 +21,10 @@ class MetadataRecord:
     run_timeout_ms: int = 0
     task_timeout_ms: int = 10_000
     priority: Priority | None = None
+    expires_ms: int = 0
+    """When the whole chain of runs times out, if this run is not its first."""
+    again: bool = False
+    """Another run may follow by itself: there is a retry policy or a cron schedule."""
 
 
 def metadata_text(record: MetadataRecord) -> str:
@@ -34,6 +38,8 @@ def metadata_text(record: MetadataRecord) -> str:
         ("execution_timeout_ms", record.execution_timeout_ms, 0),
         ("run_timeout_ms", record.run_timeout_ms, 0),
         ("task_timeout_ms", record.task_timeout_ms, 10_000),
+        ("expires_ms", record.expires_ms, 0),
+        ("again", int(record.again), 0),
     ):
         if value != usual:
             parts.append(f'"{key}":{value}')
@@ -56,5 +62,7 @@ def metadata_record(text: str | None) -> MetadataRecord:
         execution_timeout_ms=values.get("execution_timeout_ms", 0),
         run_timeout_ms=values.get("run_timeout_ms", 0),
         task_timeout_ms=values.get("task_timeout_ms", 10_000),
+        expires_ms=values.get("expires_ms", 0),
+        again=bool(values.get("again")),
         priority=Priority.FromString(b64decode(values["priority"])) if "priority" in values else None,
     )

@@ -31,17 +31,26 @@ _KINDS = {
 }
 
 
-def close_event(run: RunRow, *, event_id: int = 0, task_completed: int = 0) -> HistoryEvent:
+def close_event(
+    run: RunRow,
+    *,
+    event_id: int = 0,
+    task_completed: int = 0,
+    continued: WorkflowExecutionContinuedAsNewEventAttributes | None = None,
+) -> HistoryEvent:
     """The last event of a closed run, from its row alone.
 
     ``event_id`` and ``task_completed`` are known to whoever has read the journal. Without them the id is the one in the
     close record, or the row's history length (its last event is this one), or 3: ended before its first task.
+    ``continued``: what the run that follows was given, known to whoever has read the journal, too.
     """
     if run.status is RunStatus.RUNNING:
         raise ValueError(f"Run {run.run_id} of workflow {run.workflow_id!r} is open: it has no closing event yet")
     close = close_record(run.close) if run.close else CloseRecord(kind=_KINDS[run.status])
     event_id = event_id or close.event_id or run.history_length or 3
     attributes = _CLOSINGS[close.kind](close, task_completed or event_id - 1)
+    if continued is not None:
+        attributes.MergeFrom(continued)
     return event(event_id, run.close_ms or run.start_ms, attributes)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from temporalio.api.history.v1 import (
     HistoryEvent,
+    WorkflowExecutionContinuedAsNewEventAttributes,
     WorkflowExecutionStartedEventAttributes,
     WorkflowTaskCompletedEventAttributes,
     WorkflowTaskScheduledEventAttributes,
@@ -23,8 +24,10 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.sdk.v1 import UserMetadata, WorkflowTaskCompletedMetadata
 
+from dbos_compat.chains.successor import continued_attributes
 from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.records import close_record, started
+from dbos_compat.convert.search_attributes import encode
 from dbos_compat.convert.times import duration_ms
 from dbos_compat.history.arrivals import ARRIVALS, cancel_requested, signaled
 from dbos_compat.history.attributes import event, user_metadata
@@ -94,7 +97,10 @@ class _History:
         event_ids = self.ids.end_task(task, record["cmds"])
         asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates)
         for command, event_id in zip(record["cmds"], event_ids, strict=True):
-            if command["k"] in CLOSING:
+            if command["k"] == "continue_as_new":
+                continued = continued_attributes(command, self.started, encode(self.run.search_attributes))
+                self.add_close(task_completed=task.completed, continued=continued)
+            elif command["k"] in CLOSING:
                 self.add_close(task_completed=task.completed)
             elif event_id:
                 messages = REQUESTS[command["k"]](command, asking)
@@ -226,9 +232,13 @@ class _History:
         ]
         self.add_close(task_completed=started + 1)
 
-    def add_close(self, *, task_completed: int) -> None:
+    def add_close(
+        self, *, task_completed: int, continued: WorkflowExecutionContinuedAsNewEventAttributes | None = None
+    ) -> None:
         self.closed = True
-        self.events.append(close_event(self.run, event_id=self._next, task_completed=task_completed))
+        self.events.append(
+            close_event(self.run, event_id=self._next, task_completed=task_completed, continued=continued)
+        )
 
     @property
     def _next(self) -> int:

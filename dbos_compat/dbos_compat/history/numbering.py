@@ -45,6 +45,7 @@ _EVENTS_PER_COMMAND = {
     "complete": 1,
     "fail": 1,
     "cancel": 1,
+    "continue_as_new": 1,
 }
 
 

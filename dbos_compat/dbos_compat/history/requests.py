@@ -181,4 +181,4 @@ REQUESTS: dict[str, Callable[[Record, Asking], Message | tuple[Message, ...]]] =
     "memo": memo,
 }
 
-CLOSING = frozenset({"complete", "fail", "cancel"})
+CLOSING = frozenset({"complete", "fail", "cancel", "continue_as_new"})

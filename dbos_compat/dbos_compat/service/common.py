@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 
-from dbos_compat.errors import invalid, no_run, not_found
+from dbos_compat.errors import already_completed, invalid, no_run, not_found
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.kernel import Kernel
 
@@ -92,6 +92,21 @@ async def find_run(context: Context, execution: WorkflowExecution, first_run_id:
     if first_run_id and run.first_run_id != first_run_id:
         raise not_found("workflow execution not found")
     return run
+
+
+async def follower(context: Context, execution: WorkflowExecution, closed: RunRow, first_run_id: str = "") -> RunRow:
+    """The run that has followed one that was found open and has closed since: what is meant for the workflow id goes
+    to it.
+
+    Raises:
+        RPCError: nothing has followed, or the caller named that very run.
+    """
+    found = None if execution.run_id else await context.kernel.store.find(execution.workflow_id, None)
+    if found is None or found.run_id == closed.run_id or found.status is not RunStatus.RUNNING:
+        raise already_completed()
+    if first_run_id and found.first_run_id != first_run_id:
+        raise not_found("workflow execution not found")
+    return found
 
 
 def overdue_in_s(context: Context, run: RunRow) -> float | None:

@@ -52,7 +52,8 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
     info = WorkflowExecutionExtendedInfo(original_start_time=timestamp(run.start_ms))
     metadata = metadata_record(run.metadata)
     if metadata.execution_timeout_ms:
-        info.execution_expiration_time.CopyFrom(timestamp(run.execution_ms + metadata.execution_timeout_ms))
+        expires_ms = metadata.expires_ms or run.execution_ms + metadata.execution_timeout_ms
+        info.execution_expiration_time.CopyFrom(timestamp(expires_ms))
     if run.deadline_ms is not None:
         info.run_expiration_time.CopyFrom(timestamp(run.deadline_ms))
     return info

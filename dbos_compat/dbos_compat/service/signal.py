@@ -10,7 +10,15 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, Si
 
 from dbos_compat.convert.records import message_text
 from dbos_compat.errors import already_completed, invalid
-from dbos_compat.service.common import Context, check_execution, check_size, check_text, find_run, request_link
+from dbos_compat.service.common import (
+    Context,
+    check_execution,
+    check_size,
+    check_text,
+    find_run,
+    follower,
+    request_link,
+)
 from dbos_core.commit import Mail, RunStatus, Verdict
 from dbos_core.mailbox import OWN_ID
 
@@ -53,17 +61,19 @@ async def signal_workflow_execution(
     if run.status is not RunStatus.RUNNING:
         raise already_completed()
     request_id = request.request_id or context.kernel.entropy.uuid()
-    verdict = await context.kernel.send(
-        signal_mail(
-            workflow_uuid=run.workflow_uuid,
-            run_id=run.run_id,
-            name=request.signal_name,
-            args=request.input.payloads,
-            headers=request.header.fields,
-            identity=request.identity,
-            request_id=request_id,
+    while True:
+        verdict = await context.kernel.send(
+            signal_mail(
+                workflow_uuid=run.workflow_uuid,
+                run_id=run.run_id,
+                name=request.signal_name,
+                args=request.input.payloads,
+                headers=request.header.fields,
+                identity=request.identity,
+                request_id=request_id,
+            )
         )
-    )
-    if verdict is Verdict.RUN_CLOSED:
-        raise already_completed()
+        if verdict is not Verdict.RUN_CLOSED:
+            break
+        run = await follower(context, request.workflow_execution, run)
     return SignalWorkflowExecutionResponse(link=request_link(context, run, request_id, SIGNALED))

@@ -18,6 +18,9 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.service import RPCError
 
+from dbos_compat.chains import cron
+from dbos_compat.chains.retry import check_policy, completed
+from dbos_compat.chains.successor import BY_CRON
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
 from dbos_compat.convert.payloads import payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
@@ -95,14 +98,14 @@ def check_start(request: StartRequest) -> None:
 
 def _check_cron_and_retry(request: StartRequest) -> None:
     if request.HasField("retry_policy"):
-        if request.retry_policy.maximum_attempts < 0:
-            raise invalid("MaximumAttempts cannot be negative on retry policy.")
-        if request.retry_policy.maximum_attempts != 1:  # a single attempt is what happens without a policy
-            raise Unsupported("workflow-retry-policy", f"start of workflow {request.workflow_id!r}")
+        check_policy(request.retry_policy)
     if request.cron_schedule:
         if request.workflow_start_delay != _NO_DURATION:
             raise invalid("CronSchedule and WorkflowStartDelay may not be used together.")
-        raise Unsupported("cron-schedule", f"start of workflow {request.workflow_id!r}")
+        try:
+            cron.parse(request.cron_schedule)
+        except cron.BadCronSchedule:
+            raise invalid("invalid CronSchedule.") from None
 
 
 def _check_unsupported(request: StartRequest) -> None:
@@ -163,6 +166,8 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
     """The run that a request asks for. Raises Temporal's INVALID_ARGUMENT, or ``Unsupported``."""
     check_start(request)
     times = timeouts(request)
+    if request.cron_schedule:
+        times.delay_ms = cron.backoff_ms(request.cron_schedule, now_ms, now_ms) or 0
     reuse, conflict = policies(request, otherwise)
     try:
         has = request.HasField("search_attributes")
@@ -203,6 +208,7 @@ def _metadata(request: StartRequest, times: Timeouts) -> str:
             run_timeout_ms=times.run_ms,
             task_timeout_ms=times.task_ms,
             priority=request.priority if request.HasField("priority") else None,
+            again=request.HasField("retry_policy") or bool(request.cron_schedule),
         )
     )
 
@@ -234,7 +240,10 @@ def started_attributes(
     if request.HasField("header"):
         started.header.CopyFrom(request.header)
     if request.HasField("retry_policy"):
-        started.retry_policy.CopyFrom(request.retry_policy)
+        started.retry_policy.CopyFrom(completed(request.retry_policy))
+    if request.cron_schedule:
+        started.cron_schedule = request.cron_schedule
+        started.initiator = BY_CRON
     if request.HasField("priority"):
         started.priority.CopyFrom(request.priority)
     if isinstance(request, StartWorkflowExecutionRequest):

@@ -10,7 +10,7 @@ from temporalio.api.workflowservice.v1 import (
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import CloseRecord, close_text
 from dbos_compat.errors import already_completed
-from dbos_compat.service.common import Context, find_run
+from dbos_compat.service.common import Context, find_run, follower
 from dbos_core.commit import Close, RunStatus, Verdict
 
 NO_REASON = "terminated by user via frontend"
@@ -37,6 +37,6 @@ async def terminate_workflow_execution(
         error=dumps({"name": "WorkflowTerminated", "message": request.reason or NO_REASON}),
         mail_seen_ms=None,
     )
-    if await context.kernel.terminate(run.workflow_uuid, close) is Verdict.RUN_CLOSED:
-        raise already_completed()
+    while await context.kernel.terminate(run.workflow_uuid, close) is Verdict.RUN_CLOSED:
+        run = await follower(context, request.workflow_execution, run, request.first_execution_run_id)
     return TerminateWorkflowExecutionResponse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
@@ -21,8 +20,17 @@ from temporalio.service import RPCStatusCode
 from dbos_compat.convert.answers import answer
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import message_text
-from dbos_compat.errors import already_completed, invalid, not_found, not_ready, rpc_error
-from dbos_compat.service.common import LONG_POLL_S, Context, check_size, check_text, find_run, is_uuid, request_link
+from dbos_compat.errors import invalid, not_found, not_ready, rpc_error
+from dbos_compat.service.common import (
+    LONG_POLL_S,
+    Context,
+    check_size,
+    check_text,
+    find_run,
+    follower,
+    is_uuid,
+    request_link,
+)
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
 from dbos_core.failing import REFUSE_FROM
 from dbos_core.kernel import UpdateAborted
@@ -133,16 +141,23 @@ async def update_workflow_execution(
 ) -> UpdateWorkflowExecutionResponse:
     """Admit an update, then wait for the stage that the caller wants, for as long as a poll is held."""
     check_update(request)
-    run = await find_run(context, request.workflow_execution, request.first_execution_run_id)
-    return await update_run(context, run, request)
+    execution, first = request.workflow_execution, request.first_execution_run_id
+    if not request.request.meta.update_id:
+        request.request.meta.update_id = context.kernel.entropy.uuid()
+    run = await find_run(context, execution, first)
+    while True:
+        try:
+            return await update_run(context, run, request)
+        except RunHasClosed:
+            run = await follower(context, execution, run, first)
+
+
+class RunHasClosed(Exception):
+    """The run was closed before it could admit the update."""
 
 
 async def update_run(
-    context: Context,
-    run: RunRow,
-    request: UpdateWorkflowExecutionRequest,
-    *,
-    closed: Callable[[], Exception] = already_completed,
+    context: Context, run: RunRow, request: UpdateWorkflowExecutionRequest
 ) -> UpdateWorkflowExecutionResponse:
     kernel = context.kernel
     check_ready(run)
@@ -156,7 +171,7 @@ async def update_run(
     )
     verdict, row = await kernel.admit_update(run, update_id, mail)
     if verdict is Verdict.RUN_CLOSED:
-        raise closed()
+        raise RunHasClosed
     return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
 
 

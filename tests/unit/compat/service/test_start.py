@@ -23,7 +23,6 @@ from temporalio.service import RPCError
 
 from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.records import close_record, started
-from dbos_compat.errors import Unsupported
 from dbos_compat.service.start import derived_uuid, new_run, terminate_record
 from dbos_core.commit import IdConflict, IdReuse, NewRun
 from tests.unit.compat.service.conftest import start_request
@@ -115,20 +114,17 @@ def test_refused_before_any_state_is_looked_at(fields: dict[str, Any], message: 
     assert (refused.value.status.name, refused.value.message) == ("INVALID_ARGUMENT", message)
 
 
-@pytest.mark.parametrize(
-    ("fields", "slug"),
-    [
-        ({"retry_policy": RetryPolicy(maximum_attempts=3)}, "workflow-retry-policy"),
-        ({"cron_schedule": "* * * * *"}, "cron-schedule"),
-    ],
-    ids=["retry policy", "cron"],
-)
-def test_what_is_not_there_yet_is_refused_by_name(fields: dict[str, Any], slug: str) -> None:
-    with pytest.raises(Unsupported) as refused:
-        converted(**fields)
-    assert refused.value.slug == slug
-    assert "order-42" in str(refused.value)
-    assert f"differences.md#{slug}" in str(refused.value)
+def test_a_retry_policy_is_completed() -> None:
+    run = converted(retry_policy=RetryPolicy(maximum_attempts=3))
+    policy = started(run.inputs).retry_policy
+    assert (policy.initial_interval.seconds, policy.backoff_coefficient, policy.maximum_interval.seconds) == (1, 2, 100)
+    assert '"again":1' in (run.metadata or "")
+
+
+def test_a_cron_schedule_delays_the_first_run() -> None:
+    run = converted(cron_schedule="@every 90s")
+    assert run.execution_ms - run.start_ms == 90_000
+    assert started(run.inputs).cron_schedule == "@every 90s"
 
 
 def test_an_id_of_a_thousand_bytes_is_fine() -> None:
