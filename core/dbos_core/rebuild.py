@@ -84,6 +84,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         [spec for seq, spec in pending.activities.items() if seq not in ended],
         [row for row in loaded.activities if row.seq not in ended],
         cancel_requested=pending.cancel_requested,
+        mail=mail,
     )
     for seq, due_ms in pending.timers.items():
         run.arm(seq, due_ms)

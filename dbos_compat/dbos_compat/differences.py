@@ -113,17 +113,6 @@ _ENTRIES: tuple[Difference, ...] = (
         ),
     ),
     Difference(
-        slug="activity-operator-commands",
-        feature="Pausing, resetting and changing a running activity from outside",
-        advice="Let the activity heartbeat and cancel it through its workflow.",
-        rpcs=(
-            "pause_activity",
-            "unpause_activity",
-            "reset_activity",
-            "update_activity_options",
-        ),
-    ),
-    Difference(
         slug="standalone-activities",
         feature="Activities without a workflow",
         advice="Start a workflow that runs the one activity.",
@@ -342,6 +331,20 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="They work as ever, and are another engine. For tests on this one use a connection to a database of the "
         "test's own, `WorkflowEnvironment.from_client(client)` where an environment is asked for.",
         conformance=("H2",),
+    ),
+    Difference(
+        slug="activity-reset-while-running",
+        kind=Kind.DIFFERENT,
+        feature="reset_activity reaches an attempt that runs, whatever its number",
+        advice="Its next heartbeat learns of the reset, what it returns counts, and when it fails the second attempt "
+        "follows. Temporal's server (1.32) does so for a first attempt; a later one it forgets, so that what it returns "
+        "is lost and the next attempt waits for a timeout.",
+    ),
+    Difference(
+        slug="changed-activity-options",
+        kind=Kind.DIFFERENT,
+        feature="Options that an operator changed are what activity.info() shows",
+        advice="Temporal enforces the new timeouts and shows an attempt the old ones.",
     ),
     Difference(
         slug="activity-raises-cancelled-error",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.commit import (
@@ -112,6 +112,16 @@ class OfferedActivity:
     workflow_id: str
     run_id: str
     workflow_type: str
+
+
+class HeartbeatAnswer(NamedTuple):
+    """What an attempt learns by its heartbeat."""
+
+    wanted: bool
+    """False: nobody waits for it any more."""
+    cancel: bool = False
+    operator: str | None = None
+    """As ``ActivityRow.operator``."""
 
 
 class Store(ScheduleStore, Protocol):
@@ -284,14 +294,15 @@ class Store(ScheduleStore, Protocol):
         """Take offered, due, free attempts on these queues (SKIP LOCKED), marking worker and started_ms."""
         ...
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
-        """Delete the row of an attempt that nobody has taken (timeout, cancel). False: somebody runs it."""
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool:
+        """Delete the row of an attempt that nobody has taken (timeout, cancel), or take it back from the offers only
+        (``keep``). False: somebody runs it."""
         ...
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]:
-        """Store heartbeat details (inserting the row if there is none). Returns (still wanted, cancel requested)."""
+    ) -> HeartbeatAnswer:
+        """Store heartbeat details (inserting the row if there is none)."""
         ...
 
     # -- requests between processes --------------------------------------------------------------------------------

@@ -187,6 +187,10 @@ def cancel_of(reason: CancelReason) -> Cancel:
         cancel.details.is_cancelled = True
     elif reason is CancelReason.WORKER_SHUTDOWN:
         cancel.details.is_worker_shutdown = True
+    elif reason is CancelReason.PAUSED:
+        cancel.details.is_paused = True
+    elif reason is CancelReason.RESET:
+        cancel.details.is_reset = True
     else:
         cancel.details.is_not_found = True
         cancel.details.is_timed_out = reason is CancelReason.TIMED_OUT

@@ -324,14 +324,14 @@ _ACTIVITIES = """
 activity_rows as (
     insert into {own}.activities as a (
         workflow_uuid, seq, task_queue, attempt, scheduled_ms, due_ms, started_ms, worker, offered, spec, heartbeat,
-        heartbeat_at_ms, last_failure, cancel_requested)
+        heartbeat_at_ms, last_failure, cancel_requested, ended_ms, operator)
     select x.uuid, t.seq, t.task_queue, t.attempt, t.scheduled_ms, t.due_ms, t.started_ms, t.worker, t.offered, t.spec,
-           t.heartbeat, t.heartbeat_at_ms, t.last_failure, t.cancel_requested
+           t.heartbeat, t.heartbeat_at_ms, t.last_failure, t.cancel_requested, t.ended_ms, t.operator
       from (/*from*/) as x (uuid, activities),
            json_to_recordset(x.activities::json) as t (
                seq int, task_queue text, attempt int, scheduled_ms bigint, due_ms bigint, started_ms bigint,
                worker text, offered boolean, spec text, heartbeat text, heartbeat_at_ms bigint, last_failure text,
-               cancel_requested boolean)
+               cancel_requested boolean, ended_ms bigint, operator text)
     on conflict (workflow_uuid, seq) do update set
         task_queue = excluded.task_queue, attempt = excluded.attempt, scheduled_ms = excluded.scheduled_ms,
         due_ms = excluded.due_ms, offered = excluded.offered, spec = excluded.spec,
@@ -342,7 +342,8 @@ activity_rows as (
                       then coalesce(excluded.worker, a.worker) else excluded.worker end,
         heartbeat = coalesce(excluded.heartbeat, a.heartbeat),
         heartbeat_at_ms = coalesce(excluded.heartbeat_at_ms, a.heartbeat_at_ms),
-        last_failure = excluded.last_failure, cancel_requested = excluded.cancel_requested
+        last_failure = excluded.last_failure, cancel_requested = excluded.cancel_requested,
+        ended_ms = excluded.ended_ms, operator = excluded.operator
     returning a.task_queue, a.offered, a.due_ms, a.worker)"""
 _ACTIVITIES_OF_F = "select uuid, activities from f where code = 0 and activities is not null"
 _ACTIVITIES_OF_ST = "select uuid, activities from st where activities is not null"

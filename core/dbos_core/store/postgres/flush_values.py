@@ -241,6 +241,8 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
         "heartbeat_at_ms": row.heartbeat_at_ms,
         "last_failure": row.last_failure,
         "cancel_requested": row.cancel_requested,
+        "ended_ms": row.ended_ms,
+        "operator": row.operator,
     }
 
 

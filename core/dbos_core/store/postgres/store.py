@@ -24,7 +24,7 @@ from dbos_core.commit import (
 )
 from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
-from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
+from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
 from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
@@ -271,12 +271,12 @@ class PostgresStore(PostgresSchedules):
             self._maybe_taken += maybe
             raise
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
-        return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt)
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool:
+        return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt, keep=keep)
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]:
+    ) -> HeartbeatAnswer:
         return await offers.heartbeat(self._db, workflow_uuid, seq, attempt, details, worker)
 
     # -- requests between processes --------------------------------------------------------------------------------

@@ -98,6 +98,8 @@ create table {own}.activities (
     heartbeat_at_ms  bigint,
     last_failure     text,
     cancel_requested boolean not null default false,
+    ended_ms         bigint,
+    operator         text,
     primary key (workflow_uuid, seq)
 );
 create index activities_offered on {own}.activities (task_queue, due_ms) where offered and worker is null;
