@@ -55,11 +55,6 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Do it from an activity with a client.",
     ),
     Difference(
-        slug="local-activities",
-        feature="Local activities",
-        advice="Use ordinary activities: on a queue that this process serves they already run in this process.",
-    ),
-    Difference(
         slug="nexus",
         feature="Nexus endpoints and operations",
         advice="Call the other service from an activity.",

@@ -34,6 +34,7 @@ from dbos_core.activities.effects import (
 )
 from dbos_core.activities.execution import AttemptExecution, Throttle
 from dbos_core.activities.lanes import Lane, TaskQueue
+from dbos_core.activities.local import LocalLane
 from dbos_core.activities.machine import ActivityMachine
 from dbos_core.activities.moves import State
 from dbos_core.activities.operating import OperatorCommand
@@ -116,6 +117,8 @@ class Carrier:
         self.may_start: Callable[[], bool] = _always
         """False while this process cannot be sure that its runs are still its own: nothing is started then."""
         self._held: list[AttemptExecution] = []
+        self.local_lanes: list[LocalLane] = []
+        """Of the workers in this process."""
         self._claimed = ClaimedAttempts(self, store, writer)
         self._mail = OwnerMail(self, store)
 
@@ -203,6 +206,8 @@ class Carrier:
                 self.completed(execution.attempt.token, AttemptOutcome(kind=OutcomeKind.FAILED))
             else:
                 self.start_execution(execution)
+        for lane in self.local_lanes:
+            lane.pump()
 
     def _return_slot(self, machine: ActivityMachine, _: ReturnSlot) -> None:
         lane, machine.slot = machine.slot, None

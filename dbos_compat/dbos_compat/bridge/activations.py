@@ -24,6 +24,7 @@ from temporalio.bridge.proto.workflow_activation import (
     WorkflowActivationJob,
 )
 
+from dbos_compat.bridge.local_activities import outcome_text, resolution
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
 from dbos_compat.history.numbering import started_event_id
@@ -68,6 +69,9 @@ def record_text(event: Event) -> str:
         return f'{{"k":"timer","seq":{event.timer}}}'
     if kind is EventKind.START:
         return '{"k":"start"}'
+    if kind is EventKind.LOCAL:
+        assert event.local is not None
+        return outcome_text(event.local)
     mail = event.mail
     assert mail is not None
     head = f'"id":{dumps(mail.mail_id)},"ms":{mail.created_ms},"m":{_message_text(mail)}'
@@ -111,7 +115,7 @@ class PendingActivity:
     cancel_requested: bool = False
 
 
-_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3}
+_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3, "local": 4}
 
 
 def ordered(records: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -134,6 +138,8 @@ def job(
         if pending is None:
             return None
         return _resolve_activity(record, pending, event_id)
+    if kind == "local":
+        return resolution(record)
     result = WorkflowActivationJob()
     if kind == "timer":
         result.fire_timer.seq = record["seq"]

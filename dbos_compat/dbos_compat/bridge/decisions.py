@@ -17,6 +17,8 @@ from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.activity_tasks import spec_of
 from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
 from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
+from dbos_compat.bridge.local_activities import PendingLocal, pending_of
+from dbos_compat.bridge.local_activities import spec_of as spec_of_local
 from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.payloads import dumps, payload_text, plain_text
@@ -39,6 +41,7 @@ class Builder:
         "activities",
         "at_ms",
         "inputs",
+        "locals",
         "memo",
         "names_activities",
         "search_attributes",
@@ -51,6 +54,7 @@ class Builder:
         self.inputs = inputs
         self.at_ms = 0
         self.activities: dict[int, PendingActivity] = {}
+        self.locals: dict[int, PendingLocal] = {}
         self.accepted: set[str] = set()
         """Updates that were accepted and are not completed."""
         self.names_activities = False
@@ -79,6 +83,9 @@ class Builder:
                 decision.consumed_activities.append(record["seq"])
             elif record["k"] == "timer":
                 decision.consumed_timers.append(record["seq"])
+            elif record["k"] == "local":
+                self.locals.pop(record["seq"], None)
+                decision.consumed_locals.append(record["seq"])
         for refused in rejected:
             decision.updates.append(
                 UpdateRow(update_id=refused.update_id, stage=0, outcome=answer_text(Answer(failure=refused.failure)))
@@ -110,6 +117,11 @@ class Builder:
             decision.cancel_timers.append(command.seq)
         elif kind == "cancel_activity":
             self._cancel_activity(decision, command)
+        elif kind == "local_activity":
+            self.locals[command.seq] = pending_of(command, decision.at_ms)
+            decision.schedule_local.append(spec_of_local(command, decision.at_ms, self._row.task_queue))
+        elif kind == "cancel_local":
+            self._cancel_local(decision, command)
         elif kind == "update_accepted":
             self.accepted.add(command.update_id)
             decision.updates.append(UpdateRow(update_id=command.update_id, stage=ACCEPTED_STAGE))
@@ -147,6 +159,17 @@ class Builder:
         else:
             decision.cancel_activities.append(command.seq)
             self.activities[command.seq].cancel_requested = True
+
+    def _cancel_local(self, decision: Decision, command: Command) -> None:
+        if command.cancellation_type == TRY_CANCEL:
+            decision.try_cancel_local.append(command.seq)
+            self.locals.pop(command.seq, None)
+        elif command.cancellation_type == ABANDON:
+            decision.abandon_local.append(command.seq)
+            self.locals.pop(command.seq, None)
+        else:
+            decision.cancel_local.append(command.seq)
+            self.locals[command.seq].cancel_requested = True
 
     def _update_completed(self, decision: Decision, command: Command) -> None:
         self.accepted.discard(command.update_id)
@@ -229,6 +252,8 @@ def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, Pending
         if kind == "activity":
             pending = activities.get(record["seq"])
             names.append(pending.activity_type if pending is not None else "activity")
+        elif kind == "local":
+            names.append(record["type"])
         elif kind == "signal":
             names.append(f"signal {record['name']}")
         elif kind == "update":
