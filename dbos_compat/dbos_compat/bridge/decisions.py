@@ -16,9 +16,9 @@ from temporalio.api.failure.v1 import Failure
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.activity_tasks import spec_of
 from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
-from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.bridge.local_activities import PendingLocal, pending_of
 from dbos_compat.bridge.local_activities import spec_of as spec_of_local
+from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.payloads import dumps, payload_text, plain_text
