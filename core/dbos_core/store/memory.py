@@ -34,6 +34,7 @@ from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.search import Count, Page, Query
 from dbos_core.store import memory_flush, memory_search
 from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
+from dbos_core.store.memory_jobs import MemoryJobs
 from dbos_core.store.memory_policy import start_by_policy
 from dbos_core.store.memory_schedules import MemorySchedules
 from dbos_core.store.memory_tables import Lease, Request, Run, Tables
@@ -47,6 +48,7 @@ class MemoryStore(MemorySchedules):
         self.tables = Tables() if tables is None else tables
         self._callbacks: list[Callable[[Wake], None]] = []
         self._opened = 0
+        self.jobs = MemoryJobs(clock, self.tables.jobs)
 
     def sibling(self) -> MemoryStore:
         """Another connection to the same rows; closing one leaves the listeners of the others alone."""
@@ -87,6 +89,7 @@ class MemoryStore(MemorySchedules):
             requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
             expired=bool(tables.expired(now)),
             schedule_due_in_ms=tables.schedule_due_in(now),
+            jobs=self.jobs.free(),
             next_due_in_ms=tables.next_due_in(queues, now),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
@@ -401,6 +404,13 @@ class MemoryStore(MemorySchedules):
         return request.row.response
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_run(self, workflow_uuid: str) -> bool:
+        run = self.tables.runs.get(workflow_uuid)
+        if run is None or run.open:
+            return False
+        self.tables.delete_run(run)
+        return True
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         closed = [(run.row.close_ms, run) for run in self.tables.runs.values() if run.row.close_ms is not None]

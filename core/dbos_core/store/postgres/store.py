@@ -28,6 +28,7 @@ from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, 
 from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
+from dbos_core.store.postgres.jobs import PostgresJobs
 from dbos_core.store.postgres.listen import Listener
 from dbos_core.store.postgres.schedules import PostgresSchedules
 from dbos_core.store.postgres.schema.migrate import migrate
@@ -82,6 +83,7 @@ class PostgresStore(PostgresSchedules):
         self._db = Database(
             url, self.schemas, pool_max=pool_max, statement_cache=statement_cache, settings=settings or {}
         )
+        self.jobs = PostgresJobs(self._db)
         self._listener = Listener(self._db)
         self._announce_mail = False
         self._cancellations_seen_ms: int | None = None
@@ -294,6 +296,9 @@ class PostgresStore(PostgresSchedules):
         return await requests.response(self._db, request_id)
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_run(self, workflow_uuid: str) -> bool:
+        return await runs.delete_run(self._db, workflow_uuid)
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         return await runs.delete_finished(self._db, before_ms, limit)
