@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from dbos_compat.bridge.worker import EngineWorker
 from dbos_compat.chains.timeouts import timeout_close
 from dbos_compat.private import BridgeWorker
+from dbos_compat.relations import TemporalRelations
 from dbos_compat.service.client import EngineService
 from dbos_core.kernel import Kernel
 
@@ -31,6 +32,7 @@ class Engine:
         self, kernel: Kernel, *, namespace: str, identity: str, on_close: Callable[[], None] | None = None
     ) -> None:
         self.kernel = kernel
+        kernel.errands.relations = TemporalRelations(namespace)
         self.namespace = namespace
         self.identity = identity
         kernel.timeout_close = timeout_close(kernel.entropy.uuid)

@@ -45,24 +45,15 @@ class DeleteRow:
 
 
 @dataclass(slots=True)
-class Dequeue:
-    """It does not want a slot any more."""
-
-    task_queue: str
-
-
-@dataclass(slots=True)
 class Withdraw:
     """Take the offer back if nobody has taken it, then say ``withdrawn``."""
 
     attempt: int
-    keep: bool = False
-    """Its row stays: it is only paused or changed."""
 
 
 @dataclass(slots=True)
-class Flag:
-    """It runs elsewhere: let its next heartbeat there learn of a cancel, a pause or a reset."""
+class FlagCancel:
+    """It runs elsewhere: let its next heartbeat there learn that a cancel was requested."""
 
     attempt: int
 
@@ -70,11 +61,6 @@ class Flag:
 @dataclass(slots=True)
 class DeliverCancel:
     """It runs here: its next heartbeat learns that a cancel was requested."""
-
-
-@dataclass(slots=True)
-class Tell:
-    """It runs here, and an operator wants something of it: its clocks and its next heartbeat."""
 
 
 @dataclass(slots=True)
@@ -97,8 +83,8 @@ class Final:
 
 
 Effect = (
-    Enqueue | Dequeue | Start | ReturnSlot | LeaveOpen | WriteRow | Record | DeleteRow | Withdraw | Flag | DeliverCancel
-    | Tell | Abort | SetTimer | Final
+    Enqueue | Start | ReturnSlot | LeaveOpen | WriteRow | Record | DeleteRow | Withdraw | FlagCancel | DeliverCancel
+    | Abort | SetTimer | Final
 )  # fmt: skip
 Effects = list[Effect]
 

@@ -24,7 +24,7 @@ from temporalio.bridge.proto.workflow_activation import (
     WorkflowActivationJob,
 )
 
-from dbos_compat.bridge.local_activities import outcome_text, resolution
+from dbos_compat.bridge.others import Others
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
 from dbos_compat.history.numbering import started_event_id
@@ -69,9 +69,18 @@ def record_text(event: Event) -> str:
         return f'{{"k":"timer","seq":{event.timer}}}'
     if kind is EventKind.START:
         return '{"k":"start"}'
-    if kind is EventKind.LOCAL:
-        assert event.local is not None
-        return outcome_text(event.local)
+    if kind is EventKind.ERRAND:
+        reply = event.reply
+        assert reply is not None
+        errand, seq, number = reply.key
+        parts = [f'{{"k":"errand","e":"{errand.value}","seq":{seq}']
+        if number:
+            parts.append(f'"n":{number}')
+        if reply.run_id:
+            parts.append(f'"run":{dumps(reply.run_id)}')
+        if reply.refused:
+            parts.append('"refused":true')
+        return ",".join(parts) + "}"
     mail = event.mail
     assert mail is not None
     head = f'"id":{dumps(mail.mail_id)},"ms":{mail.created_ms},"m":{_message_text(mail)}'
@@ -115,7 +124,7 @@ class PendingActivity:
     cancel_requested: bool = False
 
 
-_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3, "local": 4}
+_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3, "errand": 3, "child": 3}
 
 
 def ordered(records: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -128,6 +137,7 @@ def job(
     event_id: int,
     *,
     activities: Mapping[int, PendingActivity],
+    others: Others,
     start: InitializeWorkflow | None,
     replaying: bool,
 ) -> WorkflowActivationJob | None:
@@ -138,8 +148,10 @@ def job(
         if pending is None:
             return None
         return _resolve_activity(record, pending, event_id)
-    if kind == "local":
-        return resolution(record)
+    if kind == "errand":
+        return others.reply(record, event_id)
+    if kind == "child":
+        return others.closed(record["m"])
     result = WorkflowActivationJob()
     if kind == "timer":
         result.fire_timer.seq = record["seq"]

@@ -23,9 +23,8 @@ TRY_CANCEL, WAIT_CANCELLATION_COMPLETED, ABANDON = 0, 1, 2
 
 TERMINAL = frozenset({"complete", "fail", "cancel", "continue_as_new"})
 
-UNCHECKED = frozenset({"patch", "local_activity", "cancel_local"})
-"""Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches`` and
-``local_activities``."""
+UNCHECKED = frozenset({"patch"})
+"""Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches``."""
 
 
 class UnsupportedCommand(Exception):
@@ -48,6 +47,10 @@ class Command:
     message: Any = None
     """The protobuf that it came from."""
     cancellation_type: int = 0
+    request: Any = None
+    """Of a child: the start request that it amounts to, once somebody has made it."""
+    number: int = 0
+    """Of a request to cancel a child: which of several."""
     update_id: str = ""
     inputs: str = ""
     """Of an activity: its arguments as they stand in ``text``."""
@@ -63,6 +66,7 @@ class Command:
             "id": self.update_id,
             "ct": self.cancellation_type,
             "sa": self.versions,
+            "n": self.number,
         }
 
 
@@ -135,40 +139,6 @@ def _schedule_activity(command: WorkflowCommand) -> Command:
         cancellation_type=a.cancellation_type,
         inputs=inputs,
     )
-
-
-def _schedule_local_activity(command: WorkflowCommand) -> Command:
-    a = command.schedule_local_activity
-    inputs = payloads_text(a.arguments)
-    parts = [
-        f'"k":"local_activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},"in":{inputs}'
-    ]
-    for key, name in (
-        ("s2c", "schedule_to_close_timeout"),
-        ("s2s", "schedule_to_start_timeout"),
-        ("stc", "start_to_close_timeout"),
-        ("threshold", "local_retry_threshold"),
-    ):
-        if a.HasField(name):  # type: ignore[arg-type]
-            parts.append(f'"{key}":{ms(getattr(a, name))}')
-    if a.HasField("retry_policy"):
-        parts.append(f'"retry":{_retry_text(a.retry_policy)}')
-    if a.cancellation_type:
-        parts.append(f'"ct":{a.cancellation_type}')
-    return Command(
-        "local_activity",
-        f"local_activity {a.seq} {a.activity_id} {a.activity_type}",
-        "{" + ",".join(parts) + "}",
-        seq=a.seq,
-        message=command,
-        cancellation_type=a.cancellation_type,
-        inputs=inputs,
-    )
-
-
-def _request_cancel_local_activity(command: WorkflowCommand) -> Command:
-    seq = command.request_cancel_local_activity.seq
-    return Command("cancel_local", f"cancel_local {seq}", f'{{"k":"cancel_local","seq":{seq}}}', seq=seq)
 
 
 def _retry_text(policy: Any) -> str:
@@ -263,6 +233,88 @@ def _modify_properties(command: WorkflowCommand) -> Command:
     return Command("memo", "memo", f'{{"k":"memo","memo":{payload_map_text(memo)}}}', message=memo)
 
 
+def _start_child(command: WorkflowCommand) -> Command:
+    c = command.start_child_workflow_execution
+    parts = [
+        f'"k":"child","seq":{c.seq},"id":{dumps(c.workflow_id)},"type":{dumps(c.workflow_type)},'
+        f'"queue":{dumps(c.task_queue)},"in":{payloads_text(c.input)},"pcp":{c.parent_close_policy or 1},'
+        f'"reuse":{c.workflow_id_reuse_policy or 1}'
+    ]
+    if c.headers:
+        parts.append(f'"h":{payload_map_text(c.headers)}')
+    for key, name in (
+        ("xt", "workflow_execution_timeout"),
+        ("rt", "workflow_run_timeout"),
+        ("tt", "workflow_task_timeout"),
+    ):
+        if c.HasField(name):  # type: ignore[arg-type]
+            parts.append(f'"{key}":{ms(getattr(c, name))}')
+    if c.HasField("retry_policy"):
+        parts.append(f'"retry":{_retry_text(c.retry_policy)}')
+    if c.cron_schedule:
+        parts.append(f'"cron":{dumps(c.cron_schedule)}')
+    if c.memo:
+        parts.append(f'"memo":{payload_map_text(c.memo)}')
+    if attributes := _indexed_fields(c):
+        parts.append(f'"sa":{payload_map_text(attributes)}')
+    if c.cancellation_type:
+        parts.append(f'"ct":{c.cancellation_type}')
+    if c.HasField("priority"):
+        parts.append(f'"prio":"{b64encode(c.priority.SerializeToString()).decode()}"')
+    if command.HasField("user_metadata"):
+        parts.append(f'"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"')
+    return Command(
+        "child",
+        f"child {c.seq} {c.workflow_id} {c.workflow_type}",
+        "{" + ",".join(parts) + "}",
+        seq=c.seq,
+        message=command,
+        cancellation_type=c.cancellation_type,
+    )
+
+
+def _cancel_child(command: WorkflowCommand) -> Command:
+    """Its text is made by ``others``, which knows the child."""
+    cancel = command.cancel_child_workflow_execution
+    seq = cancel.child_workflow_seq
+    return Command("cancel_child", f"cancel_child {seq}", "", seq=seq, message=cancel)
+
+
+def _signal_external(command: WorkflowCommand) -> Command:
+    s = command.signal_external_workflow_execution
+    to_child = s.WhichOneof("target") == "child_workflow_id"
+    workflow_id = s.child_workflow_id if to_child else s.workflow_execution.workflow_id
+    parts = [
+        f'"k":"signal_external","seq":{s.seq},"id":{dumps(workflow_id)},"name":{dumps(s.signal_name)},'
+        f'"in":{payloads_text(s.args)}'
+    ]
+    if to_child:
+        parts.append('"child":true')
+    elif s.workflow_execution.run_id:
+        parts.append(f'"run":{dumps(s.workflow_execution.run_id)}')
+    if s.headers:
+        parts.append(f'"h":{payload_map_text(s.headers)}')
+    return Command("signal_external", "signal_external", "{" + ",".join(parts) + "}", seq=s.seq, message=command)
+
+
+def _cancel_signal(command: WorkflowCommand) -> Command:
+    seq = command.cancel_signal_workflow.seq
+    return Command("cancel_signal", f"cancel_signal {seq}", "", seq=seq)
+
+
+def _cancel_external(command: WorkflowCommand) -> Command:
+    c = command.request_cancel_external_workflow_execution
+    run = f',"run":{dumps(c.workflow_execution.run_id)}' if c.workflow_execution.run_id else ""
+    return Command(
+        "cancel_external",
+        "cancel_external",
+        f'{{"k":"cancel_external","seq":{c.seq},"id":{dumps(c.workflow_execution.workflow_id)}{run},'
+        f'"reason":{dumps(getattr(c, "reason", ""))}}}',
+        seq=c.seq,
+        message=command,
+    )
+
+
 def _complete(command: WorkflowCommand) -> Command:
     result = command.complete_workflow_execution.result
     return Command("complete", "complete", f'{{"k":"complete","r":{payload_text(result)}}}', message=result)
@@ -307,8 +359,6 @@ def _answer(command: WorkflowCommand) -> None:
 _HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
     "schedule_activity": _schedule_activity,
     "request_cancel_activity": _request_cancel_activity,
-    "schedule_local_activity": _schedule_local_activity,
-    "request_cancel_local_activity": _request_cancel_local_activity,
     "start_timer": _start_timer,
     "cancel_timer": _cancel_timer,
     "update_response": _update_response,
@@ -320,18 +370,28 @@ _HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
     "cancel_workflow_execution": _cancel,
     "continue_as_new_workflow_execution": _continue_as_new,
     "respond_to_query": _answer,
+    "start_child_workflow_execution": _start_child,
+    "cancel_child_workflow_execution": _cancel_child,
+    "signal_external_workflow_execution": _signal_external,
+    "cancel_signal_workflow": _cancel_signal,
+    "request_cancel_external_workflow_execution": _cancel_external,
 }
 
 UNSUPPORTED: dict[str, str] = {
-    "start_child_workflow_execution": "child-workflows",
-    "cancel_child_workflow_execution": "child-workflows",
-    "request_cancel_external_workflow_execution": "external-workflows",
-    "signal_external_workflow_execution": "external-workflows",
-    "cancel_signal_workflow": "external-workflows",
+    "schedule_local_activity": "local-activities",
+    "request_cancel_local_activity": "local-activities",
     "schedule_nexus_operation": "nexus",
     "request_cancel_nexus_operation": "nexus",
 }
 """Command → slug in the ledger of differences."""
+
+
+_TAKES_BACK = {
+    "cancel_activity": "activity",
+    "cancel_timer": "timer",
+    "cancel_child": "child",
+    "cancel_signal": "signal_external",
+}
 
 
 def normalise(commands: Sequence[Command]) -> tuple[list[Command], set[int]]:
@@ -341,17 +401,14 @@ def normalise(commands: Sequence[Command]) -> tuple[list[Command], set[int]]:
         the commands that are released, and the seqs of activities that were cancelled before they were sent (the
         workflow must be told of these).
     """
-    kinds = {command.kind for command in commands}
     unsent: set[int] = set()
-    if "cancel_activity" in kinds or "cancel_timer" in kinds:
-        asked = {(c.kind, c.seq) for c in commands if c.kind in ("activity", "timer")}
+    if any(command.kind in _TAKES_BACK for command in commands):
+        asked = {(c.kind, c.seq) for c in commands}
         taken_back = {
-            (c.kind.removeprefix("cancel_"), c.seq)
-            for c in commands
-            if c.kind in ("cancel_activity", "cancel_timer") and (c.kind.removeprefix("cancel_"), c.seq) in asked
+            place for c in commands if c.kind in _TAKES_BACK and (place := (_TAKES_BACK[c.kind], c.seq)) in asked
         }
         unsent = {seq for kind, seq in taken_back if kind == "activity"}
-        commands = [c for c in commands if (c.kind.removeprefix("cancel_"), c.seq) not in taken_back]
+        commands = [c for c in commands if (_TAKES_BACK.get(c.kind, c.kind), c.seq) not in taken_back]
     terminal = [c for c in commands if c.kind in TERMINAL]
     if terminal:
         commands = [c for c in commands if c.kind not in TERMINAL] + terminal[:1]

@@ -16,8 +16,7 @@ from temporalio.api.failure.v1 import Failure
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.activity_tasks import spec_of
 from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
-from dbos_compat.bridge.local_activities import PendingLocal, pending_of
-from dbos_compat.bridge.local_activities import spec_of as spec_of_local
+from dbos_compat.bridge.others import ERRANDS, Others, errand_of
 from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
@@ -25,6 +24,7 @@ from dbos_compat.convert.payloads import dumps, payload_text, plain_text
 from dbos_compat.convert.records import CloseRecord, close_text
 from dbos_compat.convert.search_attributes import CHANGE_VERSION, merged_text, versions_payload
 from dbos_core.commit import Close, RunRow, RunStatus, UpdateRow
+from dbos_core.errands.spec import ErrandKind
 from dbos_core.runner import Decision
 
 ACCEPTED_STAGE, COMPLETED_STAGE = 2, 3
@@ -41,9 +41,9 @@ class Builder:
         "activities",
         "at_ms",
         "inputs",
-        "locals",
         "memo",
         "names_activities",
+        "others",
         "search_attributes",
     )
 
@@ -54,7 +54,7 @@ class Builder:
         self.inputs = inputs
         self.at_ms = 0
         self.activities: dict[int, PendingActivity] = {}
-        self.locals: dict[int, PendingLocal] = {}
+        self.others = Others()
         self.accepted: set[str] = set()
         """Updates that were accepted and are not completed."""
         self.names_activities = False
@@ -75,7 +75,7 @@ class Builder:
     ) -> Decision:
         self.at_ms = at_ms
         decision = Decision(
-            record=None, name=_name(records, self.activities), at_ms=at_ms, history_length=history_length
+            record=None, name=_name(records, self.activities, self.others), at_ms=at_ms, history_length=history_length
         )
         for record in records:
             if record["k"] == "activity":
@@ -83,15 +83,17 @@ class Builder:
                 decision.consumed_activities.append(record["seq"])
             elif record["k"] == "timer":
                 decision.consumed_timers.append(record["seq"])
-            elif record["k"] == "local":
-                self.locals.pop(record["seq"], None)
-                decision.consumed_locals.append(record["seq"])
+            elif record["k"] in ("errand", "child"):
+                self.others.happened(record)
+                if record["k"] == "errand":
+                    decision.consumed_errands.append((ErrandKind(record["e"]), record["seq"], record.get("n", 0)))
         for refused in rejected:
             decision.updates.append(
                 UpdateRow(update_id=refused.update_id, stage=0, outcome=answer_text(Answer(failure=refused.failure)))
             )
         for command, event_id in zip(commands, event_ids, strict=False):
             self._apply(decision, command, event_id, live)
+        decision.open_children = self.others.open_children
         if decision.close is not None and live:
             for update_id in sorted(self.accepted):
                 decision.updates.append(
@@ -117,11 +119,10 @@ class Builder:
             decision.cancel_timers.append(command.seq)
         elif kind == "cancel_activity":
             self._cancel_activity(decision, command)
-        elif kind == "local_activity":
-            self.locals[command.seq] = pending_of(command, decision.at_ms)
-            decision.schedule_local.append(spec_of_local(command, decision.at_ms, self._row.task_queue))
-        elif kind == "cancel_local":
-            self._cancel_local(decision, command)
+        elif kind in ERRANDS:
+            errand = errand_of(command, event_id, self.others)
+            if errand is not None:
+                decision.errands.append(errand)
         elif kind == "update_accepted":
             self.accepted.add(command.update_id)
             decision.updates.append(UpdateRow(update_id=command.update_id, stage=ACCEPTED_STAGE))
@@ -159,17 +160,6 @@ class Builder:
         else:
             decision.cancel_activities.append(command.seq)
             self.activities[command.seq].cancel_requested = True
-
-    def _cancel_local(self, decision: Decision, command: Command) -> None:
-        if command.cancellation_type == TRY_CANCEL:
-            decision.try_cancel_local.append(command.seq)
-            self.locals.pop(command.seq, None)
-        elif command.cancellation_type == ABANDON:
-            decision.abandon_local.append(command.seq)
-            self.locals.pop(command.seq, None)
-        else:
-            decision.cancel_local.append(command.seq)
-            self.locals[command.seq].cancel_requested = True
 
     def _update_completed(self, decision: Decision, command: Command) -> None:
         self.accepted.discard(command.update_id)
@@ -241,10 +231,16 @@ def _aborted() -> Failure:
     return failure
 
 
+_ERRANDS = {
+    ErrandKind.CHILD: "child start",
+    ErrandKind.SIGNAL: "signal sent",
+    ErrandKind.CANCEL: "cancel sent",
+    ErrandKind.CHILD_CANCEL: "child cancel",
+}
 _NAMES = {"start": "start", "timer": "DBOS.sleep", "cancel": "cancel requested"}
 
 
-def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, PendingActivity]) -> str:
+def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, PendingActivity], others: Others) -> str:
     """What a stock tool shows as the step: the activity's type, ``signal approve`` …; several joined."""
     names = []
     for record in records[:4]:
@@ -252,12 +248,15 @@ def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, Pending
         if kind == "activity":
             pending = activities.get(record["seq"])
             names.append(pending.activity_type if pending is not None else "activity")
-        elif kind == "local":
-            names.append(record["type"])
         elif kind == "signal":
             names.append(f"signal {record['name']}")
         elif kind == "update":
             names.append(f"update {record['m']['name']}")
+        elif kind == "errand":
+            names.append(_ERRANDS[record["e"]])
+        elif kind == "child":
+            child = others.children.get(record["m"]["seq"])
+            names.append(child.workflow_type if child is not None else "child")
         else:
             names.append(_NAMES[kind])
     more = len(records) - len(names)

@@ -5,12 +5,15 @@ Nothing of a refused task happens; it is tried again (``dbos_core.failing``).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.update.v1 import Outcome
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.bridge.proto.workflow_commands import ScheduleActivity
+from temporalio.service import RPCError
 
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.commands import Command
@@ -18,7 +21,10 @@ from dbos_compat.chains.successor import Ending
 from dbos_compat.convert.answers import Answer
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.records import CloseRecord, close_text
+from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import UNHANDLED, task_failure_text
+from dbos_compat.relations import child_request
+from dbos_compat.service.start import check_start, timeouts
 from dbos_core.commit import Close, RunStatus
 from dbos_core.retry import bad_timeout_type
 from dbos_core.runner import TaskFailure
@@ -109,6 +115,23 @@ def check_schedule(schedule: ScheduleActivity) -> None:
         raise TaskFailed(failure, "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES")
 
 
+def check_child(command: Command) -> StartWorkflowExecutionRequest:
+    """What a server refuses in a command that starts a child. The start request that it amounts to."""
+    request = child_request(json.loads(command.text))
+    try:
+        check_start(request)
+        timeouts(request)
+        if command.message.start_child_workflow_execution.HasField("versioning_override"):
+            raise Unsupported("worker-versioning", f"start of child workflow {request.workflow_id!r}")
+    except Unsupported as unsupported:
+        raise TaskFailed(application_failure(str(unsupported), "Unsupported")) from None
+    except RPCError as error:
+        failure = Failure(message=f"BadStartChildExecutionAttributes: {error.message}")
+        failure.server_failure_info.SetInParent()
+        raise TaskFailed(failure, "BAD_START_CHILD_EXECUTION_ATTRIBUTES") from None
+    return request
+
+
 def is_too_large(payload: Payload) -> bool:
     return len(payload.data) > _SMALL and Payloads(payloads=[payload]).ByteSize() > BLOB_BYTES_MAX
 
@@ -144,6 +167,10 @@ def _size(command: Command) -> int:
     message = command.message
     if command.kind == "activity":
         return Payloads(payloads=message.schedule_activity.arguments).ByteSize()
+    if command.kind == "child":
+        return Payloads(payloads=message.start_child_workflow_execution.input).ByteSize()
+    if command.kind == "signal_external":
+        return Payloads(payloads=message.signal_external_workflow_execution.args).ByteSize()
     if command.kind == "memo":
         return sum(len(key.encode()) + len(value.data) for key, value in message.items())
     if command.kind == "continue_as_new":

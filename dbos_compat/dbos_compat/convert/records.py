@@ -77,6 +77,16 @@ def started(inputs: str) -> WorkflowExecutionStartedEventAttributes:
 # -- mail --------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """The run that sent a message to another."""
+
+    workflow_id: str
+    run_id: str
+    event_id: int = 0
+    """Of the event in the sender's history; 0: it did not ask for it (a parent that closed)."""
+
+
 @dataclass(slots=True, kw_only=True)
 class MessageRecord:
     """A signal, cancel request or update as the mailbox carries it."""
@@ -100,6 +110,7 @@ def message_text(
     name: str = "",
     update_id: str = "",
     reason: str = "",
+    sender: Sender | None = None,
 ) -> str:
     """The JSON text of a message of ours (its mail id begins with ``mailbox.OWN_ID``)."""
     parts = [f'"args":{payloads_text(args)}']
@@ -114,6 +125,9 @@ def message_text(
     ):
         if value:
             parts.append(f'"{key}":{dumps(value)}')
+    if sender is not None:
+        event = f',"event":{sender.event_id}' if sender.event_id else ""
+        parts.append(f'"from":{{"id":{dumps(sender.workflow_id)},"run":{dumps(sender.run_id)}{event}}}')
     return "{" + ",".join(parts) + "}"
 
 
@@ -174,7 +188,7 @@ def close_text(close: CloseRecord) -> str:
 def close_record(text: str) -> CloseRecord:
     record: dict[str, Any] = json.loads(text)
     return CloseRecord(
-        kind=record["kind"],
+        kind=record.get("kind", "canceled"),  # a stock DBOS tool's cancel has a record of its own
         result=payloads(record.get("result", ())),
         details=payloads(record.get("details", ())),
         failure=failure(record["failure"]) if "failure" in record else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.history.v1 import (
     ActivityTaskCanceledEventAttributes,
@@ -43,6 +44,7 @@ def signaled(event_id: int, at_ms: int, name: str, message: Record) -> HistoryEv
             identity=message.get("identity", ""),
             header=header(message.get("headers")),
             request_id=message.get("request_id", ""),
+            external_workflow_execution=_sender(message),
         ),
     )
 
@@ -56,9 +58,18 @@ def cancel_requested(event_id: int, at_ms: int, message: Record) -> HistoryEvent
         event_id,
         at_ms,
         WorkflowExecutionCancelRequestedEventAttributes(
-            cause=message.get("reason", ""), identity=message.get("identity", "")
+            cause=message.get("reason", ""),
+            identity=message.get("identity", ""),
+            external_initiated_event_id=message.get("from", {}).get("event", 0),
+            external_workflow_execution=_sender(message),
         ),
     )
+
+
+def _sender(message: Record) -> WorkflowExecution | None:
+    """The workflow that sent it, if it was one."""
+    sender = message.get("from")
+    return WorkflowExecution(workflow_id=sender["id"], run_id=sender["run"]) if sender else None
 
 
 def timer(arrival: Record, event_id: int, at_ms: int, ids: EventIds) -> list[HistoryEvent]:

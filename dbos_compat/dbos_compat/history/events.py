@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.message import Message
 from temporalio.api.history.v1 import (
     HistoryEvent,
     WorkflowExecutionContinuedAsNewEventAttributes,
@@ -33,10 +34,11 @@ from dbos_compat.history.arrivals import ARRIVALS, cancel_requested, signaled
 from dbos_compat.history.attributes import event, user_metadata
 from dbos_compat.history.closing import close_event
 from dbos_compat.history.failed_tasks import FailedTask, failed_attributes, failed_task
-from dbos_compat.history.numbering import EventIds, Record, TaskIds
+from dbos_compat.history.numbering import ERRANDS, EventIds, Record, TaskIds
+from dbos_compat.history.others import Others
 from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, task_queue
 from dbos_core.commit import LoadedRun, Mail, RunStatus
-from dbos_core.mailbox import ACTIVITY, CANCEL, NULL_TOPIC, OUTCOME, OWN_ID, UPDATE
+from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, NULL_TOPIC, OUTCOME, OWN_ID, UPDATE
 
 CORE_FLAGS = (1, 2, 3)
 """What Temporal's core calls the rules that our journals follow: ids and types are checked, a patch upserts its search
@@ -45,9 +47,9 @@ attribute, closing commands come last. A replay on Temporal keeps to them."""
 SDK_NAME = "temporal-python"
 
 
-def events(loaded: LoadedRun) -> list[HistoryEvent]:
+def events(loaded: LoadedRun, namespace: str = "default") -> list[HistoryEvent]:
     """The history of a run, closed or open, as far as it is journalled, and what waits for it."""
-    history = _History(loaded)
+    history = _History(loaded, namespace)
     for entry in loaded.entries:
         history.add_task(json.loads(entry.record))
     if not history.closed:
@@ -63,11 +65,12 @@ def events(loaded: LoadedRun) -> list[HistoryEvent]:
 class _History:
     """The events so far, and what is needed to write the next."""
 
-    def __init__(self, loaded: LoadedRun) -> None:
+    def __init__(self, loaded: LoadedRun, namespace: str) -> None:
         self.run = loaded.run
         self.started = _started(loaded)
         self.run_timeout_ms = duration_ms(self.started.workflow_run_timeout)
         self.ids = EventIds()
+        self.others = Others(loaded.run, self.ids, namespace)
         self.events: list[HistoryEvent] = []
         self.updates: dict[str, Record] = {}
         self.timers: dict[int, str] = {}
@@ -91,12 +94,11 @@ class _History:
         for arrival, event_id in zip(record["ev"], task.events, strict=True):
             if arrival["k"] == "update":
                 self.updates[arrival["m"]["update_id"]] = arrival["m"]
-            elif arrival["k"] not in ("start", "local"):
-                self.events += ARRIVALS[arrival["k"]](arrival, event_id, at_ms, self.ids)
+            elif arrival["k"] != "start":
+                self._add_arrival(arrival, event_id, at_ms)
         self._add_workflow_task(record, task, at_ms)
         event_ids = self.ids.end_task(task, record["cmds"])
-        asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates, at_ms)
-        asking.locals.update({arrival["seq"]: arrival for arrival in record["ev"] if arrival["k"] == "local"})
+        asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates)
         for command, event_id in zip(record["cmds"], event_ids, strict=True):
             if command["k"] == "continue_as_new":
                 continued = continued_attributes(command, self.started, encode(self.run.search_attributes))
@@ -104,13 +106,24 @@ class _History:
             elif command["k"] in CLOSING:
                 self.add_close(task_completed=task.completed)
             elif event_id:
-                messages = REQUESTS[command["k"]](command, asking)
+                if command["k"] in ERRANDS:
+                    messages: Message | tuple[Message, ...] = self.others.request(command, task.completed)
+                else:
+                    messages = REQUESTS[command["k"]](command, asking)
                 if not isinstance(messages, tuple):
                     messages = (messages,)
                 made = [event(event_id, at_ms, m) for event_id, m in enumerate(messages, event_id - len(messages) + 1)]
                 if given := self._metadata(command):
                     made[0].user_metadata.CopyFrom(given)
                 self.events += made
+
+    def _add_arrival(self, arrival: Record, event_id: int, at_ms: int) -> None:
+        if arrival["k"] == "errand":
+            self.events.append(self.others.reply(arrival, event_id, at_ms))
+        elif arrival["k"] == "child":
+            self.events.append(self.others.closed(arrival["m"], event_id, arrival["ms"]))
+        else:
+            self.events += ARRIVALS[arrival["k"]](arrival, event_id, at_ms, self.ids)
 
     def _metadata(self, command: Record) -> UserMetadata | None:
         """What user code said about a step. A timer's summary is repeated where it is cancelled."""
@@ -131,8 +144,8 @@ class _History:
             handled = {arrival.get("id") for arrival in failed.arrivals}
             later = [letter for letter in mail if letter.mail_id not in handled]
             for arrival, event_id in zip(failed.arrivals, self.ids.begin_task(failed.arrivals).events, strict=True):
-                if arrival["k"] not in ("start", "update", "local"):
-                    self.events += ARRIVALS[arrival["k"]](arrival, event_id, at_ms, self.ids)
+                if arrival["k"] not in ("start", "update"):
+                    self._add_arrival(arrival, event_id, at_ms)
         scheduled = self._next
         self.events += [
             event(scheduled, at_ms, self._scheduled()),
@@ -201,6 +214,9 @@ class _History:
             if letter.topic in (UPDATE, ACTIVITY, OUTCOME):
                 continue  # none of these has an event before the task that handles it
             at_ms = letter.created_ms
+            if letter.topic == CHILD:
+                self.events += self.others.told(letter, self._next)
+                continue
             message = _message(letter)
             if letter.topic == CANCEL:
                 self.events.append(cancel_requested(self._next, at_ms, message))

@@ -28,10 +28,10 @@ Record = Mapping[str, Any]
 
 SCHEDULE_TO_START = 2
 ABANDON = 2
+ABANDON_CHILD = 0
 
-_EVENTS_PER_ARRIVAL = {"start": 1, "signal": 1, "cancel": 1, "timer": 1, "update": 0, "local": 0}
-"""An admitted update has no event: its acceptance, a command, carries the request. Nor has the end of a local activity:
-its marker is a command."""
+_EVENTS_PER_ARRIVAL = {"start": 1, "signal": 1, "cancel": 1, "timer": 1, "update": 0, "errand": 1, "child": 1}
+"""An admitted update has no event: its acceptance, a command, carries the request."""
 
 _EVENTS_PER_COMMAND = {
     "activity": 1,
@@ -43,16 +43,24 @@ _EVENTS_PER_COMMAND = {
     "patch": 1,
     "upsert_sa": 1,
     "memo": 1,
-    "local_activity": 0,
-    "cancel_local": 0,
-    "local_marker": 1,
     "complete": 1,
     "fail": 1,
     "cancel": 1,
     "continue_as_new": 1,
+    "child": 1,
+    "cancel_child": 1,
+    "signal_external": 1,
+    "cancel_external": 1,
 }
 
-_SILENT = frozenset(kind for kind, events in _EVENTS_PER_COMMAND.items() if not events)
+
+ERRANDS = {
+    "child": "child",
+    "cancel_child": "child_cancel",
+    "signal_external": "signal",
+    "cancel_external": "cancel",
+}
+"""Kind of command → kind of errand (``dbos_core.errands.spec.ErrandKind``)."""
 
 
 def ran(outcome: Record) -> bool:
@@ -99,7 +107,17 @@ class EventIds:
     ids.end_task(task, record["cmds"])          # when the task is committed (or read back)
     """
 
-    __slots__ = ("_abandoned", "_activities", "_cancels", "_stopped", "_timers", "_updates", "last", "last_started")
+    __slots__ = (
+        "_abandoned",
+        "_activities",
+        "_asked",
+        "_cancels",
+        "_stopped",
+        "_timers",
+        "_updates",
+        "last",
+        "last_started",
+    )
 
     def __init__(self) -> None:
         self.last = 0
@@ -112,6 +130,7 @@ class EventIds:
         self._timers: dict[int, int] = {}
         self._stopped: set[int] = set()
         self._updates: dict[str, int] = {}
+        self._asked: dict[tuple[str, int, int], int] = {}
 
     def begin_task(self, events: Sequence[Record]) -> TaskIds:
         """The ids of the events in ``events`` and of the task that handles them. Changes nothing."""
@@ -139,11 +158,11 @@ class EventIds:
                     ids.append(0)  # an abandoned activity is never told, and nobody is told twice
                     continue
                 self._cancels[command["seq"]] = last + 1
+            elif kind == "cancel_child" and command.get("ct") == ABANDON_CHILD:
+                ids.append(0)  # nor is an abandoned child
+                continue
             if kind not in _EVENTS_PER_COMMAND:
                 raise _unknown("command", kind)
-            if kind in _SILENT:
-                ids.append(0)
-                continue
             last += _EVENTS_PER_COMMAND[kind]
             if kind == "patch" and command.get("sa"):
                 last += 1  # the upsert that follows the marker
@@ -158,6 +177,8 @@ class EventIds:
                 self._stopped.add(command["seq"])
             elif kind == "update_accepted":
                 self._updates[command["id"]] = last
+            elif kind in ERRANDS:
+                self._asked[ERRANDS[kind], command["seq"], command.get("n", 0)] = last
         self.last, self.last_started = last, task.started
         return ids
 
@@ -176,6 +197,10 @@ class EventIds:
     def timer_started(self, seq: int) -> int:
         """The id of the timer's started event."""
         return self._timers[seq]
+
+    def initiated(self, errand: str, seq: int, number: int = 0) -> int:
+        """The id of the event that asks for this errand (``dbos_core.errands``)."""
+        return self._asked[errand, seq, number]
 
     def update_accepted(self, update_id: str) -> int:
         """The id of the update's accepted event."""

@@ -15,7 +15,7 @@ from dbos_compat.history.events import events
 from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import execution_config, execution_info
-from dbos_compat.service.pending import cancel_requested, pending_activities
+from dbos_compat.service.pending import cancel_requested, pending_activities, pending_children
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
 
 
@@ -40,6 +40,7 @@ async def describe_workflow_execution(
         return response
     response.workflow_execution_info.history_length = len(events(loaded))
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
+    response.pending_children.extend(pending_children(loaded))
     response.pending_activities.extend(pending_activities(loaded, machines))
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
     task = pending_task(loaded)

@@ -33,6 +33,9 @@ def execution_info(run: RunRow) -> WorkflowExecutionInfo:
         root_execution=itself,
         first_run_id=run.first_run_id,
     )
+    if (parent := run.parent) is not None:
+        info.parent_execution.CopyFrom(WorkflowExecution(workflow_id=parent.workflow_id, run_id=parent.run_id))
+        info.root_execution.CopyFrom(WorkflowExecution(workflow_id=parent.root_workflow_id, run_id=parent.root_run_id))
     if run.close_ms is not None:
         info.close_time.CopyFrom(timestamp(run.close_ms))
         info.execution_duration.CopyFrom(duration(max(run.close_ms - run.execution_ms, 0)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.enums.v1 import TaskQueueKind, WorkflowExecutionStatus
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -38,7 +38,18 @@ from dbos_compat.service.common import (
     start_link,
 )
 from dbos_compat.service.signal import SIGNALED, check_signal, signal_mail
-from dbos_core.commit import IdConflict, IdReuse, Mail, NewRun, RunRow, RunStatus, StartAnswer, StartResult, Verdict
+from dbos_core.commit import (
+    IdConflict,
+    IdReuse,
+    Mail,
+    NewRun,
+    ParentLink,
+    RunRow,
+    RunStatus,
+    StartAnswer,
+    StartResult,
+    Verdict,
+)
 from dbos_core.search import TYPES
 
 StartRequest = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
@@ -62,6 +73,15 @@ class Timeouts:
     run_ms: int
     task_ms: int
     delay_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """Whose child a new run is."""
+
+    link: ParentLink
+    namespace: str
+    initiated_event_id: int
 
 
 # -- pure: checks and conversion ---------------------------------------------------------------------------------------
@@ -162,7 +182,14 @@ def policies(request: StartRequest, otherwise: IdConflict) -> tuple[IdReuse, IdC
     )
 
 
-def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdConflict = IdConflict.FAIL) -> NewRun:
+def new_run(
+    request: StartRequest,
+    *,
+    run_id: str,
+    now_ms: int,
+    otherwise: IdConflict = IdConflict.FAIL,
+    parent: Parent | None = None,
+) -> NewRun:
     """The run that a request asks for. Raises Temporal's INVALID_ARGUMENT, or ``Unsupported``."""
     check_start(request)
     times = timeouts(request)
@@ -175,7 +202,7 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
     except BadSearchAttribute as error:
         raise invalid(str(error)) from None
     memo = request.memo.fields if request.HasField("memo") else None
-    started = started_attributes(request, times, run_id=run_id, now_ms=now_ms)
+    started = started_attributes(request, times, run_id=run_id, now_ms=now_ms, parent=parent)
     inputs = start_text(started, args=request.input.payloads)
     started.input.CopyFrom(request.input)  # whoever reads the record finds it there
     return NewRun(
@@ -197,6 +224,7 @@ def new_run(request: StartRequest, *, run_id: str, now_ms: int, otherwise: IdCon
         memo=payload_map_text(memo) if memo else None,
         search_attributes=attributes,
         metadata=_metadata(request, times),
+        parent=parent.link if parent is not None else None,
     )
 
 
@@ -214,7 +242,7 @@ def _metadata(request: StartRequest, times: Timeouts) -> str:
 
 
 def started_attributes(
-    request: StartRequest, times: Timeouts, *, run_id: str, now_ms: int
+    request: StartRequest, times: Timeouts, *, run_id: str, now_ms: int, parent: Parent | None = None
 ) -> WorkflowExecutionStartedEventAttributes:
     """The first event's attributes, as Temporal's server fills them; the input is stored beside them."""
     started = WorkflowExecutionStartedEventAttributes(
@@ -251,6 +279,15 @@ def started_attributes(
             started.last_completion_result.CopyFrom(request.last_completion_result)
         if request.HasField("continued_failure"):
             started.continued_failure.CopyFrom(request.continued_failure)
+    if parent is not None:
+        link = parent.link
+        started.workflow_run_timeout.CopyFrom(duration(times.run_ms))  # a server writes it for a child in any case
+        started.parent_workflow_namespace = parent.namespace
+        started.parent_workflow_execution.CopyFrom(WorkflowExecution(workflow_id=link.workflow_id, run_id=link.run_id))
+        started.parent_initiated_event_id = parent.initiated_event_id
+        started.root_workflow_execution.CopyFrom(
+            WorkflowExecution(workflow_id=link.root_workflow_id, run_id=link.root_run_id)
+        )
     return started
 
 

@@ -18,10 +18,10 @@ def test_every_command_of_the_protocol_is_handled_or_in_the_ledger() -> None:
 
 def test_an_unsupported_command_is_refused_by_its_slug() -> None:
     command = WorkflowCommand()
-    command.start_child_workflow_execution.seq = 1
+    command.schedule_nexus_operation.seq = 1
     with pytest.raises(commands.UnsupportedCommand) as refused:
         commands.read(command)
-    assert refused.value.slug == "child-workflows"
+    assert refused.value.slug == "nexus"
 
 
 def _command(**variant: int) -> commands.Command:
