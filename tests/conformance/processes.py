@@ -54,6 +54,8 @@ class Setting:
             "CONFORMANCE_TEST_SECONDS": f"{self.timeout_seconds:g}",
         }
         environment.pop("TEMPORAL_DEBUG", None)
+        # The sandbox imports a test file of 10,000 lines anew for every worker: let it keep what it has compiled.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return environment
 
     def command(self, *arguments: str) -> list[str]:
