@@ -68,7 +68,7 @@ class Engine:
         return await self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
 
     def create_worker(self, config: Any) -> BridgeWorker:
-        return EngineWorker(self.kernel, config, identity=self.identity)
+        return EngineWorker(self.kernel, config, identity=self.identity, namespace=self.namespace)
 
     async def close(self) -> None:
         """Let go of every run, give the lease back, close the database connections."""

@@ -314,3 +314,15 @@ async def test_more_runs_than_the_cache_holds(client: Client, make_worker: MakeW
             for handle in handles:
                 await handle.signal(LongLived.add, text)
         assert await asyncio.gather(*[handle.result() for handle in handles]) == [["a", "b", "c"]] * 6
+
+
+async def test_a_worker_of_an_unknown_namespace_is_refused(client: Client, make_worker: MakeWorker, queue: str) -> None:
+    config = client.config()
+    config["namespace"] = "nowhere"
+    worker = make_worker(Client(**config), task_queue=queue, activities=[nothing])
+    with pytest.raises(RuntimeError, match=r"^Worker validation failed.*(?i:namespace)"):
+        await worker.run()
+
+
+@activity.defn
+async def nothing() -> None: ...

@@ -28,7 +28,7 @@ from tests.fixtures.process import REPOSITORY
 DOCUMENT = REPOSITORY / "docs" / "conformance.md"
 HOME = REPOSITORY / ".conformance"
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
 
 
 class Mode(StrEnum):
@@ -152,12 +152,12 @@ def _verdict(run: Run, tests: list[SuiteTest], verbose: bool) -> int:
     nobody = unexplained(tests, run)
     if verbose:
         for result in nobody:
-            console.print(f"{result.outcome}: {result.id}\n    {result.why[-400:]}", markup=False, highlight=False)
+            console.print(f"{result.outcome}: {result.id}\n    {result.reason}", markup=False, highlight=False)
     for failure in run.close_failures:
         console.print(f"the engine did not close: {failure}", style="red", markup=False)
     lost = regressions(run, read_ids(pass_list(run.mode)), [test.id for test in tests])
     for result in lost:
-        console.print(f"regression: {result.id} {result.outcome}\n    {result.why[-400:]}", style="red", markup=False)
+        console.print(f"regression: {result.id} {result.outcome}\n    {result.reason}", style="red", markup=False)
     console.print(
         f"{run.seconds:.0f} s; {len(nobody)} failures that the ledger does not name, {len(lost)} regressions",
         highlight=False,

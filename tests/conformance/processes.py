@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.results import HUNG, Result, Rows, read_rows
-from tests.conformance.suite import SuiteTest
+from tests.conformance.suite import ALONE, SuiteTest
 from tests.fixtures.postgres import PostgresServer
 
 INSIDE = Path(__file__).parent / "inside"
@@ -88,13 +88,16 @@ class Batch:
 
 
 def batches(tests: Iterable[SuiteTest], size: int = PER_PROCESS) -> Iterator[Batch]:
-    """Cut the tests into batches: one file each, and not too many."""
+    """Cut the tests into batches: one file each, and not too many; what needs a process of its own gets it."""
     by_file: dict[str, list[SuiteTest]] = {}
     for test in tests:
         by_file.setdefault(test.file, []).append(test)
     for file, members in by_file.items():
-        for number, start in enumerate(range(0, len(members), size), start=1):
-            yield Batch(file, members[start : start + size], number)
+        together = [test for test in members if test.id not in ALONE]
+        cuts = [together[start : start + size] for start in range(0, len(together), size)]
+        cuts += [[test] for test in members if test.id in ALONE]
+        for number, cut in enumerate(cuts, start=1):
+            yield Batch(file, cut, number)
 
 
 def run_batch(batch: Batch, setting: Setting, server: PostgresServer) -> None:

@@ -27,6 +27,12 @@ class Result:
         return self.outcome == "passed"
 
     @property
+    def reason(self) -> str:
+        """What went wrong, in few words."""
+        where, _, what = self.why.replace("\n", " ").partition(": ")
+        return f"{what[:400]} ({where})" if what else where
+
+    @property
     def ledger_entry(self) -> str | None:
         """The entry of the ledger that the error named."""
         found = LEDGER_ANCHOR.search(self.why)

@@ -47,9 +47,10 @@ class ActivityExecutor:
 class EngineWorker(BridgeWorker):
     """One SDK worker on one kernel. ``config`` is the SDK's own description of the worker."""
 
-    def __init__(self, kernel: Kernel, config: Any, *, identity: str) -> None:
+    def __init__(self, kernel: Kernel, config: Any, *, identity: str, namespace: str) -> None:
         """Raises Unsupported for what this release does not do."""
         self._kernel = kernel
+        self._namespace = namespace
         self._config = config
         self._identity: str = config.identity_override or identity
         self._slots = Slots.of(config)
@@ -136,7 +137,12 @@ class EngineWorker(BridgeWorker):
     # -- what temporalio calls -------------------------------------------------------------------------------------
 
     async def validate(self) -> NamespaceInfo:
-        """Raises when the database cannot be reached."""
+        """Raises when the namespace is another one, or the database cannot be reached."""
+        if self._config.namespace != self._namespace:
+            raise RuntimeError(
+                f"Worker validation failed: Namespace {self._config.namespace} is not found: the connection is one of "
+                f"namespace {self._namespace}. Call dbos_compat.connect with namespace={self._config.namespace!r}."
+            )
         await self._kernel.store.now_ms()
         return NamespaceInfo()
 

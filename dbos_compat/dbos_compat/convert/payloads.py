@@ -10,6 +10,7 @@ Forms, as they appear in records::
     {"u": value}                       json/plain, same but with raw UTF-8 (pydantic's converter)
     {"n": 1}                           binary/null
     {"m": {key: base64}, "d": base64}  everything else
+    {…, "x": [bytes, …]}               with "m" and "d": it refers to payloads of these sizes in an external storage
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ dumps = _dumps
 def payload_text(payload: Payload) -> str:
     """The form of one payload as JSON text."""
     metadata = payload.metadata
-    if len(metadata) == 1:
+    external = payload.external_payloads
+    if len(metadata) == 1 and not external:
         encoding = metadata.get("encoding")
         if encoding == _JSON:
             text = _json_form(payload.data)
@@ -61,12 +63,13 @@ def payload_text(payload: Payload) -> str:
                 return text
         elif encoding == _NULL and not payload.data:
             return '{"n":1}'
-    return _dumps(
-        {
-            "m": {key: b64encode(value).decode() for key, value in sorted(metadata.items())},
-            "d": b64encode(payload.data).decode(),
-        }
-    )
+    form: dict[str, Any] = {
+        "m": {key: b64encode(value).decode() for key, value in sorted(metadata.items())},
+        "d": b64encode(payload.data).decode(),
+    }
+    if external:
+        form["x"] = [details.size_bytes for details in external]
+    return _dumps(form)
 
 
 def _json_form(data: bytes) -> str | None:
@@ -103,7 +106,11 @@ def payload(form: Mapping[str, Any]) -> Payload:
         return Payload(metadata={"encoding": _JSON}, data=_dumps_utf8(form["u"]).encode())
     if "n" in form:
         return Payload(metadata={"encoding": _NULL})
-    return Payload(metadata={key: b64decode(value) for key, value in form["m"].items()}, data=b64decode(form["d"]))
+    return Payload(
+        metadata={key: b64decode(value) for key, value in form["m"].items()},
+        data=b64decode(form["d"]),
+        external_payloads=[Payload.ExternalPayloadDetails(size_bytes=size) for size in form.get("x", ())],
+    )
 
 
 def payloads(forms: Iterable[Mapping[str, Any]]) -> list[Payload]:
