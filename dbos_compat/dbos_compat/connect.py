@@ -17,6 +17,7 @@ import temporalio.service
 from temporalio.client import Client
 
 from dbos_compat import private
+from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.engine import Engine
 from dbos_core.clock import Clock
 from dbos_core.kernel import Kernel
@@ -48,6 +49,7 @@ async def connect(
     application_version: str | None = None,
     create_schema: bool = True,
     lease: timedelta = LEASE,
+    suggest_continue_as_new_after: int = SUGGEST_AFTER_EVENTS,
 ) -> Client:
     """Connect to Postgres instead of a Temporal cluster.
 
@@ -62,6 +64,8 @@ async def connect(
         application_version: a stable string (default ``DBOS__APPVERSION``, else ``1``), never a hash of code.
         create_schema: create or upgrade the schema when needed. False: it must be there (``dbos-compat migrate``).
         lease: how long this process is believed alive without a sign; then others take its workflows over.
+        suggest_continue_as_new_after: ``workflow.info().is_continue_as_new_suggested()`` becomes true so many events into
+            a history (a setting of the server, on Temporal).
 
     Returns:
         a ``temporalio.client.Client``. End it with :func:`disconnect`.
@@ -101,6 +105,7 @@ async def connect(
             runtime=runtime,
             application_version=version,
             lease=lease,
+            suggest_continue_as_new_after=suggest_continue_as_new_after,
             on_close=on_close,
         )
     except BaseException:
@@ -123,6 +128,7 @@ async def connect_store(
     runtime: temporalio.runtime.Runtime | None = None,
     application_version: str = APPLICATION_VERSION,
     lease: timedelta = LEASE,
+    suggest_continue_as_new_after: int = SUGGEST_AFTER_EVENTS,
     clock: Clock | None = None,
     on_close: Callable[[], None] | None = None,
 ) -> Client:
@@ -136,7 +142,13 @@ async def connect_store(
         clock=clock,
         lease_ms=int(lease.total_seconds() * 1000),
     )
-    engine = Engine(kernel, namespace=namespace, identity=identity, on_close=on_close)
+    engine = Engine(
+        kernel,
+        namespace=namespace,
+        identity=identity,
+        suggest_after=suggest_continue_as_new_after,
+        on_close=on_close,
+    )
     config = temporalio.service.ConnectConfig(target_host=_shown(url), identity=identity, runtime=runtime)
     return Client(
         private.EngineServiceClient(config, engine),

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.bridge.worker import EngineWorker
 from dbos_compat.chains.timeouts import timeout_close
 from dbos_compat.private import BridgeWorker
@@ -29,12 +30,19 @@ class Engine:
     """One connection. ``close`` may be called twice."""
 
     def __init__(
-        self, kernel: Kernel, *, namespace: str, identity: str, on_close: Callable[[], None] | None = None
+        self,
+        kernel: Kernel,
+        *,
+        namespace: str,
+        identity: str,
+        suggest_after: int = SUGGEST_AFTER_EVENTS,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self.kernel = kernel
         kernel.errands.relations = TemporalRelations(namespace)
         self.namespace = namespace
         self.identity = identity
+        self._suggest_after = suggest_after
         kernel.timeout_close = timeout_close(kernel.entropy.uuid)
         self.service = EngineService(kernel, namespace=namespace)
         self._on_close = on_close
@@ -68,7 +76,13 @@ class Engine:
         return await self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
 
     def create_worker(self, config: Any) -> BridgeWorker:
-        return EngineWorker(self.kernel, config, identity=self.identity, namespace=self.namespace)
+        return EngineWorker(
+            self.kernel,
+            config,
+            identity=self.identity,
+            namespace=self.namespace,
+            suggest_after=self._suggest_after,
+        )
 
     async def close(self) -> None:
         """Let go of every run, give the lease back, close the database connections."""

@@ -172,7 +172,7 @@ async def connect(engine: str, session: Session, request: pytest.FixtureRequest)
         url = request.getfixturevalue("postgres_url")
 
         async def connect_one(**options: Any) -> Client:
-            return await dbos_compat.connect(url, **options)
+            return await dbos_compat.connect(url, **{"suggest_continue_as_new_after": 50, **options})
 
     async def connect(**options: Any) -> Client:
         client = await connect_one(**options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from .chains import began, ended, runs
-from .support import KEYWORD, TEXT, MakeWorker, chain, eventually
+from .support import KEYWORD, TEXT, Connect, MakeWorker, chain, eventually
 
 ONCE_MORE = RetryPolicy(maximum_attempts=7)
 
@@ -354,3 +355,57 @@ async def test_runs_of_a_chain_are_listed(client: Client, make_worker: MakeWorke
         assert counted.count == 2
 
     await eventually(all_listed)
+
+
+@workflow.defn(name="long-history")
+class LongHistory:
+    def __init__(self) -> None:
+        self.heard = False
+        self.timers: list[asyncio.Task[None]] = []
+
+    @workflow.run
+    async def run(self) -> list[tuple[bool, int, int]]:
+        seen = []
+        for _ in range(3):
+            info = workflow.info()
+            seen.append(
+                (
+                    info.is_continue_as_new_suggested(),
+                    info.get_current_history_length(),
+                    info.get_current_history_size(),
+                )
+            )
+            self.timers += [asyncio.create_task(workflow.sleep(3600)) for _ in range(25)]
+            self.heard = False
+            await workflow.wait_condition(lambda: self.heard)
+        return seen
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.heard = True
+
+
+async def test_a_long_history_suggests_it(connect: Connect, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    """Both servers of this suite suggest it from 50 events on."""
+    client = await connect()
+    async with make_worker(client, task_queue=queue, workflows=[LongHistory]):
+        handle = await client.start_workflow(LongHistory.run, id=wid, task_queue=queue)
+
+        async def has_timers(count: int) -> None:
+            events = (await handle.fetch_history()).events
+            assert sum(event.HasField("timer_started_event_attributes") for event in events) == count
+
+        for rounds in (1, 2, 3):
+            await eventually(partial(has_timers, 25 * rounds))
+            await handle.signal(LongHistory.go_on)
+        seen = await handle.result()
+    assert [suggested for suggested, _, _ in seen] == [False, False, True]
+    assert [length for _, length, _ in seen] == [3, 32, 61]
+    sizes = [size for _, _, size in seen]
+    assert 100 < sizes[0] < sizes[1] < sizes[2]
+    told = [
+        (event.workflow_task_started_event_attributes.suggest_continue_as_new)
+        for event in (await handle.fetch_history()).events
+        if event.HasField("workflow_task_started_event_attributes")
+    ]
+    assert told == [False, False, True, True]

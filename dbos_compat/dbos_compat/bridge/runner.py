@@ -63,6 +63,10 @@ from dbos_core.runner import Activation, Decision, Interpreter
 
 logger = logging.getLogger("dbos_compat")
 
+SUGGEST_AFTER_EVENTS = 4096
+SUGGEST_AFTER_BYTES = 4 * 1024 * 1024
+"""Where Temporal's server begins to suggest continue-as-new."""
+
 _ROUNDS_MAX = 1000
 """Activations within one task: far more than any workflow that makes progress needs."""
 
@@ -81,15 +85,18 @@ class TemporalRunner:
         limit_payloads: bool = True,
         new_id: NewId,
         now_ms: Callable[[], int],
+        suggest_after: int,
     ) -> None:
         """
         Args:
             limit_payloads: fail tasks whose commands carry more than Temporal takes.
             new_id: gives run ids.
             now_ms: the clock, for what happens outside an activation.
+            suggest_after: so many events into a run's history ``is_continue_as_new_suggested()`` becomes true.
         """
         self.new_id = new_id
         self.now_ms = now_ms
+        self.suggest_after = suggest_after
         self.task_queue = task_queue
         self.identity = identity
         self.max_cached = max_cached
@@ -118,7 +125,9 @@ class TemporalInterpreter:
         "_patches",
         "_row",
         "_runner",
+        "_size",
         "_start",
+        "_suggested",
     )
 
     def __init__(
@@ -130,6 +139,10 @@ class TemporalInterpreter:
         self._ids = EventIds()
         self._flags: set[int] = set()
         self._opened = False
+        self._size = len(inputs)
+        """Bytes of the journal so far: what the workflow is told as the size of its history."""
+        self._suggested = False
+        """As the last task was told: the run should be continued as new."""
         self._builder = Builder(runner.identity, row, inputs, runner.new_id)
         self._patches = Patches()
         self._ahead: list[Command] = []
@@ -165,6 +178,7 @@ class TemporalInterpreter:
             flags=sorted(self._flags),
             recorded=record,
             position=entry.position,
+            size=len(entry.record),
         )
         return self._run(task)
 
@@ -261,10 +275,17 @@ class TemporalInterpreter:
             is_replaying=replaying,
             history_length=history_length,
             available_internal_flags=flags,
+            history_size_bytes=self._size,
+            continue_as_new_suggested=self._suggested,
         )
 
     def _jobs(self, task: _Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
         assert task.ids is not None
+        if task.recorded is None:
+            size, started_id = self._size, task.ids.started
+            self._suggested = started_id >= self._runner.suggest_after or size >= SUGGEST_AFTER_BYTES
+        else:
+            self._suggested = "suggest" in task.recorded
         activation = self._activation(task.at_ms, task.ids.started, task.replaying, task.flags)
         activation.jobs.extend(jobs)
         self._opened = True
@@ -373,10 +394,14 @@ class TemporalInterpreter:
         )
         if not task.replaying and not silent:
             flags = f'"flags":{dumps(sorted(task.used_flags))},' if task.used_flags else ""
+            if self._suggested:
+                flags += '"suggest":1,'
             decision.record = (
                 f'{{"v":1,"at":{task.at_ms},"by":{dumps(self._runner.identity)},"sdk":"{SDK_VERSION}",{flags}'
                 f'"ev":[{",".join(texts)}],"cmds":[{",".join([c.text for c in commands])}],"d":"{digest(commands)}"}}'
             )
+            task.size = len(decision.record)
+        self._size += task.size
         return decision
 
     def _event_ids(self, task: _Task, ids: TaskIds, commands: list[Command]) -> list[int]:
@@ -454,6 +479,7 @@ class _Task:
         "rejected",
         "replaying",
         "rounds",
+        "size",
         "texts",
         "used_flags",
         "void",
@@ -469,6 +495,7 @@ class _Task:
         flags: Sequence[int],
         recorded: Mapping[str, Any] | None = None,
         position: int = 0,
+        size: int = 0,
     ) -> None:
         self.at_ms = at_ms
         self.texts = texts
@@ -477,6 +504,7 @@ class _Task:
         self.flags = flags
         self.recorded = recorded
         self.position = position
+        self.size = size
         self.ids: Any = None
         self.rounds = 0
         self.commands: list[Command] = []

@@ -18,7 +18,7 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
 from dbos_compat.bridge.activity_tasks import cancel_of, heartbeat_text, outcome_of, shutdown_record, start_of
-from dbos_compat.bridge.runner import TemporalRunner
+from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.bridge.slots import Slots
 from dbos_compat.errors import Unsupported
 from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, WorkflowHost
@@ -47,10 +47,13 @@ class ActivityExecutor:
 class EngineWorker(BridgeWorker):
     """One SDK worker on one kernel. ``config`` is the SDK's own description of the worker."""
 
-    def __init__(self, kernel: Kernel, config: Any, *, identity: str, namespace: str) -> None:
+    def __init__(
+        self, kernel: Kernel, config: Any, *, identity: str, namespace: str, suggest_after: int = SUGGEST_AFTER_EVENTS
+    ) -> None:
         """Raises Unsupported for what this release does not do."""
         self._kernel = kernel
         self._namespace = namespace
+        self._suggest_after = suggest_after
         self._config = config
         self._identity: str = config.identity_override or identity
         self._slots = Slots.of(config)
@@ -84,6 +87,7 @@ class EngineWorker(BridgeWorker):
             limit_payloads=self._limit_payloads,
             new_id=self._kernel.entropy.uuid,
             now_ms=self._kernel.clock.now_ms,
+            suggest_after=self._suggest_after,
         )
         self._kernel.serve(runner)
         try:

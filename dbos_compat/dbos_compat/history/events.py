@@ -52,6 +52,7 @@ def events(loaded: LoadedRun, namespace: str = "default") -> list[HistoryEvent]:
     history = _History(loaded, namespace)
     for entry in loaded.entries:
         history.add_task(json.loads(entry.record))
+        history.size += len(entry.record)
     if not history.closed:
         failed = failed_task(loaded)
         history.add_waiting(history.add_failed(failed, loaded.mail) if failed is not None else loaded.mail)
@@ -76,6 +77,8 @@ class _History:
         self.timers: dict[int, str] = {}
         self.flags: set[int] = set()
         self.closed = False
+        self.size = len(loaded.inputs)
+        """As the workflow is told it."""
         self._first_task = True
         self._scheduled_id = 0
         """The event of the task that is due; 0: none is."""
@@ -175,7 +178,12 @@ class _History:
             event(
                 task.started,
                 at_ms,
-                WorkflowTaskStartedEventAttributes(scheduled_event_id=task.scheduled, identity=identity),
+                WorkflowTaskStartedEventAttributes(
+                    scheduled_event_id=task.scheduled,
+                    identity=identity,
+                    suggest_continue_as_new="suggest" in record,
+                    history_size_bytes=self.size,
+                ),
             ),
             event(
                 task.completed,

@@ -56,7 +56,8 @@ async def connect() -> LocalEngine:
     """What ``CONFORMANCE_ENGINE`` names."""
     url = os.environ["CONFORMANCE_URL"]
     mode = os.environ.get("CONFORMANCE_MODE", "plain")
-    client = await dbos_compat.connect(url, runtime=Runtime.default())
+    # The SDK's tests start their server so, too.
+    client = await dbos_compat.connect(url, runtime=Runtime.default(), suggest_continue_as_new_after=50)
     if mode == "two-processes":
         return SplitEngine(client, await RpcProcess.start(url))
     engine = LocalEngine(client)
