@@ -42,7 +42,7 @@ from dbos_core.schedules.scheduler import Scheduler
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
 from dbos_core.succession import Succession, timed_out
 from dbos_core.waiting import Waiting, update_settled
-from dbos_core.writer import CheckpointWriter
+from dbos_core.writer import SPIN_S, CheckpointWriter
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,15 @@ class Kernel:
     """The engine of one process. Make it with :meth:`open`, end it with :meth:`close`."""
 
     def __init__(
-        self, store: Store, *, identity: str, application_version: str, clock: Clock, entropy: Entropy, lease_ms: int
+        self,
+        store: Store,
+        *,
+        identity: str,
+        application_version: str,
+        clock: Clock,
+        entropy: Entropy,
+        lease_ms: int,
+        spin_s: float = SPIN_S,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -79,7 +87,7 @@ class Kernel:
         self.live_runs: dict[str, LiveRun] = {}
         self.timers = Deadlines(clock)
         """Timers of live runs: those due at once ring in the order in which they were started."""
-        self.writer = CheckpointWriter(store, self.process_id)
+        self.writer = CheckpointWriter(store, self.process_id, spin_s=spin_s)
         self.waiting = Waiting(store, self.live_runs.__contains__)
         self.activities = ActivityService(
             store=store,
@@ -121,6 +129,7 @@ class Kernel:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         lease_ms: int = LEASE_MS,
+        spin_s: float = SPIN_S,
     ) -> Kernel:
         """Open the store and start the loops.
 
@@ -130,6 +139,7 @@ class Kernel:
             application_version: a stable string, registered for stock DBOS tools.
             clock, entropy: the system's unless given.
             lease_ms: how long this process is believed alive without a sign (database clock).
+            spin_s: how long a lone commit may keep the event loop awake (``writer.Spin``); 0: never.
 
         Raises:
             StoreUnavailable, SchemaTooNew, ApplicationMismatch, BadDatabaseURL: from the store.
@@ -142,6 +152,7 @@ class Kernel:
             clock=clock or SystemClock(),
             entropy=entropy or SystemEntropy(),
             lease_ms=lease_ms,
+            spin_s=spin_s,
         )
         store.listen(kernel._wake)
         kernel._run_loop(kernel.writer.run, "writer")

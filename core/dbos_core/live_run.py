@@ -242,6 +242,14 @@ class LiveRun:
         self._kernel.succession.submit(
             commit, lambda verdict: self._committed(activation, decision, mail_seen, verdict)
         )
+        if decision.schedule and decision.close is None:
+            self._kernel.loop.call_soon(self._prepare, decision)  # once the commit is on its way
+
+    def _prepare(self, decision: Decision) -> None:
+        if self.phase is Phase.COMMITTING:
+            for spec in decision.schedule:
+                if self._kernel.activities.serves(spec.task_queue):
+                    self.runner.prepare(self.row, spec)
 
     # -- after the commit ------------------------------------------------------------------------------------------
 

@@ -139,3 +139,8 @@ class Runner(Protocol):
         ``native`` is ``NewRun.native`` where the run starts here: it spares reading ``inputs`` back.
         """
         ...
+
+    def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
+        """An activity of the run will start here as soon as it is journalled. Until then there is time to make ready
+        what its start will need (``ActivitySpec.prepared``)."""
+        ...

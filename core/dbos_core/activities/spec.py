@@ -50,6 +50,8 @@ class ActivitySpec:
     """Wall clock of the activation that scheduled it."""
     native: Any = field(default=None, compare=False, repr=False)
     """The executor side's own form of ``record``, as long as the spec has not left this process. Never stored."""
+    prepared: Any = field(default=None, compare=False, repr=False)
+    """What the executor has made of it beforehand (``Executor.prepare``). Never stored."""
 
 
 @dataclass(slots=True, kw_only=True)

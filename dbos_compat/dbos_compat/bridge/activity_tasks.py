@@ -21,7 +21,7 @@ from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, is_too_large, too_large,
 from dbos_compat.convert.failures import failure_text, failure_type
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
 from dbos_compat.convert.times import duration
-from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.attempt import Attempt, CancelReason, RunIdentity
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind
 from dbos_core.commit import RunRow
 from dbos_core.retry import RetryPolicy, normalise
@@ -73,9 +73,25 @@ def _policy(a: object) -> RetryPolicy:
     )
 
 
+def prepare_start(spec: ActivitySpec, run: RunIdentity, namespace: str) -> None:
+    """Make the task of its first attempt, as far as it is known before that begins."""
+    spec.prepared = _unstarted(spec, run, namespace)
+
+
 def start_of(attempt: Attempt, namespace: str) -> Start:
     """The task for one attempt."""
-    spec, run = attempt.spec, attempt.run
+    spec = attempt.spec
+    start: Start = spec.prepared or _unstarted(spec, attempt.run, namespace)
+    spec.prepared = None
+    start.attempt = attempt.attempt
+    start.current_attempt_scheduled_time.CopyFrom(timestamp(attempt.due_ms))
+    start.started_time.CopyFrom(timestamp(attempt.started_ms))
+    if attempt.heartbeat:
+        start.heartbeat_details.extend(payloads(json.loads(attempt.heartbeat)))
+    return start
+
+
+def _unstarted(spec: ActivitySpec, run: RunIdentity, namespace: str) -> Start:
     native = spec.native or _native(spec)
     start = Start(
         workflow_namespace=namespace,
@@ -85,9 +101,6 @@ def start_of(attempt: Attempt, namespace: str) -> Start:
         activity_type=spec.activity_type,
         input=native.arguments,
         scheduled_time=timestamp(spec.scheduled_ms),
-        current_attempt_scheduled_time=timestamp(attempt.due_ms),
-        started_time=timestamp(attempt.started_ms),
-        attempt=attempt.attempt,
         schedule_to_close_timeout=_duration(spec.schedule_to_close_ms),
         start_to_close_timeout=_duration(spec.start_to_close_ms),
         heartbeat_timeout=_duration(spec.heartbeat_ms),
@@ -95,8 +108,6 @@ def start_of(attempt: Attempt, namespace: str) -> Start:
     )
     for key in native.headers:
         start.header_fields[key].CopyFrom(native.headers[key])
-    if attempt.heartbeat:
-        start.heartbeat_details.extend(payloads(json.loads(attempt.heartbeat)))
     if native.HasField("priority"):
         start.priority.CopyFrom(native.priority)
     return start

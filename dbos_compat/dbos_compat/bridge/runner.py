@@ -24,6 +24,7 @@ from dbos_compat.bridge.activations import (
     record_text,
     timestamp,
 )
+from dbos_compat.bridge.activity_tasks import prepare_start
 from dbos_compat.bridge.commands import (
     ABANDON,
     TRY_CANCEL,
@@ -58,6 +59,7 @@ from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import cause_name
 from dbos_compat.history.numbering import EventIds, TaskIds
 from dbos_compat.private import SDK_VERSION, WorkflowHost
+from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
 
@@ -109,6 +111,9 @@ class TemporalRunner:
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
         return TemporalInterpreter(self, run, inputs, native)
+
+    def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
+        prepare_start(spec, run, self.namespace)
 
 
 class TemporalInterpreter:

@@ -42,6 +42,9 @@ class Script:
     def knows(self, workflow_type: str) -> bool:
         return True
 
+    def prepare(self, run: RunRow, spec: object) -> None:
+        """Nothing to make ready."""
+
     def open(self, run: RunRow, inputs: str, native: object = None) -> Script:
         return self
 
