@@ -218,6 +218,9 @@ class WorkflowHost:
         self._leaving: dict[str, asyncio.Future[None]] = {}
         """Runs whose instance is being torn down: the next one of that run id has to wait."""
         self._quick: dict[str, bool] = {}
+        self._leaves_well: set[str] = set()
+        """Types whose code lets itself be torn down. Code that swallows every cancellation would hold the event loop for
+        ever, so the first instance of each type is torn down in a thread."""
         self._inline_allowed = not (
             worker._data_converter.payload_codec is not None
             or getattr(worker._data_converter, "external_storage", None) is not None
@@ -356,6 +359,7 @@ class WorkflowHost:
             running is not None
             and self._inline_allowed
             and self._quick.get(workflow_type, False)
+            and workflow_type in self._leaves_well
             and run_id not in self._expected
             and run_id not in self._leaving
             and not running.deadlocked_activation_task
@@ -374,7 +378,7 @@ class WorkflowHost:
         loop = asyncio.get_running_loop()
         before = self._leaving.get(run_id)
         done = self._leaving[run_id] = loop.create_future()
-        return self._evict_stock(activation, job, done, before)
+        return self._evict_stock(activation, job, done, before, workflow_type)
 
     async def _evict_stock(
         self,
@@ -382,14 +386,18 @@ class WorkflowHost:
         job: RemoveFromCache,
         done: asyncio.Future[None],
         before: asyncio.Future[None] | None,
+        workflow_type: str,
     ) -> None:
         """The SDK's own path, after whatever is still in the instance."""
         run_id = activation.run_id
+        begun = time.perf_counter()
         try:
             for busy in (before, self._expected.get(run_id)):
                 if busy is not None:
                     await asyncio.wait([busy])
             await self._worker._handle_cache_eviction(activation, job)
+            if time.perf_counter() - begun < DEADLOCK_S:
+                self._leaves_well.add(workflow_type)
         finally:
             done.set_result(None)
             if self._leaving.get(run_id) is done:
