@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.update.v1 import Outcome
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
-from temporalio.bridge.proto.workflow_commands import ScheduleActivity
+from temporalio.bridge.proto.workflow_commands import ScheduleActivity, StartChildWorkflowExecution
 from temporalio.service import RPCError
 
 from dbos_compat.bridge.activations import PendingActivity
@@ -38,6 +38,10 @@ one character standing for four bytes at most)."""
 
 _TEXT_MAX = 4000
 """Characters that stay of a text that was too large."""
+
+
+_VERSIONED = "versioning_override" in StartChildWorkflowExecution.DESCRIPTOR.fields_by_name
+"""Since temporalio 1.35."""
 
 
 class TaskFailed(Exception):
@@ -121,7 +125,8 @@ def check_child(command: Command) -> StartWorkflowExecutionRequest:
     try:
         check_start(request)
         timeouts(request)
-        if command.message.start_child_workflow_execution.HasField("versioning_override"):
+        start = command.message.start_child_workflow_execution
+        if _VERSIONED and start.HasField("versioning_override"):
             raise Unsupported("worker-versioning", f"start of child workflow {request.workflow_id!r}")
     except Unsupported as unsupported:
         raise TaskFailed(application_failure(str(unsupported), "Unsupported")) from None
