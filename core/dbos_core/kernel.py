@@ -24,7 +24,6 @@ from dbos_core.commit import (
     Mail,
     NewRun,
     RunRow,
-    RunStatus,
     StartAnswer,
     StartResult,
     UpdateRow,
@@ -41,7 +40,8 @@ from dbos_core.runner import Interpreter, Runner, TaskFailure
 from dbos_core.schedules.scheduler import Scheduler
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
 from dbos_core.succession import Succession, timed_out
-from dbos_core.waiting import Waiting, update_settled
+from dbos_core.updates import Updates
+from dbos_core.waiting import Waiting
 from dbos_core.writer import SPIN_S, CheckpointWriter
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,6 @@ SETTLE_S = 10.0
 
 EVICT_S = 5.0
 """How long a worker that ends waits for the instances of its workflows to be torn down."""
-
-
-class UpdateAborted(Exception):
-    """The run closed while the update was only admitted."""
 
 
 class Kernel:
@@ -104,6 +100,7 @@ class Kernel:
         self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
         self.questions = Questions(self)
+        self.updates = Updates(self)
         self.scheduler = Scheduler(self)
         self.timeout_close: Callable[[LoadedRun, int], Close] = timed_out
         """How a run ends whose deadline has passed; installed by whoever interprets the runs."""
@@ -117,7 +114,6 @@ class Kernel:
         self._evictions: set[asyncio.Task[Any]] = set()
         self._mail_wanted: set[str] = set()
         self._mail_loading = False
-        self._settled_updates: dict[tuple[str, str], UpdateRow] = {}
         self.closing = False
 
     @staticmethod
@@ -419,44 +415,6 @@ class Kernel:
         loaded = await self.store.load([workflow_uuid])
         return loaded[0] if loaded else None
 
-    async def admit_update(self, run: RunRow, update_id: str, mail: Mail) -> tuple[Verdict, UpdateRow | None]:
-        """Make an update request durable: COMMITTED; DUPLICATE with what is known of it; RUN_CLOSED."""
-        self._settled_updates.pop((run.workflow_uuid, update_id), None)  # a rejected id may be used again
-        verdict, row = await self.store.admit_update(
-            run.workflow_uuid, update_id, mail, watch=run.workflow_uuid not in self.live_runs
-        )
-        if verdict is Verdict.COMMITTED:
-            self.check_mail(run.workflow_uuid)
-        return verdict, row
-
-    async def wait_update(self, workflow_uuid: str, update_id: str, stage: int, timeout_s: float) -> UpdateRow | None:
-        """The update's row once it reached ``stage`` (stage 0: rejected, with the reason as outcome).
-
-        None: not within ``timeout_s``, or no such update.
-
-        Raises:
-            UpdateAborted: the run closed while the update was only admitted.
-        """
-        key = (workflow_uuid, update_id)
-        deadline = self.loop.time() + timeout_s
-        while True:
-            with self.waiting.update_moves(workflow_uuid, update_id) as moved:
-                here = workflow_uuid in self.live_runs
-                row = self._settled_updates.pop(key, None)
-                if row is None:
-                    row = await self.store.update_row(workflow_uuid, update_id, watch=not here)
-                remaining = deadline - self.loop.time()
-                if update_settled(row, stage) or row is None or remaining <= 0:
-                    return row if update_settled(row, stage) else None
-                if not here:
-                    rows = await self.store.rows([workflow_uuid], watch=False)
-                    if not rows or rows[0].status is not RunStatus.RUNNING:
-                        row = await self.store.update_row(workflow_uuid, update_id, watch=False)
-                        if row is not None and row.stage == 1:
-                            raise UpdateAborted(update_id)
-                        return row
-                await self.waiting.hear(moved, remaining)
-
     def knows(self, workflow_uuid: str) -> bool:
         """True when the run lives here or is about to."""
         return workflow_uuid in self.live_runs or workflow_uuid in self._starting
@@ -499,12 +457,6 @@ class Kernel:
 
     def run_rests(self, run: LiveRun) -> None:
         self.parking.rests(run)
-
-    def update_changed(self, workflow_uuid: str, row: UpdateRow) -> None:
-        if row.stage == 0:
-            self._settled_updates[(workflow_uuid, row.update_id)] = row
-            self.loop.call_later(30, self._settled_updates.pop, (workflow_uuid, row.update_id), None)
-        self.waiting.update_changed(workflow_uuid, row.update_id)
 
     def _activity_final(self, workflow_uuid: str, outcome: FinalOutcome) -> None:
         run = self.live_runs.get(workflow_uuid)
@@ -604,4 +556,4 @@ def _started(future: asyncio.Future[Verdict | BadCommit]) -> None:
         future.set_result(Verdict.COMMITTED)
 
 
-__all__ = ["Kernel", "LEASE_MS", "UpdateAborted", "row_of"]
+__all__ = ["Kernel", "LEASE_MS", "row_of"]

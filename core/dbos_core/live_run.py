@@ -291,7 +291,7 @@ class LiveRun:
         if started is not None:
             self._kernel.run_started(self)
         for update in decision.updates:
-            self._kernel.update_changed(self.row.workflow_uuid, update)
+            self._kernel.updates.changed(self.row.workflow_uuid, update)
         if self.runner.max_cached == 0 and not self._settled:
             self.drop_interpreter()
         if self.inbox:
@@ -355,7 +355,7 @@ class LiveRun:
         row.owner = None
         self.gone()
         for update in updates:
-            self._kernel.update_changed(row.workflow_uuid, update)
+            self._kernel.updates.changed(row.workflow_uuid, update)
         self._kernel.run_closed(self)
         if close.reaches_others:
             self._kernel.errands.aftermath.closed(row, children=children)

@@ -71,6 +71,9 @@ class Waiting:
     def update_changed(self, workflow_uuid: str, update_id: str) -> None:
         self._updates.resolve((workflow_uuid, update_id), None)
 
+    def awaits_update(self, workflow_uuid: str, update_id: str) -> bool:
+        return (workflow_uuid, update_id) in self._updates
+
     def answered(self, request_id: str) -> None:
         self._answers.resolve(request_id, None)
 

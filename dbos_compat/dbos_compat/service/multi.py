@@ -104,7 +104,7 @@ async def _run(
             except RPCError as error:
                 raise _Failed(1, error) from None
             mail = _mail(context, update, run.workflow_uuid, run.run_id, update_id)
-            verdict, admitted = await context.kernel.admit_update(run, update_id, mail)
+            verdict, admitted = await context.kernel.updates.admit(run, update_id, mail)
             if verdict is Verdict.RUN_CLOSED:
                 new = _checked_start(context, start)
                 continue  # the run that was found open has closed meanwhile: look again

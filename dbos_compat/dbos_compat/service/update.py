@@ -33,9 +33,9 @@ from dbos_compat.service.common import (
 )
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
 from dbos_core.failing import REFUSE_FROM
-from dbos_core.kernel import UpdateAborted
 from dbos_core.mailbox import OWN_ID, UPDATE
 from dbos_core.questions import QuestionFailed
+from dbos_core.updates import UpdateAborted
 
 REJECTED, ADMITTED, ACCEPTED, COMPLETED = 0, 1, 2, 3
 """Stages of ``UpdateRow``; but for the first they are Temporal's numbers."""
@@ -169,7 +169,7 @@ async def update_run(
         update_id=update_id,
         unique=kernel.entropy.uuid(),
     )
-    verdict, row = await kernel.admit_update(run, update_id, mail)
+    verdict, row = await kernel.updates.admit(run, update_id, mail)
     if verdict is Verdict.RUN_CLOSED:
         raise RunHasClosed
     return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
@@ -200,7 +200,7 @@ async def wait_stage(
 ) -> tuple[Stage.ValueType, Outcome | None]:
     if row is None or (row.stage != REJECTED and row.stage < wanted):
         try:
-            row = await context.kernel.wait_update(run.workflow_uuid, update_id, wanted, LONG_POLL_S) or row
+            row = await context.kernel.updates.wait(run.workflow_uuid, update_id, wanted, LONG_POLL_S) or row
         except UpdateAborted:
             raise not_found("workflow update was aborted by closing workflow") from None
         if row is None or row.stage == ADMITTED:
@@ -229,7 +229,7 @@ def register(context: Context) -> None:
     """Let this process say why it rejected an update."""
 
     async def rejection(run: RunRow, text: str) -> str:
-        row = await context.kernel.wait_update(run.workflow_uuid, json.loads(text)["id"], COMPLETED, 0)
+        row = await context.kernel.updates.wait(run.workflow_uuid, json.loads(text)["id"], COMPLETED, 0)
         return dumps({"outcome": row.outcome if row is not None and row.stage == REJECTED else None})
 
     context.kernel.questions.register(REJECTION, rejection)
