@@ -179,6 +179,8 @@ class Claims:
             kernel.activities.poll()
         if pulse.requests:
             kernel.questions.wake()
+        if pulse.jobs:
+            kernel.jobs.look()
 
     async def _claim_loop(self) -> None:
         kernel = self._kernel

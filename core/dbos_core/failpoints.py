@@ -37,6 +37,8 @@ NAMES = frozenset(
         "activity.before_start",
         "activity.after_run",
         "activity.before_report",
+        "local.before_start",
+        "local.after_run",
         "timer.ring",
         "mail.received",
         "errand.before",

@@ -32,6 +32,7 @@ from dbos_core.commit import (
 )
 from dbos_core.errands.service import Errands
 from dbos_core.errors import BadCommit, StoreUnavailable
+from dbos_core.jobs import Jobs
 from dbos_core.live_run import LiveRun
 from dbos_core.measuring import Measure, measure_closed
 from dbos_core.parking import Parking
@@ -106,6 +107,7 @@ class Kernel:
         """How a run ends whose deadline has passed; installed by whoever interprets the runs."""
         self.succession = Succession(self)
         self.measure: Measure | None = None
+        self.jobs = Jobs(self, lease_ms=lease_ms)
         self._runners: dict[str, list[Runner]] = {}
         self.announced = Announced()
         self._starting: dict[str, asyncio.Future[Verdict | BadCommit]] = {}
@@ -166,6 +168,7 @@ class Kernel:
                 await self.unserve(runner)
         await self.errands.aftermath.settle()
         self.timers.close()
+        await self.jobs.close()
         await self.activities.close()
         while self._tasks:
             for task in self._tasks:

@@ -24,6 +24,7 @@ from dbos_core.errands.spec import Errand, ErrandKey
 from dbos_core.errors import BadCommit
 from dbos_core.failing import REFUSE_FROM, Failing, TaskKeepsFailing
 from dbos_core.failpoints import hit
+from dbos_core.locals import Locals
 from dbos_core.phase import Phase
 from dbos_core.rebuild import rebuild
 from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter, Runner, TaskFailure
@@ -56,6 +57,7 @@ class LiveRun:
         "interpreter",
         "known_mail",
         "last_at_ms",
+        "locals",
         "mail_high_ms",
         "mail_seen_ms",
         "new",
@@ -87,6 +89,7 @@ class LiveRun:
         self.activities: dict[int, ActivitySpec] = {}
         self.errands: dict[ErrandKey, Errand] = {}
         """Asked for, and without a reply."""
+        self.locals = Locals(kernel, self)
         self.new: NewRun | None = None
         self.admitted: dict[str, UpdateRow] = {}
         self.failing = Failing(kernel, row) if row.task_failure is not None else None
@@ -313,6 +316,7 @@ class LiveRun:
             self._forget(seq)
         for seq in decision.abandon_activities:
             self._forget(seq)
+        self.locals.release(decision)
         for seq in decision.cancel_timers:
             timer = self.timers.pop(seq, None)
             if timer is not None and timer[1] is not None:
@@ -555,6 +559,7 @@ class LiveRun:
             and not self.inbox
             and not self.activities
             and not self.errands
+            and not self.locals
             and not self._settled
             and self._retry is None
             and not self._scheduled
@@ -584,6 +589,7 @@ class LiveRun:
                 handle.cancel()
         self._retry = self.deadline = None
         self._kernel.activities.drop_run(self.row)
+        self.locals.drop()
         self.inbox = []
         self.drop_interpreter()
         self._tell_settled()

@@ -14,7 +14,8 @@ CANCEL = "__dbos_compat_cancel"
 UPDATE = "__dbos_compat_update"
 ACTIVITY = "__dbos_compat_activity"
 """Outcome of one attempt that ran in a process that does not own the run: ``{"seq", "attempt", "outcome": {...}}``
-(fields of ``AttemptOutcome``), or ``{"seq", "attempt", "lost": true}`` when that process died."""
+(fields of ``AttemptOutcome``), or ``{"seq", "attempt", "lost": true}`` when that process died. Also what an operator
+wants of an activity whose run nobody has: ``{"seq", "operate": {...}}`` (fields of ``OperatorCommand``)."""
 CHILD = "__dbos_compat_child"
 """How a child of the run ended: ``{"seq", "first_run_id", ...}``, the rest is the runner's."""
 OUTCOME = "__dbos_compat_outcome"

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dbos_core import kept
+from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.checkpoint import raised
 from dbos_core.commit import Close, Commit, Entry, LoadedRun, Mail, Verdict
@@ -44,6 +45,8 @@ class Pending:
         self.activities: dict[int, ActivitySpec] = {}
         self.cancel_requested: set[int] = set()
         self.errands: dict[ErrandKey, Errand] = {}
+        self.locals: dict[int, LocalSpec] = {}
+        self.cancel_local: set[int] = set()
 
     def fold(self, decision: Decision) -> None:
         for seq in decision.consumed_timers:
@@ -61,6 +64,13 @@ class Pending:
         self.cancel_requested.update(decision.cancel_activities)
         for seq in (*decision.try_cancel_activities, *decision.abandon_activities):
             self.activities.pop(seq, None)
+        for seq in decision.consumed_locals:
+            self.locals.pop(seq, None)
+        for local in decision.schedule_local:
+            self.locals[local.seq] = local
+        self.cancel_local.update(decision.cancel_local)
+        for seq in (*decision.try_cancel_local, *decision.abandon_local):
+            self.locals.pop(seq, None)
 
 
 async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
@@ -84,7 +94,9 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         [spec for seq, spec in pending.activities.items() if seq not in ended],
         [row for row in loaded.activities if row.seq not in ended],
         cancel_requested=pending.cancel_requested,
+        mail=mail,
     )
+    run.locals.restore(pending.locals.values(), pending.cancel_local)
     for seq, due_ms in pending.timers.items():
         run.arm(seq, due_ms)
     if not loaded.entries:

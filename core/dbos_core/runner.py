@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dbos_core.activities.local import LocalLane, LocalOutcome, LocalSpec
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome
 from dbos_core.commit import Close, Entry, Mail, RunRow, UpdateRow
 from dbos_core.errands.spec import Errand, ErrandKey, Reply
@@ -28,6 +29,7 @@ class EventKind(enum.StrEnum):
     """How something that the run asked to be done to another run went."""
     CHILD = "child"
     """A child closed."""
+    LOCAL = "local"
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Event:
     outcome: FinalOutcome | None = None
     timer: int = 0
     reply: Reply | None = None
+    local: LocalOutcome | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +82,13 @@ class Decision:
     """Seqs whose cancellation is requested and whose outcome is dropped (the workflow was told already)."""
     abandon_activities: list[int] = field(default_factory=list)
     """Seqs whose outcome is dropped; the activity goes on."""
+    schedule_local: list[LocalSpec] = field(default_factory=list)
+    cancel_local: list[int] = field(default_factory=list)
+    """Seqs of local activities, as above: their outcome is awaited, ..."""
+    try_cancel_local: list[int] = field(default_factory=list)
+    """... is dropped, ..."""
+    abandon_local: list[int] = field(default_factory=list)
+    """... is dropped, and the activity goes on."""
     start_timers: list[tuple[int, int]] = field(default_factory=list)
     """(seq, due_ms)."""
     cancel_timers: list[int] = field(default_factory=list)
@@ -99,6 +109,8 @@ class Decision:
     """On replay: activities that had ended in this entry."""
     consumed_errands: list[ErrandKey] = field(default_factory=list)
     """On replay: errands whose replies had come in this entry."""
+    consumed_locals: list[int] = field(default_factory=list)
+    """On replay: local activities that had ended in this entry."""
     failure: TaskFailure | None = None
     """Set: the rest is void."""
 
@@ -130,6 +142,8 @@ class Runner(Protocol):
     identity: str
     max_cached: int
     """How many idle interpreters to keep in memory (0: none survives its activation)."""
+    local_lane: LocalLane | None
+    """Who runs the local activities of these runs; None: nobody does."""
 
     def knows(self, workflow_type: str) -> bool: ...
 

@@ -12,7 +12,8 @@ import pytest
 from dbos_core.commit import Commit, JournalRow, Verdict
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.store.postgres import PostgresStore
-from dbos_core.store.postgres.flush_sql import Shape, compose
+from dbos_core.store.postgres.flush_shape import Shape
+from dbos_core.store.postgres.flush_sql import compose
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.waiting import eventually
 from tests.store.support import Process, close, entry, letter, post

@@ -10,7 +10,8 @@ import pytest
 from dbos_core.search import Query
 from dbos_core.store.postgres import PostgresStore, claim, load, offers, runs, stray_mail, updates
 from dbos_core.store.postgres.connect import _BY_COST
-from dbos_core.store.postgres.flush_sql import FENCED_COLUMNS, START_COLUMNS, Shape, compose, used
+from dbos_core.store.postgres.flush_shape import FENCED_COLUMNS, START_COLUMNS, Shape, used
+from dbos_core.store.postgres.flush_sql import compose
 from tests.store.support import Process
 
 STATEMENTS = {

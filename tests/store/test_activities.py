@@ -6,7 +6,7 @@ import asyncio
 
 from dbos_core.activities.spec import ASYNC_WORKER
 from dbos_core.commit import Commit, Verdict
-from dbos_core.store.base import WakeKind
+from dbos_core.store.base import HeartbeatAnswer, WakeKind
 from tests.store.support import HOUR, QUEUE, Process, activity, entry
 
 
@@ -32,6 +32,8 @@ async def test_an_activity_row_is_read_back_as_it_was_written(ours):
         heartbeat_at_ms=now + 502,
         last_failure='{"failed": 1}',
         cancel_requested=True,
+        ended_ms=now + 503,
+        operator='{"reset": true}',
     )
 
     await ours.commit(Commit(workflow_uuid="order-42", activities=(row,)))
@@ -202,7 +204,7 @@ async def test_heartbeat_details_are_stored_for_the_next_attempt(ours, theirs):
     await offer(ours)
     await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
 
-    assert await theirs.store.heartbeat("order-42", 1, 1, '{"done": 7}', theirs.id) == (True, False)
+    assert await theirs.store.heartbeat("order-42", 1, 1, '{"done": 7}', theirs.id) == HeartbeatAnswer(True)
 
     [row] = (await ours.load("order-42")).activities
     assert (row.heartbeat, row.worker) == ('{"done": 7}', theirs.id)
@@ -224,7 +226,7 @@ async def test_a_later_heartbeat_replaces_an_earlier_one(ours, theirs):
 async def test_the_owners_heartbeat_makes_a_row_where_there_is_none(ours):
     await ours.start("order-42")
 
-    assert await ours.store.heartbeat("order-42", 5, 2, '"so far"', ours.id) == (True, False)
+    assert await ours.store.heartbeat("order-42", 5, 2, '"so far"', ours.id) == HeartbeatAnswer(True)
 
     [row] = (await ours.load("order-42")).activities
     assert (row.workflow_uuid, row.seq, row.attempt, row.heartbeat) == ("order-42", 5, 2, '"so far"')
@@ -238,7 +240,38 @@ async def test_a_heartbeat_hears_of_a_cancel_request(ours, theirs):
     taken.row.cancel_requested = True
     await ours.commit(Commit(workflow_uuid="order-42", entry=entry(2), activities=(taken.row,)))
 
-    assert await theirs.store.heartbeat("order-42", 1, 1, None, theirs.id) == (True, True)
+    assert await theirs.store.heartbeat("order-42", 1, 1, None, theirs.id) == HeartbeatAnswer(True, True)
+
+
+async def test_a_heartbeat_hears_of_an_operator(ours, theirs):
+    await ours.start("order-42")
+    await offer(ours)
+    await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
+    await offer(ours, operator='{"reset": true}')
+
+    answer = await theirs.store.heartbeat("order-42", 1, 1, None, theirs.id)
+
+    assert answer == HeartbeatAnswer(True, False, '{"reset": true}')
+
+
+async def test_an_offer_that_is_taken_back_keeps_its_row(ours, theirs):
+    await ours.start("order-42")
+    await offer(ours, attempt=3)
+
+    assert await ours.store.withdraw_activity("order-42", 1, 3, keep=True)
+    assert await ours.store.withdraw_activity("order-42", 1, 3, keep=True)  # the answer of the first was lost
+
+    [row] = (await ours.load("order-42")).activities
+    assert (row.attempt, row.offered) == (3, False)
+    assert await theirs.store.claim_activities(theirs.id, [QUEUE], 10) == []
+
+
+async def test_an_offer_that_was_taken_cannot_be_taken_back(ours, theirs):
+    await ours.start("order-42")
+    await offer(ours)
+    await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
+
+    assert not await ours.store.withdraw_activity("order-42", 1, 1, keep=True)
 
 
 async def test_a_heartbeat_of_an_earlier_attempt_is_not_wanted(ours, theirs):
@@ -247,9 +280,9 @@ async def test_a_heartbeat_of_an_earlier_attempt_is_not_wanted(ours, theirs):
     await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
     await offer(ours, attempt=2)
 
-    wanted, _ = await theirs.store.heartbeat("order-42", 1, 1, '"late"', theirs.id)
+    answer = await theirs.store.heartbeat("order-42", 1, 1, '"late"', theirs.id)
 
-    assert not wanted
+    assert not answer.wanted
     [row] = (await ours.load("order-42")).activities
     assert (row.attempt, row.heartbeat) == (2, None)
 
@@ -260,15 +293,15 @@ async def test_a_heartbeat_for_a_closed_run_is_not_wanted(ours, theirs):
     await theirs.store.claim_activities(theirs.id, [QUEUE], 10)
     await ours.finish("order-42")
 
-    wanted, _ = await theirs.store.heartbeat("order-42", 1, 1, None, theirs.id)
+    answer = await theirs.store.heartbeat("order-42", 1, 1, None, theirs.id)
 
-    assert not wanted
+    assert not answer.wanted
 
 
 async def test_a_heartbeat_for_a_missing_run_is_not_wanted(ours):
-    wanted, _ = await ours.store.heartbeat("nothing", 1, 1, None, ours.id)
+    answer = await ours.store.heartbeat("nothing", 1, 1, None, ours.id)
 
-    assert not wanted
+    assert not answer.wanted
 
 
 async def test_the_next_attempt_keeps_the_heartbeat_details_that_another_process_stored(ours, theirs):

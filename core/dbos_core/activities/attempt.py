@@ -45,6 +45,10 @@ class CancelReason(enum.IntEnum):
     TIMED_OUT = 2
     """One of its clocks ran out; nobody waits for it."""
     WORKER_SHUTDOWN = 3
+    PAUSED = 4
+    """By an operator. What it ends in is followed by no attempt for now."""
+    RESET = 5
+    """By an operator: it shall begin anew."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +79,7 @@ class Executor(Protocol):
         ...
 
     def cancel(self, token: bytes, reason: CancelReason) -> None:
-        """Ask a started attempt to stop. At most once per token for CANCELLED; ``completed`` still follows."""
+        """Ask a started attempt to stop. At most once per token, but for WORKER_SHUTDOWN; ``completed`` still follows."""
         ...
 
 

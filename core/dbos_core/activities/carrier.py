@@ -18,24 +18,29 @@ from dbos_core.activities.effects import (
     Abort,
     DeleteRow,
     DeliverCancel,
+    Dequeue,
     Effects,
     Enqueue,
     Final,
-    FlagCancel,
+    Flag,
     LeaveOpen,
     Record,
     ReturnSlot,
     SetTimer,
     Start,
+    Tell,
     Withdraw,
     WriteRow,
 )
 from dbos_core.activities.execution import AttemptExecution, Throttle
 from dbos_core.activities.lanes import Lane, TaskQueue
+from dbos_core.activities.local import LocalLane
 from dbos_core.activities.machine import ActivityMachine
 from dbos_core.activities.moves import State
+from dbos_core.activities.operating import OperatorCommand
 from dbos_core.activities.owner_mail import OwnerMail
 from dbos_core.activities.spec import (
+    ActivityRow,
     AttemptOutcome,
     FinalOutcome,
     OutcomeKind,
@@ -112,6 +117,8 @@ class Carrier:
         self.may_start: Callable[[], bool] = _always
         """False while this process cannot be sure that its runs are still its own: nothing is started then."""
         self._held: list[AttemptExecution] = []
+        self.local_lanes: list[LocalLane] = []
+        """Of the workers in this process."""
         self._claimed = ClaimedAttempts(self, store, writer)
         self._mail = OwnerMail(self, store)
 
@@ -128,6 +135,11 @@ class Carrier:
             self.act(machine, machine.unserved(self._now_ms()))
             return
         queue.enqueue(machine)
+
+    def _dequeue(self, machine: ActivityMachine, effect: Dequeue) -> None:
+        queue = self._queues.get(effect.task_queue)
+        if queue is not None:
+            queue.dequeue(machine)
 
     def _slot_free(self, machine: ActivityMachine, lane: Lane) -> None:
         machine.slot = lane
@@ -194,6 +206,8 @@ class Carrier:
                 self.completed(execution.attempt.token, AttemptOutcome(kind=OutcomeKind.FAILED))
             else:
                 self.start_execution(execution)
+        for lane in self.local_lanes:
+            lane.pump()
 
     def _return_slot(self, machine: ActivityMachine, _: ReturnSlot) -> None:
         lane, machine.slot = machine.slot, None
@@ -203,21 +217,48 @@ class Carrier:
     def _leave_open(self, machine: ActivityMachine, _: LeaveOpen) -> None:
         if not isinstance(machine.slot, AttemptExecution):
             self._execution(machine, None, Throttle())
+            if machine.operated is not None:
+                self._tell(machine, Tell())
             if machine.cancel_requested:
                 machine.slot.request_cancel()
 
     def _write_row(self, machine: ActivityMachine, effect: WriteRow) -> None:
+        self.write_row(machine, effect.row)
+
+    def write_row(self, machine: ActivityMachine, row: ActivityRow) -> None:
+        """Make a row durable, and the mail that led to it consumed."""
         machine.writes += 1
         mail_ids, machine.mail_ids = machine.mail_ids, ()
-        commit = Commit(workflow_uuid=machine.run.workflow_uuid, activities=(effect.row,), consumed=mail_ids)
-        self.submit(commit, lambda verdict: self._written(machine))
+        commit = Commit(workflow_uuid=machine.run.workflow_uuid, activities=(row,), consumed=mail_ids)
+        self.submit(commit, lambda verdict: self._written(machine, verdict))
 
-    def _written(self, machine: ActivityMachine) -> None:
+    def _written(self, machine: ActivityMachine, verdict: Verdict | BadCommit) -> None:
         machine.writes -= 1
+        if verdict is not Verdict.COMMITTED:
+            machine.refused = True
+        self._rests(machine)
         then = machine.when_written
         if then is not None and machine.writes == 0:
             machine.when_written = None
             then()
+
+    def _rests(self, machine: ActivityMachine) -> None:
+        """Tell whoever waits for it that nothing of it is on its way to the store."""
+        if machine.watchers is not None and not machine.writes and not machine.asking:
+            watchers, machine.watchers = machine.watchers, None
+            for watcher in watchers:
+                watcher()
+
+    def _ask(self, machine: ActivityMachine, work: Coroutine[Any, Any, None], name: str) -> None:
+        async def asked() -> None:
+            try:
+                await work
+            finally:
+                machine.asking -= 1
+                self._rests(machine)
+
+        machine.asking += 1
+        self.spawn(asked(), name)
 
     def _record(self, machine: ActivityMachine, effect: Record) -> None:
         commit = Commit(workflow_uuid=machine.run.workflow_uuid, activities=(effect.row,))
@@ -259,15 +300,20 @@ class Carrier:
 
     def _withdraw(self, machine: ActivityMachine, effect: Withdraw) -> None:
         def ask() -> None:
-            self.spawn(self._mail.withdraw(machine, effect.attempt), "withdraw activity")
+            self._ask(machine, self._mail.withdraw(machine, effect.attempt, keep=effect.keep), "withdraw activity")
 
         if machine.writes:
             machine.when_written = ask
         else:
             ask()
 
-    def _flag_cancel(self, machine: ActivityMachine, effect: FlagCancel) -> None:
-        self.spawn(self._mail.flag_cancel(machine, effect.attempt), "cancel activity elsewhere")
+    def _flag(self, machine: ActivityMachine, effect: Flag) -> None:
+        self._ask(machine, self._mail.flag(machine, effect.attempt), "tell an activity elsewhere")
+
+    def _tell(self, machine: ActivityMachine, _: Tell) -> None:
+        if isinstance(machine.slot, AttemptExecution):
+            reset = machine.operated is not None and machine.operated.reset
+            machine.slot.operated(machine.spec, paused=machine.paused, reset=reset)
 
     def _deliver_cancel(self, machine: ActivityMachine, _: DeliverCancel) -> None:
         if isinstance(machine.slot, AttemptExecution):
@@ -335,6 +381,11 @@ class Carrier:
         machine: ActivityMachine = execution.subject
         self.act(machine, machine.beat(self._now_ms(), details))
 
+    def carry_out(self, machine: ActivityMachine, command: OperatorCommand) -> None:
+        """An operator wants something of it."""
+        machine.served = self.serves(machine.queue_after(command))
+        self.act(machine, machine.operate(self._now_ms(), command))
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _live(self, run: RunIdentity) -> LiveActivities:
@@ -367,7 +418,7 @@ class Carrier:
                 return await call()
             except StoreUnavailable:
                 again: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                timer = self.clock.call_at(self._now_ms() + delay_ms, partial(_wake, again))
+                timer = self.clock.call_at(self._now_ms() + delay_ms, partial(wake, again))
                 try:
                     await again
                 finally:
@@ -386,7 +437,7 @@ class Carrier:
             logger.error("%s failed; only that activity is concerned", task.get_name(), exc_info=error)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
@@ -400,7 +451,9 @@ _HANDLERS: dict[type, Callable[[Carrier, ActivityMachine, Any], None]] = {
     Record: Carrier._record,
     DeleteRow: Carrier._delete_row,
     Withdraw: Carrier._withdraw,
-    FlagCancel: Carrier._flag_cancel,
+    Flag: Carrier._flag,
+    Tell: Carrier._tell,
+    Dequeue: Carrier._dequeue,
     DeliverCancel: Carrier._deliver_cancel,
     Abort: Carrier._abort,
     SetTimer: Carrier._set_timer,

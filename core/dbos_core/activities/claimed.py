@@ -10,6 +10,7 @@ from dbos_core import mailbox
 from dbos_core.activities.attempt import Attempt, RunRef
 from dbos_core.activities.execution import AttemptExecution
 from dbos_core.activities.moves import State
+from dbos_core.activities.operating import Operated, changed
 from dbos_core.activities.spec import ActivityRow, AttemptOutcome, OutcomeKind, kernel_failure
 from dbos_core.activities.wire import left_open_mail, outcome_mail, read_offer
 from dbos_core.commit import Commit, LoadedRun, Mail, Verdict
@@ -19,7 +20,7 @@ from dbos_core.failpoints import hit
 if TYPE_CHECKING:
     from dbos_core.activities.carrier import Carrier, Writer
     from dbos_core.activities.lanes import Lane, TaskQueue
-    from dbos_core.store.base import OfferedActivity
+    from dbos_core.store.base import HeartbeatAnswer, OfferedActivity
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +37,11 @@ class ActivityStore(Protocol):
 
     async def claim_activities(self, process_id: str, queues: Sequence[str], limit: int) -> list[OfferedActivity]: ...
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool: ...
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool: ...
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]: ...
+    ) -> HeartbeatAnswer: ...
 
     async def load(self, workflow_uuids: Sequence[str]) -> list[LoadedRun]: ...
 
@@ -186,7 +187,7 @@ class ClaimedAttempts:
         attempt, worker = execution.attempt, self._service.process_id
         details = attempt.heartbeat if details is None else details
         try:
-            wanted, cancel = await self._store.heartbeat(
+            answer = await self._store.heartbeat(
                 attempt.run.workflow_uuid, attempt.spec.seq, attempt.attempt, details, worker
             )
         except StoreUnavailable as error:
@@ -197,11 +198,15 @@ class ClaimedAttempts:
             return
         if execution.home is None:
             return
-        if not wanted:
+        if not answer.wanted:
             self._remove(execution)
             execution.not_found()
-        elif cancel:
+        elif answer.cancel:
             execution.deliver_cancel()
+        elif answer.operator is not None or execution.is_operated:
+            operated = Operated.read(answer.operator)
+            spec = changed(attempt.spec, operated.changes)
+            execution.operated_elsewhere(spec, paused=operated.pause is not None, reset=operated.reset)
 
     def _remove(self, execution: AttemptExecution) -> None:
         key = execution.attempt.run.workflow_uuid, execution.attempt.spec.seq

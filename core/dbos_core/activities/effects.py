@@ -45,15 +45,24 @@ class DeleteRow:
 
 
 @dataclass(slots=True)
+class Dequeue:
+    """It does not want a slot any more."""
+
+    task_queue: str
+
+
+@dataclass(slots=True)
 class Withdraw:
     """Take the offer back if nobody has taken it, then say ``withdrawn``."""
 
     attempt: int
+    keep: bool = False
+    """Its row stays: it is only paused or changed."""
 
 
 @dataclass(slots=True)
-class FlagCancel:
-    """It runs elsewhere: let its next heartbeat there learn that a cancel was requested."""
+class Flag:
+    """It runs elsewhere: let its next heartbeat there learn of a cancel, a pause or a reset."""
 
     attempt: int
 
@@ -61,6 +70,11 @@ class FlagCancel:
 @dataclass(slots=True)
 class DeliverCancel:
     """It runs here: its next heartbeat learns that a cancel was requested."""
+
+
+@dataclass(slots=True)
+class Tell:
+    """It runs here, and an operator wants something of it: its clocks and its next heartbeat."""
 
 
 @dataclass(slots=True)
@@ -83,8 +97,8 @@ class Final:
 
 
 Effect = (
-    Enqueue | Start | ReturnSlot | LeaveOpen | WriteRow | Record | DeleteRow | Withdraw | FlagCancel | DeliverCancel
-    | Abort | SetTimer | Final
+    Enqueue | Dequeue | Start | ReturnSlot | LeaveOpen | WriteRow | Record | DeleteRow | Withdraw | Flag | DeliverCancel
+    | Tell | Abort | SetTimer | Final
 )  # fmt: skip
 Effects = list[Effect]
 

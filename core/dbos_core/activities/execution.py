@@ -7,11 +7,11 @@ it returns is dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbos_core.activities.attempt import Attempt, CancelReason, Executor
-from dbos_core.activities.spec import AttemptOutcome, OutcomeKind, TimeoutKind
+from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind, TimeoutKind
 from dbos_core.clock import Clock, TimerHandle
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ class AttemptExecution:
     """One attempt. Made when it starts; ``completed`` or a clock ends it."""
 
     __slots__ = (
-        "_cancel_delivered", "_cancel_wanted", "_clock", "_executor", "_flush_timer", "_heartbeat_timer", "_last_beat_ms",
-        "_last_flush_ms", "_shutdown", "_throttle", "_timer", "_unsent", "attempt", "details", "home", "lane", "subject",
+        "_cancel_delivered", "_clock", "_executor", "_flush_timer", "_heartbeat_timer", "_last_beat_ms", "_last_flush_ms",
+        "_operator_wants", "_shutdown", "_stopped", "_throttle", "_timer", "_unsent", "_wanted", "attempt", "details",
+        "home", "lane", "subject",
     )  # fmt: skip
 
     def __init__(
@@ -67,17 +68,17 @@ class AttemptExecution:
         self._executor = executor
         self._clock = clock
         self._throttle = throttle
-        self._cancel_wanted = self._cancel_delivered = self._shutdown = self._unsent = False
+        self._wanted: CancelReason | None = None
+        """What its next heartbeat learns."""
+        self._cancel_delivered = self._shutdown = self._unsent = False
+        self._stopped = False
+        """Paused: its clocks do not run."""
         self._last_beat_ms = attempt.started_ms
         self._last_flush_ms: int | None = None
         self._flush_timer: TimerHandle | None = None
-        spec = attempt.spec
         self._timer: TimerHandle | None = None
-        if spec.start_to_close_ms is not None:
-            self._timer = clock.call_at(attempt.started_ms + spec.start_to_close_ms, self._start_to_close)
         self._heartbeat_timer: TimerHandle | None = None
-        if spec.heartbeat_ms is not None:
-            self._heartbeat_timer = clock.call_at(attempt.started_ms + spec.heartbeat_ms, self._heartbeat_clock)
+        self._arm()
 
     # -- from the executor -----------------------------------------------------------------------------------------
 
@@ -106,10 +107,17 @@ class AttemptExecution:
         self._unsent = True
         if self._flush_timer is None:
             next_ms = now if self._last_flush_ms is None else self._last_flush_ms + self._interval_ms()
-            if self._cancel_wanted or next_ms <= now:
+            if self._wanted is not None or next_ms <= now:
                 self._flush(home)
             else:
                 self._flush_timer = self._clock.call_at(next_ms, self._flush_clock)
+
+    def beat_outside(self, details: str | None) -> None:
+        """A heartbeat by somebody else, who alone is told what it learns. It is not throttled."""
+        if self.home is not None:
+            self.details = details
+            self._last_beat_ms = self._clock.now_ms()
+            self._send(self.home)
 
     def leave_open(self) -> None:
         """It runs nowhere from now on; clocks and heartbeats go on."""
@@ -122,18 +130,36 @@ class AttemptExecution:
 
         An attempt that never heartbeats never learns (temporal-seam §2.6).
         """
-        self._cancel_wanted = True
-        if self._unsent and self.home is not None:
-            self._flush(self.home)
+        self._want(CancelReason.CANCELLED)
 
     def deliver_cancel(self) -> None:
         """A heartbeat of it has been answered with "cancel"."""
-        self._cancel_wanted = True
+        self._wanted = CancelReason.CANCELLED
         self._deliver(CancelReason.CANCELLED)
 
     @property
     def cancel_requested(self) -> bool:
-        return self._cancel_wanted
+        return self._wanted is CancelReason.CANCELLED
+
+    def operated(self, spec: ActivitySpec, *, paused: bool, reset: bool) -> None:
+        """What an operator wants of it by now: its next heartbeat learns it; a paused one has no clocks."""
+        self.attempt = replace(self.attempt, spec=spec)
+        self._stopped = paused
+        self._disarm()
+        self._arm()
+        if self._wanted is not CancelReason.CANCELLED:
+            self._want(CancelReason.PAUSED if paused else CancelReason.RESET if reset else None)
+
+    @property
+    def is_operated(self) -> bool:
+        """Was it told of an operator?"""
+        return self._stopped or self._wanted in (CancelReason.PAUSED, CancelReason.RESET)
+
+    def operated_elsewhere(self, spec: ActivitySpec, *, paused: bool, reset: bool) -> None:
+        """The same, for the process that does not own the run: the answer of a heartbeat."""
+        self.operated(spec, paused=paused, reset=reset)
+        if self._wanted is not None:
+            self._deliver(self._wanted)
 
     def shut_down(self) -> None:
         """Its worker stops and will wait no longer."""
@@ -158,6 +184,29 @@ class AttemptExecution:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _want(self, reason: CancelReason | None) -> None:
+        self._wanted = reason
+        if reason is not None and self._unsent and self.home is not None:
+            self._flush(self.home)
+
+    def _arm(self) -> None:
+        """Start the clocks that run now. One that would have rung while it was stopped rings at once."""
+        if self.home is None or self._stopped:
+            return
+        attempt, spec = self.attempt, self.attempt.spec
+        if spec.start_to_close_ms is not None:
+            self._timer = self._clock.call_at(attempt.started_ms + spec.start_to_close_ms, self._start_to_close)
+        if spec.heartbeat_ms is not None:
+            self._heartbeat_timer = self._clock.call_at(self._last_beat_ms + spec.heartbeat_ms, self._heartbeat_clock)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+            self._heartbeat_timer = None
+
     def _interval_ms(self) -> int:
         return self._throttle.interval_ms(self.attempt.spec.heartbeat_ms)
 
@@ -167,14 +216,17 @@ class AttemptExecution:
             self._flush(self.home)
 
     def _flush(self, home: Home) -> None:
+        self._send(home)
+        if self._wanted is not None:
+            self._deliver(self._wanted)
+
+    def _send(self, home: Home) -> None:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
         self._unsent = False
         self._last_flush_ms = self._clock.now_ms()
         home.attempt_beat(self, self.details)
-        if self._cancel_wanted:
-            self._deliver(CancelReason.CANCELLED)
 
     def _deliver(self, reason: CancelReason) -> None:
         if self._cancel_delivered or self._executor is None:
@@ -213,12 +265,7 @@ class AttemptExecution:
 
     def _disown(self) -> None:
         self.home = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._heartbeat_timer is not None:
-            self._heartbeat_timer.cancel()
-            self._heartbeat_timer = None
+        self._disarm()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None

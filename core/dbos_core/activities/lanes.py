@@ -5,6 +5,7 @@ A *lane* is one executor on one queue with its slots. Several may serve the same
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
@@ -101,6 +102,11 @@ class TaskQueue:
             self._start(machine, lane)
             return
         self.backlog.append(machine)
+
+    def dequeue(self, machine: ActivityMachine) -> None:
+        """It does not want a slot any more, and may want one again before the line has come to it."""
+        with contextlib.suppress(ValueError):
+            self.backlog.remove(machine)
 
     def take_slot(self) -> Lane | None:
         """Take a slot. None: none is free, or a rate limit holds (then the queue is looked at again in time)."""

@@ -12,95 +12,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dbos_core.activities.attempt import RunIdentity
 from dbos_core.activities.effects import (
     NOT_STARTED,
-    Abort,
-    DeleteRow,
     DeliverCancel,
     Effects,
-    Enqueue,
-    Final,
-    FlagCancel,
+    Flag,
     LeaveOpen,
     Record,
     ReturnSlot,
     SetTimer,
     Start,
-    Withdraw,
+    Tell,
     WriteRow,
 )
 from dbos_core.activities.moves import MOVES, Input, State
+from dbos_core.activities.operating import OperatorCommand
+from dbos_core.activities.recovery_moves import RecoveryMoves
 from dbos_core.activities.spec import (
-    ASYNC_WORKER,
     ActivityRow,
-    ActivitySpec,
     AttemptOutcome,
-    FinalOutcome,
     OutcomeKind,
     RetryState,
     TimeoutKind,
-    timeout_failure,
 )
-from dbos_core.activities.wire import offer
-from dbos_core.clock import TimerHandle
 from dbos_core.errors import Ours
-from dbos_core.retry import GiveUp, decide
+from dbos_core.retry import GiveUp
 
 
-class ActivityMachine:
+class ActivityMachine(RecoveryMoves):
     """One activity. Every public method is one input and returns what shall be done."""
 
-    __slots__ = (
-        "_spent_ms", "_timer_ms", "_withdraw_for", "attempt", "cancel_requested", "due_ms", "elsewhere", "forgotten",
-        "handle", "heartbeat", "heartbeat_at_ms", "identity", "last_failure", "left_open", "mail_ids", "mail_ms", "process_id",
-        "recorded_start", "row_exists", "run", "served", "slot", "spec", "started_ms", "state", "when_written",
-        "writes",
-    )  # fmt: skip
-
-    def __init__(self, run: RunIdentity, spec: ActivitySpec, process_id: str) -> None:
-        self.run = run
-        self.spec = spec
-        self.process_id = process_id
-        self.state = State.PLANNED
-        self.attempt = 1
-        self.due_ms = spec.scheduled_ms
-        self.started_ms: int | None = None
-        self.heartbeat: str | None = None
-        self.heartbeat_at_ms: int | None = None
-        self.last_failure: str | None = None
-        self.cancel_requested = False
-        self.forgotten = False
-        """The workflow was told of an end already: what really happens is nobody's business."""
-        self.served = True
-        """Is there a worker for its queue in this process? Kept up to date by whoever acts, before each input."""
-        self.row_exists = False
-        self.recorded_start = False
-        """This attempt's start is in the row that the scheduling commit writes."""
-        self.elsewhere = False
-        """Known to run in another process."""
-        self.left_open = False
-        self.identity = ""
-        self.mail_ids: tuple[str, ...] = ()
-        """Mail that the input under way came by."""
-        self.mail_ms = 0
-        self.handle: TimerHandle | None = None
-        """For whoever acts: the timer that is armed."""
-        self.slot: Any = None
-        """For whoever acts: the slot that is held, or the execution that runs."""
-        self.writes = 0
-        """For whoever acts: rows that are on their way to the store."""
-        self.when_written: Callable[[], None] | None = None
-        self._spent_ms: int | None = None
-        self._timer_ms: int | None = None
-        self._withdraw_for: TimeoutKind | None = None
-
-    def __repr__(self) -> str:
-        spec = self.spec
-        return (
-            f"<activity {spec.activity_id!r} ({spec.activity_type}) of run {self.run.run_id} of workflow "
-            f"{self.run.workflow_id!r}: {self.state.name}, attempt {self.attempt}>"
-        )
+    __slots__ = ()
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
@@ -167,6 +109,10 @@ class ActivityMachine:
         """Its outcome shall reach nobody."""
         return self._move(Input.FORGET, now_ms)
 
+    def operate(self, now_ms: int, command: OperatorCommand) -> Effects:
+        """An operator wants something of it."""
+        return self._move(Input.OPERATE, now_ms, command)
+
     def hand_over(self) -> ActivityRow | None:
         """Its run leaves this process in good order. An attempt that has not started becomes an offer, so that nobody
         has to guess whether it had; the row is for the caller to write. None: there is nothing to hand over."""
@@ -210,6 +156,8 @@ class ActivityMachine:
 
     def _next_clock_ms(self) -> int | None:
         """The earliest of the clocks that run in this state."""
+        if self.operated is not None and self.operated.pause is not None:
+            return None
         spec = self.spec
         when = None if spec.schedule_to_close_ms is None else spec.scheduled_ms + spec.schedule_to_close_ms
         state = self.state
@@ -227,11 +175,6 @@ class ActivityMachine:
             return when
         return other
 
-    def _start_deadline_ms(self) -> int | None:
-        if self.spec.schedule_to_start_ms is None or self.elsewhere:
-            return None
-        return self.due_ms + self.spec.schedule_to_start_ms
-
     def _release(self, now_ms: int, _: None) -> Effects:
         if self.recorded_start:
             self.state = State.STARTED
@@ -240,22 +183,6 @@ class ActivityMachine:
             self.state = State.OFFERED
             return []
         return self._schedule(now_ms)
-
-    def _schedule(self, now_ms: int) -> Effects:
-        """The current attempt waits for its time, for a slot here, or for another process."""
-        self.elsewhere = self.left_open = self.recorded_start = False
-        self.started_ms = None
-        if self.due_ms > now_ms:
-            self.state = State.BACKOFF  # offered only when due, so that the offer wakes whoever serves the queue
-            return []
-        if not self.served:
-            return self._offer(now_ms, None)
-        self.state = State.READY
-        return [Enqueue()]
-
-    def _offer(self, now_ms: int, _: None) -> Effects:
-        self.state = State.OFFERED
-        return [WriteRow(self._row(offered=True))]
 
     def _slot(self, now_ms: int, _: None) -> Effects:
         self.started_ms = now_ms
@@ -268,6 +195,11 @@ class ActivityMachine:
     def _recorded(self, now_ms: int, _: None) -> Effects:
         if self.cancel_requested:
             return [ReturnSlot(), *self._cancel_unstarted(now_ms, None)]
+        if self.paused:
+            self._over()
+            self.started_ms = None
+            self.state = State.PAUSED
+            return [ReturnSlot(), WriteRow(self._row())]
         if self._past_close(now_ms):
             self.started_ms = None
             return [ReturnSlot(), *self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)]
@@ -278,7 +210,11 @@ class ActivityMachine:
         self.started_ms = row.started_ms or now_ms
         self.elsewhere = False
         self.state = State.STARTED
-        return [Start(), DeliverCancel()] if self.cancel_requested else [Start()]
+        effects: Effects = [Start()]
+        if self._commands:  # meant for the offer that was just taken
+            self._runs_elsewhere()
+            effects += [WriteRow(self._row()), Tell()]
+        return [*effects, DeliverCancel()] if self.cancel_requested else effects
 
     def _ended(self, now_ms: int, outcome: AttemptOutcome) -> Effects:
         self.identity = outcome.identity
@@ -299,59 +235,6 @@ class ActivityMachine:
             return self._final(kind, outcome.record, decision.state, timeout)
         return self._again(now_ms, decision.due_ms, outcome)
 
-    def _decide(self, now_ms: int, outcome: AttemptOutcome) -> Any:
-        spec = self.spec
-        return decide(
-            spec.retry,
-            self.attempt,
-            outcome,
-            now_ms=now_ms,
-            scheduled_ms=spec.scheduled_ms,
-            schedule_to_close_ms=spec.schedule_to_close_ms,
-            cancel_requested=self.cancel_requested,
-        )
-
-    def _again(self, now_ms: int, due_ms: int, outcome: AttemptOutcome) -> Effects:
-        if outcome.record is not None:
-            self.last_failure = outcome.record
-        elif outcome.timeout is not None:
-            self.last_failure = timeout_failure(outcome.timeout)
-        self.attempt += 1
-        self.due_ms = due_ms
-        self.heartbeat_at_ms = None
-        effects = self._schedule(now_ms)
-        if self.state is not State.OFFERED:
-            effects.insert(0, WriteRow(self._row()))
-        return effects
-
-    def _lost(self, now_ms: int, row: ActivityRow | None) -> Effects:
-        if row is not None:
-            self.heartbeat = row.heartbeat if row.heartbeat is not None else self.heartbeat
-            self.heartbeat_at_ms = row.heartbeat_at_ms
-            self.started_ms = row.started_ms
-        started = self.due_ms if self.started_ms is None else self.started_ms
-        self.started_ms = started
-        kind, ends_ms = self._would_end(started)
-        # At once, unless it kills every process that tries it: the backoff is counted from the attempt's start.
-        delay_ms = max(1, started + self.spec.retry.delay_ms(self.attempt) - now_ms)
-        outcome = AttemptOutcome(kind=OutcomeKind.TIMED_OUT, timeout=kind, lost=True, next_retry_delay_ms=delay_ms)
-        decision = self._decide(now_ms, outcome)
-        if not isinstance(decision, GiveUp):
-            return self._again(now_ms, now_ms if delay_ms == 1 else decision.due_ms, outcome)
-        self._spent_ms = ends_ms
-        self.state = State.SPENT
-        return self._clock_spent(now_ms, None)
-
-    def _would_end(self, started_ms: int) -> tuple[TimeoutKind, int]:
-        """When and how its clocks end an attempt of which nothing more is heard."""
-        spec = self.spec
-        close_ms = None if spec.start_to_close_ms is None else started_ms + spec.start_to_close_ms
-        if spec.heartbeat_ms is not None:
-            beat_ms = (self.heartbeat_at_ms or started_ms) + spec.heartbeat_ms
-            if close_ms is None or beat_ms < close_ms:
-                return TimeoutKind.HEARTBEAT, beat_ms
-        return TimeoutKind.START_TO_CLOSE, started_ms if close_ms is None else close_ms
-
     def _heartbeat(self, now_ms: int, details: str | None) -> Effects:
         if details is not None:
             self.heartbeat = details
@@ -369,59 +252,15 @@ class ActivityMachine:
 
     # -- clocks ----------------------------------------------------------------------------------------------------
 
-    def _past_close(self, now_ms: int) -> bool:
-        spec = self.spec
-        return spec.schedule_to_close_ms is not None and now_ms >= spec.scheduled_ms + spec.schedule_to_close_ms
-
-    def _past_start(self, now_ms: int) -> bool:
-        deadline = self._start_deadline_ms()
-        if deadline is None or now_ms < deadline:
-            return False
-        spec = self.spec
-        # If both are past, the one that rang first; schedule-to-start if they are one and the same (observed).
-        return spec.schedule_to_close_ms is None or deadline <= spec.scheduled_ms + spec.schedule_to_close_ms
-
     def _clock_unstarted(self, now_ms: int, _: None) -> Effects:
         if self._past_start(now_ms):
             return self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_START)
         return self._clock_started(now_ms, None)
 
-    def _clock_started(self, now_ms: int, _: None) -> Effects:
-        if not self._past_close(now_ms):
-            return []
-        runs_here = self.state is State.STARTED
-        if self.elsewhere and self.started_ms is None:
-            self.started_ms = self.due_ms  # it did start; when exactly only the other process knows
-        effects = self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)
-        return [Abort(), *effects] if runs_here else effects
-
     def _clock_backoff(self, now_ms: int, _: None) -> Effects:
         if self._past_close(now_ms):
             return self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)
         return [] if now_ms < self.due_ms else self._schedule(now_ms)
-
-    def _clock_offered(self, now_ms: int, _: None) -> Effects:
-        if self._past_start(now_ms):
-            return self._withdraw(now_ms, TimeoutKind.SCHEDULE_TO_START)
-        return self._clock_started(now_ms, None)
-
-    def _clock_spent(self, now_ms: int, _: None) -> Effects:
-        if self._past_close(now_ms):
-            return self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)
-        if self._spent_ms is None or now_ms < self._spent_ms:
-            return []
-        kind, _ends_ms = self._would_end(self.started_ms or self.due_ms)
-        decision = self._decide(now_ms, AttemptOutcome(kind=OutcomeKind.TIMED_OUT, timeout=kind, lost=True))
-        state = decision.state if isinstance(decision, GiveUp) else RetryState.TIMEOUT
-        if state is RetryState.TIMEOUT:
-            kind = TimeoutKind.SCHEDULE_TO_CLOSE
-        return self._final(OutcomeKind.TIMED_OUT, None, state, kind)
-
-    def _timed_out(self, now_ms: int, kind: TimeoutKind) -> Effects:
-        """By one of the two clocks that are never retried."""
-        self.identity = ""
-        state = RetryState.CANCEL_REQUESTED if self.cancel_requested else RetryState.TIMEOUT
-        return self._final(OutcomeKind.TIMED_OUT, None, state, kind)
 
     # -- cancel ----------------------------------------------------------------------------------------------------
 
@@ -440,26 +279,17 @@ class ActivityMachine:
         self.cancel_requested = True
         return []
 
-    def _withdraw(self, now_ms: int, timeout: TimeoutKind | None) -> Effects:
-        if timeout is None:
-            if self.cancel_requested:
-                return []
-            self.cancel_requested = True
-            if self.elsewhere:
-                return [FlagCancel(self.attempt)]
-        self._withdraw_for = timeout
-        self.state = State.WITHDRAWING
-        return [Withdraw(self.attempt)]
-
     def _withdrawn(self, now_ms: int, success: bool) -> Effects:
         if success:
-            self.row_exists = False
+            self.row_exists = self._withdraw_keeps
             if self.cancel_requested:
                 return self._cancel_unstarted(now_ms, None)
+            if self._commands or self.paused:
+                return self._withdrawn_for_operator(now_ms)
             return self._timed_out(now_ms, self._withdraw_for or TimeoutKind.SCHEDULE_TO_START)
         self.state = State.OFFERED
         self.elsewhere = True
-        return [FlagCancel(self.attempt)] if self.cancel_requested else []
+        return self._runs_elsewhere() or ([Flag(self.attempt)] if self.cancel_requested else [])
 
     def _give_up_plan(self, now_ms: int, _: None) -> Effects:
         self.state = State.CLOSED
@@ -476,101 +306,7 @@ class ActivityMachine:
 
     # -- after a crash ---------------------------------------------------------------------------------------------
 
-    def _restore(self, now_ms: int, row: ActivityRow | None) -> Effects:
-        if row is None:
-            # A bounded attempt leaves a row before it starts. An unbounded one may have started without a trace.
-            return self._resume(now_ms) if self.spec.retry.bounded else self._count_as_started(now_ms)
-        self.row_exists = True
-        self.attempt, self.due_ms = row.attempt, row.due_ms
-        self.heartbeat, self.heartbeat_at_ms = row.heartbeat, row.heartbeat_at_ms
-        self.last_failure = row.last_failure
-        if row.worker == ASYNC_WORKER:
-            self.started_ms = row.started_ms
-            self.left_open = True
-            self.state = State.STARTED
-            return [LeaveOpen(), *self._clock_started(now_ms, None)]
-        if row.offered:
-            self.state = State.OFFERED
-            self.elsewhere = row.worker is not None
-            self.cancel_requested = row.cancel_requested
-            return self._clock_offered(now_ms, None)
-        if self.spec.retry.bounded:
-            return self._resume(now_ms) if row.started_ms is None else self._lost(now_ms, row)
-        if row.started_ms is not None or row.due_ms <= now_ms:
-            return self._count_as_started(now_ms)
-        return self._resume(now_ms)
-
-    def _count_as_started(self, now_ms: int) -> Effects:
-        """Go on with the next number, which is written down: a second crash must count on from there.
-
-        At once, unless it kills every process that tries it: the backoff is counted from when it was due.
-        """
-        self.due_ms = max(now_ms, self.due_ms + self.spec.retry.delay_ms(self.attempt))
-        self.attempt += 1
-        self.heartbeat_at_ms = None
-        return self._resume(now_ms, write=True)
-
-    def _resume(self, now_ms: int, *, write: bool = False) -> Effects:
-        """Go on with an attempt that has not started, if there is time left."""
-        if self._past_start(now_ms):
-            return self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_START)
-        if self._past_close(now_ms):
-            return self._timed_out(now_ms, TimeoutKind.SCHEDULE_TO_CLOSE)
-        effects = self._schedule(now_ms)
-        if write and self.state is not State.OFFERED:
-            effects.insert(0, WriteRow(self._row()))
-        return effects
-
     # -- what comes out --------------------------------------------------------------------------------------------
-
-    def _row(self, *, offered: bool = False) -> ActivityRow:
-        self.row_exists = True
-        started = self.started_ms
-        worker = None
-        if started is not None:
-            worker = ASYNC_WORKER if self.left_open else self.process_id
-        return ActivityRow(
-            workflow_uuid=self.run.workflow_uuid,
-            seq=self.spec.seq,
-            task_queue=self.spec.task_queue,
-            attempt=self.attempt,
-            scheduled_ms=self.spec.scheduled_ms,
-            due_ms=self.due_ms,
-            started_ms=started,
-            worker=worker,
-            offered=offered,
-            spec=offer(self.spec) if offered else None,
-            heartbeat=self.heartbeat,
-            heartbeat_at_ms=self.heartbeat_at_ms,
-            last_failure=self.last_failure,
-            cancel_requested=self.cancel_requested,
-        )
-
-    def _final(
-        self, kind: OutcomeKind, record: str | None, retry_state: RetryState, timeout: TimeoutKind | None = None
-    ) -> Effects:
-        self.state = State.CLOSED
-        if self.forgotten:
-            return [DeleteRow()] if self.row_exists or self.mail_ids else []
-        return [
-            Final(
-                FinalOutcome(
-                    seq=self.spec.seq,
-                    kind=kind,
-                    record=record,
-                    retry_state=retry_state,
-                    timeout=timeout,
-                    attempt=0 if self.started_ms is None else self.attempt,
-                    started_ms=self.started_ms,
-                    identity=self.identity if kind is not OutcomeKind.TIMED_OUT else "",
-                    last_failure=self.last_failure,
-                    heartbeat=self.heartbeat,
-                    has_row=self.row_exists,
-                    mail_ids=self.mail_ids,
-                    mail_ms=self.mail_ms,
-                )
-            )
-        ]
 
 
 AWAITS_OUTCOME = frozenset({State.STARTED, State.OFFERED, State.WITHDRAWING, State.SPENT})

@@ -24,6 +24,8 @@ class State(enum.IntEnum):  # whole numbers, since their hash costs nothing
     """Whichever process serves the queue may take it, or has taken it."""
     WITHDRAWING = enum.auto()
     """The store was asked to take the offer back."""
+    PAUSED = enum.auto()
+    """An operator wants no further attempt for now. No clock runs."""
     SPENT = enum.auto()
     """The process that ran it died, and there is no further attempt: ends when its clock would have ended it."""
     CLOSED = enum.auto()
@@ -44,6 +46,7 @@ class Input(enum.IntEnum):
     TAKEN = enum.auto()
     WITHDRAWN = enum.auto()
     FORGET = enum.auto()
+    OPERATE = enum.auto()
 
 
 class Move(NamedTuple):
@@ -53,15 +56,16 @@ class Move(NamedTuple):
 
 _S, _I = State, Input
 _STAYS_CLOSED = Move("_nothing", (_S.CLOSED,))
-_ENDED = Move("_ended", (_S.CLOSED, _S.BACKOFF))
-_LOST = Move("_lost", (_S.CLOSED, _S.BACKOFF, _S.READY, _S.OFFERED, _S.SPENT))
+_ENDED = Move("_ended", (_S.CLOSED, _S.BACKOFF, _S.PAUSED))
+_LOST = Move("_lost", (_S.CLOSED, _S.BACKOFF, _S.READY, _S.OFFERED, _S.SPENT, _S.PAUSED))
+_OPERATE_WAITING = Move("_operate_waiting", (_S.READY, _S.BACKOFF, _S.OFFERED, _S.PAUSED, _S.CLOSED))
 _UNSTARTED_CANCEL = Move("_cancel_unstarted", (_S.CLOSED,))
 
 MOVES: dict[State, dict[Input, Move]] = {
     _S.PLANNED: {
         _I.RELEASE: Move("_release", (_S.READY, _S.STARTED, _S.OFFERED)),
         _I.RESTORE: Move(
-            "_restore", (_S.READY, _S.BACKOFF, _S.OFFERED, _S.WITHDRAWING, _S.STARTED, _S.SPENT, _S.CLOSED)
+            "_restore", (_S.READY, _S.BACKOFF, _S.OFFERED, _S.WITHDRAWING, _S.STARTED, _S.SPENT, _S.PAUSED, _S.CLOSED)
         ),
         _I.FORGET: Move("_give_up_plan", (_S.CLOSED,)),
     },
@@ -71,13 +75,15 @@ MOVES: dict[State, dict[Input, Move]] = {
         _I.CANCEL: _UNSTARTED_CANCEL,
         _I.UNSERVED: Move("_offer", (_S.OFFERED,)),
         _I.FORGET: Move("_forget", (_S.READY,)),
+        _I.OPERATE: _OPERATE_WAITING,
     },
     _S.RECORDING: {
-        _I.RECORDED: Move("_recorded", (_S.STARTED, _S.CLOSED)),
+        _I.RECORDED: Move("_recorded", (_S.STARTED, _S.PAUSED, _S.CLOSED)),
         _I.CLOCK: Move("_stay", (_S.RECORDING,)),  # one that was armed before; see _next_clock_ms
         _I.OUTCOME: _ENDED,  # the store refuses the row, so the attempt must not start
         _I.CANCEL: Move("_note_cancel", (_S.RECORDING,)),
         _I.FORGET: Move("_forget", (_S.RECORDING,)),
+        _I.OPERATE: Move("_operate_recording", (_S.RECORDING,)),
     },
     _S.STARTED: {
         _I.OUTCOME: _ENDED,
@@ -87,11 +93,13 @@ MOVES: dict[State, dict[Input, Move]] = {
         _I.CLOCK: Move("_clock_started", (_S.STARTED, _S.CLOSED)),
         _I.CANCEL: Move("_cancel_started", (_S.STARTED,)),
         _I.FORGET: Move("_forget", (_S.STARTED,)),
+        _I.OPERATE: Move("_operate_started", (_S.STARTED,)),
     },
     _S.BACKOFF: {
         _I.CLOCK: Move("_clock_backoff", (_S.BACKOFF, _S.READY, _S.OFFERED, _S.CLOSED)),
         _I.CANCEL: _UNSTARTED_CANCEL,
         _I.FORGET: Move("_forget", (_S.BACKOFF,)),
+        _I.OPERATE: _OPERATE_WAITING,
     },
     _S.OFFERED: {
         _I.OUTCOME: _ENDED,
@@ -102,9 +110,10 @@ MOVES: dict[State, dict[Input, Move]] = {
         _I.CLOCK: Move("_clock_offered", (_S.OFFERED, _S.WITHDRAWING, _S.CLOSED)),
         _I.CANCEL: Move("_withdraw", (_S.OFFERED, _S.WITHDRAWING)),
         _I.FORGET: Move("_forget", (_S.OFFERED,)),
+        _I.OPERATE: Move("_operate_offered", (_S.OFFERED, _S.WITHDRAWING)),
     },
     _S.WITHDRAWING: {
-        _I.WITHDRAWN: Move("_withdrawn", (_S.OFFERED, _S.CLOSED)),
+        _I.WITHDRAWN: Move("_withdrawn", (_S.OFFERED, _S.READY, _S.BACKOFF, _S.PAUSED, _S.CLOSED)),
         _I.OUTCOME: _ENDED,
         _I.LOST: _LOST,
         _I.HEARTBEAT: Move("_stay", (_S.WITHDRAWING,)),
@@ -113,18 +122,37 @@ MOVES: dict[State, dict[Input, Move]] = {
         _I.CLOCK: Move("_stay", (_S.WITHDRAWING,)),  # one that was armed before; see _next_clock_ms
         _I.CANCEL: Move("_note_cancel", (_S.WITHDRAWING,)),
         _I.FORGET: Move("_forget", (_S.WITHDRAWING,)),
+        _I.OPERATE: Move("_operate_withdrawing", (_S.WITHDRAWING,)),
+    },
+    _S.PAUSED: {
+        _I.CLOCK: Move("_stay", (_S.PAUSED,)),  # one that was armed before
+        _I.CANCEL: _UNSTARTED_CANCEL,
+        _I.OPERATE: _OPERATE_WAITING,
+        _I.FORGET: Move("_forget", (_S.PAUSED,)),
     },
     _S.SPENT: {
         _I.OUTCOME: _ENDED,  # completed from outside, by the token of the attempt that was lost
         _I.LOST: Move("_stay", (_S.SPENT,)),
         _I.LEFT_OPEN: Move("_left_open", (_S.STARTED,)),  # said before the process died, and read only now
         _I.HEARTBEAT: Move("_stay", (_S.SPENT,)),
-        _I.CLOCK: Move("_clock_spent", (_S.SPENT, _S.CLOSED)),
+        _I.CLOCK: Move("_clock_spent", (_S.SPENT, _S.BACKOFF, _S.READY, _S.OFFERED, _S.CLOSED)),
         _I.CANCEL: Move("_note_cancel", (_S.SPENT,)),
         _I.FORGET: Move("_forget", (_S.SPENT,)),
+        _I.OPERATE: Move("_operate_spent", (_S.SPENT,)),
     },
     _S.CLOSED: dict.fromkeys(
-        (_I.OUTCOME, _I.LOST, _I.HEARTBEAT, _I.LEFT_OPEN, _I.CLOCK, _I.CANCEL, _I.RECORDED, _I.WITHDRAWN, _I.FORGET),
+        (
+            _I.OUTCOME,
+            _I.LOST,
+            _I.HEARTBEAT,
+            _I.LEFT_OPEN,
+            _I.CLOCK,
+            _I.CANCEL,
+            _I.RECORDED,
+            _I.WITHDRAWN,
+            _I.FORGET,
+            _I.OPERATE,
+        ),
         _STAYS_CLOSED,
     ),
 }

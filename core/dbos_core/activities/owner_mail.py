@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dbos_core.activities.effects import Effects
 from dbos_core.activities.machine import ActivityMachine
 from dbos_core.activities.moves import State
+from dbos_core.activities.operating import Deed, Operated, OperatorCommand
 from dbos_core.activities.spec import ActivityRow
-from dbos_core.activities.wire import read_outcome
+from dbos_core.activities.wire import offer, read_command, read_outcome
 from dbos_core.commit import Commit, Mail
+from dbos_core.mailbox import ACTIVITY
 
 if TYPE_CHECKING:
     from dbos_core.activities.carrier import Carrier
@@ -22,16 +25,61 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_WRITES_ITSELF = (State.CLOSED, State.WITHDRAWING)
+
+
 class OwnerMail:
     """Part of an :class:`~dbos_core.activities.service.ActivityService`."""
 
     def __init__(self, service: Carrier, store: ActivityStore) -> None:
         self._service = service
         self._store = store
+        self._done: dict[str, None] = {}
+        """Commands that were carried out when their run was restored, before their mail was handed over."""
+
+    def commands(self, mail: Iterable[Mail]) -> dict[int, list[tuple[str, OperatorCommand]]]:
+        """By seq: what operators left in the mailbox, with its mail's id. What cannot be read waits for ``arrived``."""
+        found: dict[int, list[tuple[str, OperatorCommand]]] = {}
+        for one in mail:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                if one.topic == ACTIVITY and (command := read_command(one.message)) is not None:
+                    found.setdefault(command[0], []).append((one.mail_id, command[1]))
+        return found
+
+    def recall(
+        self, machine: ActivityMachine, row: ActivityRow | None, given: Iterable[tuple[str, OperatorCommand]]
+    ) -> None:
+        """What holds before it is restored: nothing that is paused by now shall start."""
+        operated = Operated.read(None if row is None else row.operator)
+        for _, command in given:
+            operated.note(command)
+        machine.recall(operated)
+        machine.served = self._service.serves(machine.spec.task_queue)
+
+    def carry_out(self, machine: ActivityMachine, mail_id: str, command: OperatorCommand) -> None:
+        """A command that came by mail; what it leads to consumes the mail, and only then it is forgotten."""
+        self._done[mail_id] = None
+        if machine.state is not State.CLOSED:
+            machine.mail_ids = (*machine.mail_ids, mail_id)
+            if command.do is Deed.RESET or machine.state is not State.PAUSED:
+                self._service.carry_out(machine, command)
+            if machine.mail_ids and machine.state not in _WRITES_ITSELF:
+                self._service.write_row(machine, machine.as_row())
 
     def arrived(self, workflow_uuid: str, mail: Mail) -> None:
         """How an attempt ended elsewhere. Mail about an attempt that nobody waits for is only consumed."""
+        if self._done.pop(mail.mail_id, mail) is None:
+            return
         try:
+            command = read_command(mail.message)
+            if command is not None:
+                machine = self._service.machine_of(workflow_uuid, command[0])
+                if machine is None:
+                    self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
+                else:
+                    self.carry_out(machine, mail.mail_id, command[1])
+                    self._done.pop(mail.mail_id)
+                return
             message: dict[str, Any] = json.loads(mail.message)
             seq, attempt = int(message["seq"]), int(message["attempt"])
             outcome = read_outcome(message["outcome"]) if "outcome" in message else None
@@ -67,19 +115,22 @@ class OwnerMail:
         else:
             self._service.submit(Commit(workflow_uuid=machine.run.workflow_uuid, consumed=(mail.mail_id,)))
 
-    async def withdraw(self, machine: ActivityMachine, attempt: int) -> None:
+    async def withdraw(self, machine: ActivityMachine, attempt: int, *, keep: bool) -> None:
         """Take an offer back unless somebody has taken it."""
         spec, run = machine.spec, machine.run.workflow_uuid
-        success = await self._service.until_available(lambda: self._store.withdraw_activity(run, spec.seq, attempt))
+        success = await self._service.until_available(
+            lambda: self._store.withdraw_activity(run, spec.seq, attempt, keep=keep)
+        )
         if machine.state is State.WITHDRAWING and machine.attempt == attempt:
             self._service.act(machine, machine.withdrawn(self._service.now_ms(), success=success))
 
-    async def flag_cancel(self, machine: ActivityMachine, attempt: int) -> None:
-        """Let the next heartbeat in the process that runs it learn of the cancel."""
+    async def flag(self, machine: ActivityMachine, attempt: int) -> None:
+        """Let the next heartbeat in the process that runs it learn of a cancel, a pause or a reset."""
         row = await self._row(machine)
         if row is not None and row.attempt == attempt and row.worker is not None and machine.expects(attempt):
-            flagged = replace(row, cancel_requested=True)
-            self._service.submit(Commit(workflow_uuid=row.workflow_uuid, activities=(flagged,)))
+            flagged = replace(row, cancel_requested=machine.cancel_requested, operator=machine.operator)
+            flagged.spec = offer(machine.spec) if row.offered else None
+            self._service.write_row(machine, flagged)
 
     async def _row(self, machine: ActivityMachine) -> ActivityRow | None:
         run, seq = machine.run.workflow_uuid, machine.spec.seq

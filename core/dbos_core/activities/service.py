@@ -13,13 +13,16 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Collection, Iterable
+from functools import partial
+from typing import NamedTuple
 
 from dbos_core.activities.attempt import Executor, RunIdentity
-from dbos_core.activities.carrier import Carrier
+from dbos_core.activities.carrier import Carrier, wake
 from dbos_core.activities.execution import AttemptExecution, Throttle
 from dbos_core.activities.lanes import Lane, RateLimit, TaskQueue
 from dbos_core.activities.machine import ActivityMachine
 from dbos_core.activities.moves import State
+from dbos_core.activities.operating import OperatorCommand
 from dbos_core.activities.spec import (
     ActivityRow,
     ActivitySpec,
@@ -35,8 +38,18 @@ class Answer(enum.Enum):
     OK = "ok"
     NOT_FOUND = "not found"
     """No such attempt is open (any more)."""
+    MOVED = "moved"
+    """The run is on its way to another process."""
     NOT_REQUESTED = "not requested"
     """It cannot end as canceled, for nobody requested its cancellation."""
+
+
+class Signs(NamedTuple):
+    """What a heartbeat from outside learns."""
+
+    cancel: bool = False
+    paused: bool = False
+    reset: bool = False
 
 
 class ActivityService(Carrier):
@@ -90,11 +103,14 @@ class ActivityService(Carrier):
         rows: Iterable[ActivityRow],
         *,
         cancel_requested: Collection[int] = (),
+        mail: Iterable[Mail] = (),
     ) -> None:
         """Go on with the open activities of a run that was loaded. ``cancel_requested``: seqs whose cancellation the
-        journal requests. Rows that belong to no open activity are deleted."""
+        journal requests. ``mail``: the run's, in which operators may have left commands while nobody had the run.
+        Rows that belong to no open activity are deleted."""
         live = self._live(run)
         left = {row.seq: row for row in rows}
+        commands = self._mail.commands(mail)
         now = self._now_ms()
         for spec in specs:
             machine = ActivityMachine(run, spec, self.process_id)
@@ -103,7 +119,11 @@ class ActivityService(Carrier):
             row = left.pop(spec.seq, None)
             if row is not None and row.worker == self.process_id and not self._claimed.has(row):
                 row.offered = False  # taken by us, and nothing of it is left
+            given = commands.pop(spec.seq, ())
+            self._mail.recall(machine, row, given)
             self.act(machine, machine.restore(now, row))
+            for mail_id, command in given:
+                self._mail.carry_out(machine, mail_id, command)
             if spec.seq in cancel_requested:
                 self.act(machine, machine.cancel(now))
         if left:
@@ -261,15 +281,30 @@ class ActivityService(Carrier):
 
     def heartbeat_outside(
         self, workflow_uuid: str, seq: int, attempt: int | None, details: str | None
-    ) -> tuple[Answer, bool]:
-        """A heartbeat from outside. The second value: a cancel was requested."""
+    ) -> tuple[Answer, Signs]:
+        """A heartbeat from outside, and what it learns."""
         machine = self._open_attempt(workflow_uuid, seq, attempt)
         if machine is None:
-            return Answer.NOT_FOUND, False
+            return Answer.NOT_FOUND, Signs()
         execution = machine.slot
         if isinstance(execution, AttemptExecution):
-            execution.beat(details)
-        return Answer.OK, machine.cancel_requested
+            execution.beat_outside(details)
+        reset = machine.operated is not None and machine.operated.reset
+        return Answer.OK, Signs(machine.cancel_requested, machine.paused, reset)
+
+    async def operate(self, workflow_uuid: str, seq: int, command: OperatorCommand) -> Answer:
+        """Carry out an operator's command; the answer comes when that is durable."""
+        machine = self.machine_of(workflow_uuid, seq)
+        if machine is None or machine.forgotten or machine.state is State.PLANNED:
+            return Answer.NOT_FOUND
+        machine.refused = False
+        self.carry_out(machine, command)
+        while machine.writes or machine.asking:
+            rests: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            machine.watchers = machine.watchers or []
+            machine.watchers.append(partial(wake, rests))
+            await rests
+        return Answer.MOVED if machine.refused else Answer.OK
 
     def _open_attempt(self, workflow_uuid: str, seq: int, attempt: int | None) -> ActivityMachine | None:
         machine = self.machine_of(workflow_uuid, seq)

@@ -162,3 +162,7 @@ class ActivityRow:
     heartbeat_at_ms: int | None = None
     last_failure: str | None = None
     cancel_requested: bool = False
+    ended_ms: int | None = None
+    """When the attempt before ended."""
+    operator: str | None = None
+    """JSON text: what operators want of it (``operating.Operated``)."""

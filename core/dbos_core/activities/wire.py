@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from dbos_core.activities.operating import OperatorCommand
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind, TimeoutKind
 from dbos_core.retry import RetryPolicy
 
@@ -40,3 +41,14 @@ def read_outcome(fields: dict[str, Any]) -> AttemptOutcome:
     kind = OutcomeKind(fields.pop("kind"))
     timeout = fields.pop("timeout", None)
     return AttemptOutcome(kind=kind, timeout=None if timeout is None else TimeoutKind(timeout), **fields)
+
+
+def command_mail(seq: int, command: OperatorCommand) -> str:
+    """The message that leaves an operator's command for the run's next owner."""
+    return json.dumps({"seq": seq, "operate": command.fields()})
+
+
+def read_command(message: str) -> tuple[int, OperatorCommand] | None:
+    """(seq, command), if the message carries one."""
+    fields: dict[str, Any] = json.loads(message)
+    return (int(fields["seq"]), OperatorCommand.read(fields["operate"])) if "operate" in fields else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.commit import (
@@ -23,6 +23,7 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.jobs import JobRow
 from dbos_core.schedules.rows import ScheduleStore
 from dbos_core.search import Count, Page, Query
 
@@ -83,6 +84,8 @@ class Pulse:
     """Some open, unowned run on any queue is past its ``deadline_ms``."""
     schedule_due_in_ms: int | None = None
     """When the next schedule is due; 0 when one is, None if there is none."""
+    jobs: bool = False
+    """Some running job is held by nobody."""
     next_due_in_ms: int | None = None
     """When the next unowned run of our queues becomes due; None if there is none."""
     touched: tuple[str, ...] = ()
@@ -114,8 +117,53 @@ class OfferedActivity:
     workflow_type: str
 
 
+class HeartbeatAnswer(NamedTuple):
+    """What an attempt learns by its heartbeat."""
+
+    wanted: bool
+    """False: nobody waits for it any more."""
+    cancel: bool = False
+    operator: str | None = None
+    """As ``ActivityRow.operator``."""
+
+
+class JobStore(Protocol):
+    """The jobs of ``dbos_core.jobs``: work about many runs, held by one process at a time."""
+
+    async def add(self, process_id: str, job: JobRow, lease_ms: int) -> bool:
+        """Insert a job that this process holds. False: there is one of this id."""
+        ...
+
+    async def take(self, process_id: str, lease_ms: int, limit: int) -> list[JobRow]:
+        """Take running jobs whose lease has lapsed (SKIP LOCKED)."""
+        ...
+
+    async def save(self, process_id: str, job: JobRow, lease_ms: int) -> bool:
+        """Write progress or the end, and renew the lease. False: the job was stopped, or somebody else holds it."""
+        ...
+
+    async def stop(self, job_id: str, close_ms: int) -> bool:
+        """End a running job whoever holds it (FAILED). False: it does not run."""
+        ...
+
+    async def one(self, job_id: str) -> JobRow | None: ...
+
+    async def page(self, limit: int, after: tuple[int, str] | None) -> list[JobRow]:
+        """Jobs, newest first, those behind ``after`` (start time and id of the last one seen)."""
+        ...
+
+    async def release(self, process_id: str) -> None:
+        """Let go of the jobs of this process at once."""
+        ...
+
+
 class Store(ScheduleStore, Protocol):
     """Durable state. Times are compared on the store's own clock (``now_ms``)."""
+
+    @property
+    def jobs(self) -> JobStore:
+        """The table of jobs."""
+        ...
 
     async def open(self) -> None:
         """Connect, create or check the schema."""
@@ -284,14 +332,15 @@ class Store(ScheduleStore, Protocol):
         """Take offered, due, free attempts on these queues (SKIP LOCKED), marking worker and started_ms."""
         ...
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
-        """Delete the row of an attempt that nobody has taken (timeout, cancel). False: somebody runs it."""
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool:
+        """Delete the row of an attempt that nobody has taken (timeout, cancel), or take it back from the offers only
+        (``keep``). False: somebody runs it."""
         ...
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]:
-        """Store heartbeat details (inserting the row if there is none). Returns (still wanted, cancel requested)."""
+    ) -> HeartbeatAnswer:
+        """Store heartbeat details (inserting the row if there is none)."""
         ...
 
     # -- requests between processes --------------------------------------------------------------------------------
@@ -310,6 +359,10 @@ class Store(ScheduleStore, Protocol):
         ...
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_run(self, workflow_uuid: str) -> bool:
+        """Delete a closed run with all its rows. False: there is none, or it is open."""
+        ...
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         """Retention: delete up to ``limit`` runs closed before that time, with all their rows. Returns how many."""

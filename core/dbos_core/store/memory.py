@@ -33,7 +33,8 @@ from dbos_core.commit import (
 from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.search import Count, Page, Query
 from dbos_core.store import memory_flush, memory_search
-from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
+from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
+from dbos_core.store.memory_jobs import MemoryJobs
 from dbos_core.store.memory_policy import start_by_policy
 from dbos_core.store.memory_schedules import MemorySchedules
 from dbos_core.store.memory_tables import Lease, Request, Run, Tables
@@ -47,6 +48,7 @@ class MemoryStore(MemorySchedules):
         self.tables = Tables() if tables is None else tables
         self._callbacks: list[Callable[[Wake], None]] = []
         self._opened = 0
+        self.jobs = MemoryJobs(clock, self.tables.jobs)
 
     def sibling(self) -> MemoryStore:
         """Another connection to the same rows; closing one leaves the listeners of the others alone."""
@@ -87,6 +89,7 @@ class MemoryStore(MemorySchedules):
             requests=any(self._is_for(me, queues, request) for request in tables.requests.values()),
             expired=bool(tables.expired(now)),
             schedule_due_in_ms=tables.schedule_due_in(now),
+            jobs=self.jobs.free(),
             next_due_in_ms=tables.next_due_in(queues, now),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
@@ -326,24 +329,27 @@ class MemoryStore(MemorySchedules):
             row=replace(row), workflow_id=run.workflow_id, run_id=run.run_id, workflow_type=run.workflow_type
         )
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool:
         run = self.tables.runs.get(workflow_uuid)
         row = None if run is None else run.activities.get(seq)
         if run is None or row is None or row.attempt != attempt or row.worker is not None:
             return False
-        self.tables.drop_activity(run, seq)
+        if keep:
+            self.tables.put_activity(run, replace(row, offered=False), self.clock.now_ms())
+        else:
+            self.tables.drop_activity(run, seq)
         return True
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]:
+    ) -> HeartbeatAnswer:
         now, run = self.clock.now_ms(), self.tables.runs.get(workflow_uuid)
         if run is None or not run.open:
-            return False, False
+            return HeartbeatAnswer(False)
         row = run.activities.get(seq)
         if row is None:
             if run.row.owner != worker:  # only an owner may run an attempt that has no row
-                return False, False
+                return HeartbeatAnswer(False)
             row = ActivityRow(
                 workflow_uuid=workflow_uuid,
                 seq=seq,
@@ -354,12 +360,12 @@ class MemoryStore(MemorySchedules):
                 started_ms=now,
             )
         elif row.attempt != attempt or (row.worker or run.row.owner) != worker:
-            return False, False
+            return HeartbeatAnswer(False)
         if details is not None:
             memory_flush.refuse_bad_text(workflow_uuid, details)
         run.activities[seq] = row
         row.worker, row.heartbeat, row.heartbeat_at_ms = worker, details, now
-        return True, row.cancel_requested
+        return HeartbeatAnswer(True, row.cancel_requested, row.operator)
 
     # -- requests between processes --------------------------------------------------------------------------------
 
@@ -398,6 +404,13 @@ class MemoryStore(MemorySchedules):
         return request.row.response
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_run(self, workflow_uuid: str) -> bool:
+        run = self.tables.runs.get(workflow_uuid)
+        if run is None or run.open:
+            return False
+        self.tables.delete_run(run)
+        return True
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         closed = [(run.row.close_ms, run) for run in self.tables.runs.values() if run.row.close_ms is not None]

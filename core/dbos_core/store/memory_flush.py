@@ -196,6 +196,6 @@ def _texts(commit: Commit) -> Iterator[str | None]:
     for mail in commit.mail:
         yield from (mail.mail_id, mail.topic, mail.message)
     for row in commit.activities:
-        yield from (row.task_queue, row.spec, row.heartbeat, row.last_failure)
+        yield from (row.task_queue, row.spec, row.heartbeat, row.last_failure, row.operator)
     for update in commit.updates:
         yield from (update.update_id, update.outcome)

@@ -28,6 +28,7 @@ from dbos_core.commit import (
 )
 from dbos_core.schedules.rows import SCHEDULED_BY, ScheduleRow
 from dbos_core.store.base import ProcessInfo, RequestRow, Wake, WakeKind
+from dbos_core.store.memory_jobs import Held
 
 PENDING = "PENDING"
 """The DBOS status of every open run of ours, owned or not."""
@@ -109,6 +110,7 @@ class Tables:
         self.offered: dict[tuple[str, int], ActivityRow] = {}
         self.leases: dict[str, Lease] = {}
         self.requests: dict[str, Request] = {}
+        self.jobs: dict[str, Held] = {}
         self.outbox: dict[str, str] = {}
         """workflow_uuid → process."""
         self.schedules: dict[str, ScheduleRow] = {}

@@ -24,6 +24,7 @@ from temporalio.bridge.proto.workflow_activation import (
     WorkflowActivationJob,
 )
 
+from dbos_compat.bridge.local_activities import outcome_text, resolution
 from dbos_compat.bridge.others import Others
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
@@ -81,6 +82,9 @@ def record_text(event: Event) -> str:
         if reply.refused:
             parts.append('"refused":true')
         return ",".join(parts) + "}"
+    if kind is EventKind.LOCAL:
+        assert event.local is not None
+        return outcome_text(event.local)
     mail = event.mail
     assert mail is not None
     head = f'"id":{dumps(mail.mail_id)},"ms":{mail.created_ms},"m":{_message_text(mail)}'
@@ -124,7 +128,17 @@ class PendingActivity:
     cancel_requested: bool = False
 
 
-_RANK = {"start": 0, "signal": 1, "update": 2, "cancel": 3, "timer": 3, "activity": 3, "errand": 3, "child": 3}
+_RANK = {
+    "start": 0,
+    "signal": 1,
+    "update": 2,
+    "cancel": 3,
+    "timer": 3,
+    "activity": 3,
+    "errand": 3,
+    "child": 3,
+    "local": 4,
+}
 
 
 def ordered(records: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -152,6 +166,8 @@ def job(
         return others.reply(record, event_id)
     if kind == "child":
         return others.closed(record["m"])
+    if kind == "local":
+        return resolution(record)
     result = WorkflowActivationJob()
     if kind == "timer":
         result.fire_timer.seq = record["seq"]

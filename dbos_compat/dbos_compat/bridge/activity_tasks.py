@@ -15,13 +15,14 @@ from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion
 from temporalio.bridge.proto.activity_task import Cancel, Start
 from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 
-from dbos_compat.bridge.activations import timestamp
 from dbos_compat.bridge.commands import Command, ms
+from dbos_compat.bridge.policies import policy_of
 from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, is_too_large, too_large, without_details
 from dbos_compat.convert.failures import failure_text, failure_type
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
-from dbos_compat.convert.times import duration
+from dbos_compat.convert.times import duration, timestamp
 from dbos_core.activities.attempt import Attempt, CancelReason, RunIdentity
+from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind
 from dbos_core.commit import RunRow
 from dbos_core.retry import RetryPolicy, normalise
@@ -55,21 +56,9 @@ def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
         schedule_to_start_ms=times.schedule_to_start_ms,
         start_to_close_ms=times.start_to_close_ms,
         heartbeat_ms=times.heartbeat_ms,
-        retry=_policy(a) if a.HasField("retry_policy") else _DEFAULT_POLICY,
+        retry=policy_of(a.retry_policy) if a.HasField("retry_policy") else _DEFAULT_POLICY,
         scheduled_ms=at_ms,
         native=a,
-    )
-
-
-def _policy(a: object) -> RetryPolicy:
-    policy = a.retry_policy  # type: ignore[attr-defined]
-    initial = ms(policy.initial_interval) or 1_000
-    return RetryPolicy(
-        initial_ms=initial,
-        coefficient=policy.backoff_coefficient or 2.0,
-        maximum_interval_ms=ms(policy.maximum_interval) or 100 * initial,
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_types=tuple(policy.non_retryable_error_types),
     )
 
 
@@ -108,7 +97,9 @@ def _unstarted(spec: ActivitySpec, run: RunIdentity, namespace: str) -> Start:
     )
     for key in native.headers:
         start.header_fields[key].CopyFrom(native.headers[key])
-    if native.HasField("priority"):
+    if isinstance(spec, LocalSpec):
+        start.is_local = True
+    elif native.HasField("priority"):
         start.priority.CopyFrom(native.priority)
     return start
 
@@ -198,6 +189,10 @@ def cancel_of(reason: CancelReason) -> Cancel:
         cancel.details.is_cancelled = True
     elif reason is CancelReason.WORKER_SHUTDOWN:
         cancel.details.is_worker_shutdown = True
+    elif reason is CancelReason.PAUSED:
+        cancel.details.is_paused = True
+    elif reason is CancelReason.RESET:
+        cancel.details.is_reset = True
     else:
         cancel.details.is_not_found = True
         cancel.details.is_timed_out = reason is CancelReason.TIMED_OUT

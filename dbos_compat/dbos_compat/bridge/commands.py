@@ -23,8 +23,9 @@ TRY_CANCEL, WAIT_CANCELLATION_COMPLETED, ABANDON = 0, 1, 2
 
 TERMINAL = frozenset({"complete", "fail", "cancel", "continue_as_new"})
 
-UNCHECKED = frozenset({"patch"})
-"""Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches``."""
+UNCHECKED = frozenset({"patch", "local_activity", "cancel_local"})
+"""Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches`` and
+``local_activities``."""
 
 
 class UnsupportedCommand(Exception):
@@ -139,6 +140,40 @@ def _schedule_activity(command: WorkflowCommand) -> Command:
         cancellation_type=a.cancellation_type,
         inputs=inputs,
     )
+
+
+def _schedule_local_activity(command: WorkflowCommand) -> Command:
+    a = command.schedule_local_activity
+    inputs = payloads_text(a.arguments)
+    parts = [
+        f'"k":"local_activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},"in":{inputs}'
+    ]
+    for key, name in (
+        ("s2c", "schedule_to_close_timeout"),
+        ("s2s", "schedule_to_start_timeout"),
+        ("stc", "start_to_close_timeout"),
+        ("threshold", "local_retry_threshold"),
+    ):
+        if a.HasField(name):  # type: ignore[arg-type]
+            parts.append(f'"{key}":{ms(getattr(a, name))}')
+    if a.HasField("retry_policy"):
+        parts.append(f'"retry":{_retry_text(a.retry_policy)}')
+    if a.cancellation_type:
+        parts.append(f'"ct":{a.cancellation_type}')
+    return Command(
+        "local_activity",
+        f"local_activity {a.seq} {a.activity_id} {a.activity_type}",
+        "{" + ",".join(parts) + "}",
+        seq=a.seq,
+        message=command,
+        cancellation_type=a.cancellation_type,
+        inputs=inputs,
+    )
+
+
+def _request_cancel_local_activity(command: WorkflowCommand) -> Command:
+    seq = command.request_cancel_local_activity.seq
+    return Command("cancel_local", f"cancel_local {seq}", f'{{"k":"cancel_local","seq":{seq}}}', seq=seq)
 
 
 def _retry_text(policy: Any) -> str:
@@ -359,6 +394,8 @@ def _answer(command: WorkflowCommand) -> None:
 _HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
     "schedule_activity": _schedule_activity,
     "request_cancel_activity": _request_cancel_activity,
+    "schedule_local_activity": _schedule_local_activity,
+    "request_cancel_local_activity": _request_cancel_local_activity,
     "start_timer": _start_timer,
     "cancel_timer": _cancel_timer,
     "update_response": _update_response,
@@ -378,8 +415,6 @@ _HANDLERS: dict[str, Callable[[WorkflowCommand], Command | Rejected | None]] = {
 }
 
 UNSUPPORTED: dict[str, str] = {
-    "schedule_local_activity": "local-activities",
-    "request_cancel_local_activity": "local-activities",
     "schedule_nexus_operation": "nexus",
     "request_cancel_nexus_operation": "nexus",
 }

@@ -16,6 +16,8 @@ from temporalio.api.failure.v1 import Failure
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.activity_tasks import spec_of
 from dbos_compat.bridge.commands import ABANDON, TERMINAL, TRY_CANCEL, Command, Rejected
+from dbos_compat.bridge.local_activities import PendingLocal, pending_of
+from dbos_compat.bridge.local_activities import spec_of as spec_of_local
 from dbos_compat.bridge.others import ERRANDS, Others, errand_of
 from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.convert.answers import Answer, answer_text
@@ -41,6 +43,7 @@ class Builder:
         "activities",
         "at_ms",
         "inputs",
+        "locals",
         "memo",
         "names_activities",
         "others",
@@ -55,6 +58,7 @@ class Builder:
         self.at_ms = 0
         self.activities: dict[int, PendingActivity] = {}
         self.others = Others()
+        self.locals: dict[int, PendingLocal] = {}
         self.accepted: set[str] = set()
         """Updates that were accepted and are not completed."""
         self.names_activities = False
@@ -87,6 +91,9 @@ class Builder:
                 self.others.happened(record)
                 if record["k"] == "errand":
                     decision.consumed_errands.append((ErrandKind(record["e"]), record["seq"], record.get("n", 0)))
+            elif record["k"] == "local":
+                self.locals.pop(record["seq"], None)
+                decision.consumed_locals.append(record["seq"])
         for refused in rejected:
             decision.updates.append(
                 UpdateRow(update_id=refused.update_id, stage=0, outcome=answer_text(Answer(failure=refused.failure)))
@@ -123,6 +130,11 @@ class Builder:
             errand = errand_of(command, event_id, self.others)
             if errand is not None:
                 decision.errands.append(errand)
+        elif kind == "local_activity":
+            self.locals[command.seq] = pending_of(command, decision.at_ms)
+            decision.schedule_local.append(spec_of_local(command, decision.at_ms, self._row.task_queue))
+        elif kind == "cancel_local":
+            self._cancel_local(decision, command)
         elif kind == "update_accepted":
             self.accepted.add(command.update_id)
             decision.updates.append(UpdateRow(update_id=command.update_id, stage=ACCEPTED_STAGE))
@@ -160,6 +172,17 @@ class Builder:
         else:
             decision.cancel_activities.append(command.seq)
             self.activities[command.seq].cancel_requested = True
+
+    def _cancel_local(self, decision: Decision, command: Command) -> None:
+        if command.cancellation_type == TRY_CANCEL:
+            decision.try_cancel_local.append(command.seq)
+            self.locals.pop(command.seq, None)
+        elif command.cancellation_type == ABANDON:
+            decision.abandon_local.append(command.seq)
+            self.locals.pop(command.seq, None)
+        else:
+            decision.cancel_local.append(command.seq)
+            self.locals[command.seq].cancel_requested = True
 
     def _update_completed(self, decision: Decision, command: Command) -> None:
         self.accepted.discard(command.update_id)
@@ -248,6 +271,8 @@ def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, Pending
         if kind == "activity":
             pending = activities.get(record["seq"])
             names.append(pending.activity_type if pending is not None else "activity")
+        elif kind == "local":
+            names.append(record["type"])
         elif kind == "signal":
             names.append(f"signal {record['name']}")
         elif kind == "update":

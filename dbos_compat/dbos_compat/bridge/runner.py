@@ -39,6 +39,8 @@ from dbos_compat.bridge.commands import (
     update_failed,
 )
 from dbos_compat.bridge.decisions import Builder
+from dbos_compat.bridge.local_activities import cancel_marker, marker, pending_of
+from dbos_compat.bridge.local_activities import canceled_at_once as local_canceled_at_once
 from dbos_compat.bridge.patches import Patches, announced, missing
 from dbos_compat.bridge.refusals import (
     TaskFailed,
@@ -59,6 +61,7 @@ from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import cause_name
 from dbos_compat.history.numbering import EventIds, TaskIds
 from dbos_compat.private import SDK_VERSION, WorkflowHost
+from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
@@ -88,6 +91,7 @@ class TemporalRunner:
         new_id: NewId,
         now_ms: Callable[[], int],
         suggest_after: int,
+        local_lane: LocalLane | None = None,
     ) -> None:
         """
         Args:
@@ -95,10 +99,12 @@ class TemporalRunner:
             new_id: gives run ids.
             now_ms: the clock, for what happens outside an activation.
             suggest_after: so many events into a run's history ``is_continue_as_new_suggested()`` becomes true.
+            local_lane: runs the local activities.
         """
         self.new_id = new_id
         self.now_ms = now_ms
         self.suggest_after = suggest_after
+        self.local_lane = local_lane
         self.task_queue = task_queue
         self.identity = identity
         self.max_cached = max_cached
@@ -220,6 +226,8 @@ class TemporalInterpreter:
         """All activations of a task, without leaving the caller's turn where the instance allows that."""
         try:
             jobs = self._first_jobs(task)
+        except TaskFailed as failed:
+            return self._void(task, failed)
         except Exception as error:
             return self._void(task, TaskFailed(application_failure(str(error), type(error).__name__)))
         if not jobs:  # nobody waits for what has happened
@@ -257,6 +265,8 @@ class TemporalInterpreter:
             if record["k"] == "start":
                 attributes, self._native = self._native or started(self._builder.inputs), None
                 self._start = initialize(self._row, attributes)
+            elif record["k"] == "local":
+                task.commands.append(self._local_marker(task, record))
             made = job(
                 record,
                 event_id,
@@ -339,7 +349,7 @@ class TemporalInterpreter:
     def _follow_up(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
         resolved = {r["seq"] for r in task.records if r["k"] == "activity"}
-        answers: list[WorkflowActivationJob] = []
+        answers: list[WorkflowActivationJob] = self._local_answers(task, fresh)
         for command in fresh:
             if command.kind != "cancel_activity":
                 continue
@@ -361,6 +371,46 @@ class TemporalInterpreter:
         task.void += late
         task.commands.extend(fresh)
         return answers + jobs
+
+    def _local_marker(self, task: _Task, record: Mapping[str, Any]) -> Command:
+        """The marker of a local activity that has ended.
+
+        Raises:
+            TaskFailed: on replay, when the code has not asked for it.
+        """
+        pending = self._builder.locals.get(record["seq"])
+        if pending is None or (pending.activity_id, pending.activity_type) != (record["id"], record["type"]):
+            came = (
+                "nothing of the kind" if pending is None else f"{pending.activity_type!r} (id {pending.activity_id!r})"
+            )
+            raise self._nondeterminism(
+                f"position {task.position}: recorded the end of local activity {record['type']!r} (id {record['id']!r}, "
+                f"seq {record['seq']}), but the code has asked for {came}.",
+                task.recorded or {},
+            )
+        return marker(record, pending)
+
+    def _local_answers(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
+        """What is known at once of local activities that were cancelled; their markers join ``fresh``."""
+        answers: list[WorkflowActivationJob] = []
+        resolved = {r["seq"] for r in task.records if r["k"] == "local"}
+        for command in [c for c in fresh if c.kind == "cancel_local"]:
+            unsent = next(
+                (c for c in (*task.commands, *fresh) if c.kind == "local_activity" and c.seq == command.seq), None
+            )
+            pending = pending_of(unsent, task.at_ms) if unsent is not None else self._builder.locals.get(command.seq)
+            if pending is None or pending.cancel_requested or command.seq in resolved or command.seq in task.answered:
+                task.void.append(command)
+                continue
+            command.cancellation_type = pending.cancellation_type
+            if unsent is not None:
+                task.void += [unsent, command]
+            elif pending.cancellation_type not in (TRY_CANCEL, ABANDON):
+                continue
+            task.answered.add(command.seq)
+            fresh.insert(fresh.index(command) + 1, cancel_marker(command.seq, pending, began=unsent is None))
+            answers.append(local_canceled_at_once(command.seq, pending))
+        return answers
 
     def _finish(self, task: _Task) -> Decision:
         assert task.ids is not None

@@ -14,6 +14,7 @@ class Slots:
 
     workflow_tasks: int
     activities: int
+    local_activities: int
 
     @staticmethod
     def of(config: Any) -> Slots:
@@ -21,6 +22,7 @@ class Slots:
         return Slots(
             workflow_tasks=_slots(config.tuner.workflow_slot_supplier, config.task_queue),
             activities=_slots(config.tuner.activity_slot_supplier, config.task_queue),
+            local_activities=_slots(config.tuner.local_activity_slot_supplier, config.task_queue),
         )
 
 

@@ -24,6 +24,7 @@ from dbos_compat.errors import Unsupported
 from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, WorkflowHost
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.execution import Throttle
+from dbos_core.activities.local import LocalLane
 from dbos_core.kernel import Kernel
 
 logger = logging.getLogger("dbos_compat")
@@ -62,7 +63,10 @@ class EngineWorker(BridgeWorker):
         self._workflow_host: WorkflowHost | None = None
         self._limit_payloads = not getattr(config, "disable_payload_error_limit", False)
         tasks = config.task_types
-        self._serves_activities: bool = tasks.enable_remote_activities
+        self._serves_remote: bool = tasks.enable_remote_activities
+        self._serves_activities: bool = tasks.enable_remote_activities or tasks.enable_local_activities
+        self._local_lane = LocalLane(self._slots.local_activities)
+        self._local_lane.may_start = lambda: kernel.activities.may_start()
         if tasks.enable_nexus:
             raise Unsupported("nexus", f"worker of task queue {config.task_queue!r}")
         strategy = type(config.versioning_strategy).__name__
@@ -88,6 +92,7 @@ class EngineWorker(BridgeWorker):
             new_id=self._kernel.entropy.uuid,
             now_ms=self._kernel.clock.now_ms,
             suggest_after=self._suggest_after,
+            local_lane=self._local_lane,
         )
         self._kernel.serve(runner)
         try:
@@ -102,30 +107,35 @@ class EngineWorker(BridgeWorker):
             await self._stopping.wait()
             return
         executor = ActivityExecutor(host, self._config.namespace)
-        service = self._kernel.activities
-        service.serve(
-            self._config.task_queue,
-            executor,
-            self._slots.activities,
-            max_per_second=self._config.max_activities_per_second,
-            max_queue_per_second=self._config.max_task_queue_activities_per_second,
-            throttle=Throttle(
-                default_ms=self._config.default_heartbeat_throttle_interval_millis,
-                max_ms=self._config.max_heartbeat_throttle_interval_millis,
-            ),
-        )
-        self._kernel.claims.queues_changed()
+        service, lane = self._kernel.activities, self._local_lane
+        service.local_lanes.append(lane)
+        lane.open(executor)
+        if self._serves_remote:
+            service.serve(
+                self._config.task_queue,
+                executor,
+                self._slots.activities,
+                max_per_second=self._config.max_activities_per_second,
+                max_queue_per_second=self._config.max_task_queue_activities_per_second,
+                throttle=Throttle(
+                    default_ms=self._config.default_heartbeat_throttle_interval_millis,
+                    max_ms=self._config.max_heartbeat_throttle_interval_millis,
+                ),
+            )
+            self._kernel.claims.queues_changed()
         failed = asyncio.ensure_future(host.failures.get())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([failed, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.unserve(self._config.task_queue, executor)
+            lane.close()
             await self._wind_down(host, executor)
             if failed.done():
                 raise failed.result()
         finally:
             failed.cancel()
             stopping.cancel()
+            service.local_lanes.remove(lane)
             self._kernel.claims.queues_changed()
             self._activities_done.set()
 
@@ -136,6 +146,7 @@ class EngineWorker(BridgeWorker):
             await asyncio.wait_for(host.idle(), grace_s)
         except TimeoutError:
             self._kernel.activities.shut_down(executor)
+            self._local_lane.shut_down()
             await host.idle()
 
     # -- what temporalio calls -------------------------------------------------------------------------------------
@@ -167,6 +178,8 @@ class EngineWorker(BridgeWorker):
 
     async def complete_activity_task(self, completion: ActivityTaskCompletion) -> None:
         outcome = outcome_of(completion, self._identity, limit_payloads=self._limit_payloads)
+        if self._local_lane.completed(completion.task_token, outcome):
+            return
         if outcome is None:
             self._kernel.activities.will_complete_async(completion.task_token)
         else:

@@ -97,11 +97,12 @@ class _History:
         for arrival, event_id in zip(record["ev"], task.events, strict=True):
             if arrival["k"] == "update":
                 self.updates[arrival["m"]["update_id"]] = arrival["m"]
-            elif arrival["k"] != "start":
+            elif arrival["k"] not in ("start", "local"):
                 self._add_arrival(arrival, event_id, at_ms)
         self._add_workflow_task(record, task, at_ms)
         event_ids = self.ids.end_task(task, record["cmds"])
-        asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates)
+        asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates, at_ms)
+        asking.locals.update({arrival["seq"]: arrival for arrival in record["ev"] if arrival["k"] == "local"})
         for command, event_id in zip(record["cmds"], event_ids, strict=True):
             if command["k"] == "continue_as_new":
                 continued = continued_attributes(command, self.started, encode(self.run.search_attributes))
@@ -147,7 +148,7 @@ class _History:
             handled = {arrival.get("id") for arrival in failed.arrivals}
             later = [letter for letter in mail if letter.mail_id not in handled]
             for arrival, event_id in zip(failed.arrivals, self.ids.begin_task(failed.arrivals).events, strict=True):
-                if arrival["k"] not in ("start", "update"):
+                if arrival["k"] not in ("start", "update", "local"):
                     self._add_arrival(arrival, event_id, at_ms)
         scheduled = self._next
         self.events += [

@@ -30,8 +30,18 @@ SCHEDULE_TO_START = 2
 ABANDON = 2
 ABANDON_CHILD = 0
 
-_EVENTS_PER_ARRIVAL = {"start": 1, "signal": 1, "cancel": 1, "timer": 1, "update": 0, "errand": 1, "child": 1}
-"""An admitted update has no event: its acceptance, a command, carries the request."""
+_EVENTS_PER_ARRIVAL = {
+    "start": 1,
+    "signal": 1,
+    "cancel": 1,
+    "timer": 1,
+    "update": 0,
+    "local": 0,
+    "errand": 1,
+    "child": 1,
+}
+"""An admitted update has no event: its acceptance, a command, carries the request. Nor has the end of a local activity:
+its marker is a command."""
 
 _EVENTS_PER_COMMAND = {
     "activity": 1,
@@ -43,6 +53,9 @@ _EVENTS_PER_COMMAND = {
     "patch": 1,
     "upsert_sa": 1,
     "memo": 1,
+    "local_activity": 0,
+    "cancel_local": 0,
+    "local_marker": 1,
     "complete": 1,
     "fail": 1,
     "cancel": 1,
@@ -52,6 +65,8 @@ _EVENTS_PER_COMMAND = {
     "signal_external": 1,
     "cancel_external": 1,
 }
+
+_SILENT = frozenset(kind for kind, events in _EVENTS_PER_COMMAND.items() if not events)
 
 
 ERRANDS = {
@@ -163,6 +178,9 @@ class EventIds:
                 continue
             if kind not in _EVENTS_PER_COMMAND:
                 raise _unknown("command", kind)
+            if kind in _SILENT:
+                ids.append(0)
+                continue
             last += _EVENTS_PER_COMMAND[kind]
             if kind == "patch" and command.get("sa"):
                 last += 1  # the upsert that follows the marker

@@ -9,9 +9,10 @@ from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.failure.v1 import Failure, TimeoutFailureInfo
 
 from dbos_compat.convert.failures import failure
+from dbos_compat.convert.payloads import as_payloads
 from dbos_compat.history.attributes import some_payloads
 from dbos_compat.history.numbering import Record
-from dbos_core.activities.spec import RetryState
+from dbos_core.activities.spec import OutcomeKind, RetryState
 
 _TIMEOUT_MESSAGES = {
     TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "activity StartToClose timeout",
@@ -39,3 +40,21 @@ def timeout_failure(outcome: Record) -> Failure:
     if outcome.get("lf"):
         made.cause.CopyFrom(failure(outcome["lf"]))
     return made
+
+
+def local_failure(outcome: Record) -> Failure:
+    """The failure of a local activity that did not complete: in its marker, and inside of what the workflow sees."""
+    if outcome["o"] == OutcomeKind.TIMED_OUT:
+        return Failure(
+            message="Activity timed out",
+            timeout_failure_info=TimeoutFailureInfo(timeout_type=TimeoutType.ValueType(outcome["t"])),
+        )
+    if outcome["o"] == OutcomeKind.CANCELED:
+        made = Failure(
+            message="Cancelled" if "r" in outcome else "Activity cancelled"
+        )  # it says so itself, or it is said
+        made.canceled_failure_info.SetInParent()
+        if outcome.get("r"):
+            made.canceled_failure_info.details.CopyFrom(as_payloads(outcome["r"]))
+        return made
+    return failure(outcome["r"])

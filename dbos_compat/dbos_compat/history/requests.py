@@ -32,6 +32,8 @@ from dbos_compat.convert.search_attributes import CHANGE_VERSION, versions_paylo
 from dbos_compat.convert.times import duration
 from dbos_compat.history.attributes import header, json_payload, some_payloads
 from dbos_compat.history.numbering import EventIds, Record, TaskIds
+from dbos_compat.history.outcomes import local_failure
+from dbos_core.activities.spec import OutcomeKind
 from dbos_core.retry import normalise
 
 
@@ -45,6 +47,9 @@ class Asking:
     run_timeout_ms: int
     updates: dict[str, Record] = field(default_factory=dict)
     """Message records of the updates that arrived so far, by update id."""
+    at_ms: int = 0
+    locals: dict[int, Record] = field(default_factory=dict)
+    """How local activities ended whose outcome came with this task, by seq."""
 
 
 def task_queue(name: str) -> TaskQueue:
@@ -156,6 +161,35 @@ def patch(command: Record, asking: Asking) -> tuple[Message, ...]:
     return marker, upsert
 
 
+def local_marker(command: Record, asking: Asking) -> Message:
+    """How a local activity ended. One that was given up says so itself; else the arrival in the same row does."""
+    outcome = command if "o" in command else asking.locals[command["seq"]]
+    given_up = outcome is command
+    data = {
+        "seq": outcome["seq"],
+        "attempt": outcome["att"],
+        "activity_id": outcome["id"],
+        "activity_type": outcome["type"],
+        "complete_time": None if given_up else _time(asking.at_ms),
+        "backoff": _time(outcome["bo"]) if "bo" in outcome else None,
+        "original_schedule_time": _time(outcome["ost"]),
+    }
+    details = {"data": Payloads(payloads=[json_payload(dumps(data))])}
+    if outcome["o"] == OutcomeKind.COMPLETED:
+        details["result"] = as_payloads([outcome["r"]])
+    return MarkerRecordedEventAttributes(
+        marker_name="core_local_activity",
+        details=details,
+        workflow_task_completed_event_id=asking.task.completed,
+        failure=None if outcome["o"] == OutcomeKind.COMPLETED else local_failure(outcome),
+    )
+
+
+def _time(ms: int) -> dict[str, int]:
+    """A time or a duration, as Temporal's core writes it."""
+    return {"seconds": ms // 1000, "nanos": ms % 1000 * 1_000_000}
+
+
 def upsert_sa(command: Record, asking: Asking) -> Message:
     return UpsertWorkflowSearchAttributesEventAttributes(
         workflow_task_completed_event_id=asking.task.completed,
@@ -177,6 +211,7 @@ REQUESTS: dict[str, Callable[[Record, Asking], Message | tuple[Message, ...]]] =
     "update_accepted": update_accepted,
     "update_completed": update_completed,
     "patch": patch,
+    "local_marker": local_marker,
     "upsert_sa": upsert_sa,
     "memo": memo,
 }

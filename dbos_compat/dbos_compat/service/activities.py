@@ -37,7 +37,8 @@ from dbos_compat.errors import already_completed, invalid, not_found, timeout_ex
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.pending import open_activities
 from dbos_core.activities.attempt import parse_token
-from dbos_core.activities.service import Answer
+from dbos_core.activities.operating import Operated
+from dbos_core.activities.service import Answer, Signs
 from dbos_core.activities.spec import AttemptOutcome, OutcomeKind
 from dbos_core.activities.wire import outcome_mail, read_outcome
 from dbos_core.commit import LoadedRun, Mail, RunRow, RunStatus, Verdict
@@ -167,8 +168,7 @@ async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> 
         raise place.gone()
 
 
-async def _beat(context: Context, place: Place, details: Payloads) -> bool:
-    """Was a cancel requested?"""
+async def _beat(context: Context, place: Place, details: Payloads) -> Signs:
     await _check_open(context, place)
     if _unowned(context, place):
         return await _beat_for_later(context, place, details)
@@ -181,7 +181,7 @@ async def _beat(context: Context, place: Place, details: Payloads) -> bool:
         raise await _moved_on(context, place) from None
     if Answer(answer["answer"]) is not Answer.OK:
         raise place.gone()
-    return bool(answer["cancel"])
+    return Signs(**answer["signs"])
 
 
 def _unowned(context: Context, place: Place) -> bool:
@@ -222,7 +222,7 @@ async def _leave_in_mailbox(context: Context, place: Place, outcome: AttemptOutc
         raise already_completed()
 
 
-async def _beat_for_later(context: Context, place: Place, details: Payloads) -> bool:
+async def _beat_for_later(context: Context, place: Place, details: Payloads) -> Signs:
     """Keep the details in the activity's row, where its next owner finds them."""
     loaded = await context.kernel.load(place.run.workflow_uuid)
     found = None if loaded is None else _open(loaded, place)
@@ -233,12 +233,11 @@ async def _beat_for_later(context: Context, place: Place, details: Payloads) -> 
     worker = workers.get(seq) or place.run.owner
     if worker is None:
         raise timeout_expired()
-    wanted, cancel = await context.kernel.store.heartbeat(
-        place.run.workflow_uuid, seq, attempt, _details(details), worker
-    )
-    if not wanted:
+    answer = await context.kernel.store.heartbeat(place.run.workflow_uuid, seq, attempt, _details(details), worker)
+    if not answer.wanted:
         raise place.gone()
-    return cancel or cancel_requested
+    operated = Operated.read(answer.operator)
+    return Signs(answer.cancel or cancel_requested, operated.pause is not None, operated.reset)
 
 
 def _open(loaded: LoadedRun, place: Place) -> tuple[int, int, bool] | None:
@@ -274,11 +273,11 @@ def register(context: Context) -> None:
         question = json.loads(text)
         seq = _seq(context, run, question)
         if seq is None:
-            return dumps({"answer": Answer.NOT_FOUND.value, "cancel": False})
-        answer, cancel = context.kernel.activities.heartbeat_outside(
+            return dumps({"answer": Answer.NOT_FOUND.value})
+        answer, signs = context.kernel.activities.heartbeat_outside(
             run.workflow_uuid, seq, question["attempt"], question["details"]
         )
-        return dumps({"answer": answer.value, "cancel": cancel})
+        return dumps({"answer": answer.value, "signs": signs._asdict()})
 
     context.kernel.questions.register(COMPLETE, complete)
     context.kernel.questions.register(HEARTBEAT, heartbeat)
@@ -331,12 +330,16 @@ async def respond_activity_task_canceled_by_id(
 
 
 async def record_activity_task_heartbeat(context: Context, request: RecordActivityTaskHeartbeatRequest) -> Message:
-    cancel = await _beat(context, await _by_token(context, request), request.details)
-    return RecordActivityTaskHeartbeatResponse(cancel_requested=cancel)
+    signs = await _beat(context, await _by_token(context, request), request.details)
+    return RecordActivityTaskHeartbeatResponse(
+        cancel_requested=signs.cancel, activity_paused=signs.paused, activity_reset=signs.reset
+    )
 
 
 async def record_activity_task_heartbeat_by_id(
     context: Context, request: RecordActivityTaskHeartbeatByIdRequest
 ) -> Message:
-    cancel = await _beat(context, await _by_id(context, request), request.details)
-    return RecordActivityTaskHeartbeatByIdResponse(cancel_requested=cancel)
+    signs = await _beat(context, await _by_id(context, request), request.details)
+    return RecordActivityTaskHeartbeatByIdResponse(
+        cancel_requested=signs.cancel, activity_paused=signs.paused, activity_reset=signs.reset
+    )

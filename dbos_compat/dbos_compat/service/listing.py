@@ -30,7 +30,7 @@ from dbos_compat.filters.values import STATUS_NAMES
 from dbos_compat.service.cluster import attribute_types
 from dbos_compat.service.common import Context
 from dbos_compat.service.info import execution_info
-from dbos_core.commit import RunStatus
+from dbos_core.commit import RunRow, RunStatus
 from dbos_core.search import PAGE_ROWS_MAX, And, Compare, Cursor, Field, Filter, Op, Page, Query, Value
 
 
@@ -40,6 +40,22 @@ async def read_query(context: Context, text: str) -> Query:
         return parse(text, types)
     except BadFilter as error:
         raise invalid(f"invalid query: {error}") from None
+
+
+def cursor_text(row: RunRow) -> str:
+    """The place behind a row, in the usual order."""
+    return dumps([row.close_ms, row.start_ms, row.run_id, 0])
+
+
+def read_cursor(text: str | bytes) -> Cursor:
+    """What ``cursor_text`` wrote. Raises ValueError and TypeError."""
+    close_ms, start_ms, run_id, offset = json.loads(text)
+    return Cursor(
+        close_ms=None if close_ms is None else int(close_ms),
+        start_ms=int(start_ms),
+        run_id=str(run_id),
+        offset=int(offset),
+    )
 
 
 def token(cursor: Cursor) -> bytes:
@@ -52,13 +68,7 @@ def read_token(raw: bytes) -> Cursor | None:
     if not raw:
         return None
     try:
-        close_ms, start_ms, run_id, offset = json.loads(b64decode(raw, validate=True))
-        return Cursor(
-            close_ms=None if close_ms is None else int(close_ms),
-            start_ms=int(start_ms),
-            run_id=str(run_id),
-            offset=int(offset),
-        )
+        return read_cursor(b64decode(raw, validate=True))
     except (ValueError, TypeError):
         raise invalid("Invalid NextPageToken.") from None
 

@@ -12,11 +12,15 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutio
 
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.payloads import payloads
-from dbos_compat.convert.times import timestamp
+from dbos_compat.convert.times import duration, timestamp
 from dbos_compat.history.numbering import EventIds
+from dbos_compat.service.activity_options import asked, options_of
+from dbos_core.activities.operating import Operated, changed
+from dbos_core.activities.spec import ActivitySpec
+from dbos_core.activities.wire import read_command
 from dbos_core.commit import LoadedRun
 from dbos_core.kept import ended
-from dbos_core.mailbox import CANCEL, CHILD
+from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD
 
 
 class AttemptState(Protocol):
@@ -29,6 +33,12 @@ class AttemptState(Protocol):
     heartbeat_at_ms: int | None
     last_failure: str | None
     cancel_requested: bool
+    ended_ms: int | None
+
+    @property
+    def operator(self) -> str | None:
+        """What operators want of it (``operating.Operated``)."""
+        ...
 
 
 def pending_activities(loaded: LoadedRun, live: Mapping[int, AttemptState]) -> list[PendingActivityInfo]:
@@ -37,8 +47,23 @@ def pending_activities(loaded: LoadedRun, live: Mapping[int, AttemptState]) -> l
     durable = {row.seq: row for row in loaded.activities}
     found = []
     for seq, (command, asked_ms, cancelled) in open_activities(loaded).items():
-        found.append(_info(command, asked_ms, cancelled, live.get(seq) or durable.get(seq)))
+        row = live.get(seq) or durable.get(seq)
+        wanted = Operated.read(row.operator) if seq in live and row is not None else operated(loaded, seq)
+        spec = changed(asked(command, asked_ms, loaded.run), wanted.changes)
+        found.append(_info(command, asked_ms, cancelled, row, wanted, spec))
     return found
+
+
+def operated(loaded: LoadedRun, seq: int) -> Operated:
+    """What operators want of an activity, also where its run's next owner has still to hear of it."""
+    wanted = Operated()
+    for row in loaded.activities:
+        if row.seq == seq:
+            wanted = Operated.read(row.operator)
+    for message in loaded.mail:
+        if message.topic == ACTIVITY and (command := read_command(message.message)) is not None and command[0] == seq:
+            wanted.note(command[1])
+    return wanted
 
 
 def open_activities(loaded: LoadedRun) -> dict[int, tuple[dict[str, Any], int, bool]]:
@@ -89,17 +114,33 @@ def pending_children(loaded: LoadedRun) -> list[PendingChildExecutionInfo]:
     return list(found.values())
 
 
-def _info(command: dict[str, Any], asked_ms: int, cancelled: bool, row: AttemptState | None) -> PendingActivityInfo:
+def _info(
+    command: dict[str, Any],
+    asked_ms: int,
+    cancelled: bool,
+    row: AttemptState | None,
+    wanted: Operated,
+    spec: ActivitySpec,
+) -> PendingActivityInfo:
+    options = options_of(spec)
+    options.task_queue.normal_name = spec.task_queue
     info = PendingActivityInfo(
         activity_id=command["id"],
         activity_type=ActivityType(name=command["type"]),
-        attempt=row.attempt if row is not None else 1,
-        state=_state(cancelled, row),
-        maximum_attempts=(command.get("retry") or {}).get("max_attempts", 0),
+        attempt=row.attempt if row is not None and not wanted.reset else 1,
+        state=_state(cancelled, row, wanted),
+        maximum_attempts=spec.retry.maximum_attempts,
+        paused=wanted.pause is not None,
+        priority=options.priority,
+        activity_options=options,
     )
     info.scheduled_time.CopyFrom(timestamp(row.due_ms if row is not None else asked_ms))
-    if command.get("s2c"):
-        info.expiration_time.CopyFrom(timestamp(asked_ms + command["s2c"]))
+    if spec.schedule_to_close_ms:
+        info.expiration_time.CopyFrom(timestamp(asked_ms + spec.schedule_to_close_ms))
+    if wanted.pause is not None:
+        info.pause_info.pause_time.CopyFrom(timestamp(wanted.pause.at_ms))
+        info.pause_info.manual.identity = wanted.pause.identity
+        info.pause_info.manual.reason = wanted.pause.reason
     if row is None:
         return info
     if row.started_ms is not None:
@@ -110,14 +151,23 @@ def _info(command: dict[str, Any], asked_ms: int, cancelled: bool, row: AttemptS
         info.heartbeat_details.payloads.extend(payloads(json.loads(row.heartbeat)))
     if row.last_failure is not None:
         info.last_failure.CopyFrom(failure(json.loads(row.last_failure)))
+    if row.ended_ms is not None:
+        info.last_attempt_complete_time.CopyFrom(timestamp(row.ended_ms))
+        if row.started_ms is None and row.due_ms > row.ended_ms and info.attempt > 1 and wanted.pause is None:
+            info.current_retry_interval.CopyFrom(duration(row.due_ms - row.ended_ms))
+            info.next_attempt_schedule_time.CopyFrom(timestamp(row.due_ms))
     return info
 
 
-def _state(cancelled: bool, row: AttemptState | None) -> PendingActivityState.ValueType:
+def _state(cancelled: bool, row: AttemptState | None, wanted: Operated) -> PendingActivityState.ValueType:
     if cancelled or (row is not None and row.cancel_requested):
         return PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
     if row is not None and row.started_ms is not None:
+        if wanted.pause is not None:
+            return PendingActivityState.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED
         return PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    if wanted.pause is not None:
+        return PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED
     return PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 
 

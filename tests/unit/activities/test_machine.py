@@ -8,114 +8,35 @@ from dataclasses import replace
 import pytest
 
 from dbos_core.activities import effects as fx
-from dbos_core.activities.machine import AWAITS_OUTCOME, ActivityMachine
+from dbos_core.activities.machine import AWAITS_OUTCOME
 from dbos_core.activities.moves import MOVES, Input, State
 from dbos_core.activities.spec import (
     ASYNC_WORKER,
-    ActivityRow,
-    ActivitySpec,
     AttemptOutcome,
-    FinalOutcome,
     OutcomeKind,
     RetryState,
     TimeoutKind,
 )
 from dbos_core.errors import Ours
-from tests.unit.activities.support import RUN, START, bounded, canceled, completed, failed, spec
-
-WALKED: set[tuple[State, Input, State]] = set()
-
-
-class Life(ActivityMachine):
-    """A machine that notes its moves."""
-
-    def __init__(self, what: ActivitySpec | None = None, *, served: bool = True) -> None:
-        super().__init__(RUN, what or spec(), "us")
-        self.served = served
-
-    def _move(self, what, now_ms, argument=None):
-        before = self.state
-        effects = super()._move(what, now_ms, argument)
-        WALKED.add((before, what, self.state))
-        return effects
-
-
-def kinds(effects) -> list[str]:
-    return [type(effect).__name__ for effect in effects if not isinstance(effect, fx.SetTimer)]
-
-
-def timer(effects) -> int | None:
-    return next((e.when_ms for e in effects if isinstance(e, fx.SetTimer)), None)
-
-
-def final(effects) -> FinalOutcome:
-    assert isinstance(effects[-1], fx.Final)
-    return effects[-1].outcome
-
-
-def row(effects) -> ActivityRow:
-    return next(e.row for e in effects if isinstance(e, (fx.WriteRow, fx.Record)))
-
-
-def ready(what: ActivitySpec | None = None) -> Life:
-    life = Life(what)
-    assert kinds(life.release(START)) == ["Enqueue"]
-    return life
-
-
-def recording(what: ActivitySpec | None = None) -> Life:
-    life = ready(what or spec(retry=bounded(3)))
-    assert kinds(life.slot_free(START)) == ["Record"]
-    return life
-
-
-def started(what: ActivitySpec | None = None) -> Life:
-    life = ready(what)
-    assert kinds(life.slot_free(START)) == ["Start"]
-    return life
-
-
-def backoff(what: ActivitySpec | None = None) -> Life:
-    life = started(what)
-    life.ended(START + 100, failed())
-    assert life.state is State.BACKOFF
-    return life
-
-
-def offered(what: ActivitySpec | None = None) -> Life:
-    life = Life(what, served=False)
-    planned = life.plan(START, slot_held=False)
-    assert planned is not None
-    assert planned.offered
-    assert planned.spec
-    assert kinds(life.release(START)) == []
-    assert life.state is State.OFFERED
-    return life
-
-
-def withdrawing(what: ActivitySpec | None = None) -> Life:
-    life = offered(what)
-    assert kinds(life.cancel(START)) == ["Withdraw"]
-    return life
-
-
-def spent(**changes) -> Life:
-    life = Life(spec(retry=bounded(1), **changes))
-    assert kinds(life.restore(START + 5_000, a_row(started_ms=START + 1_000, worker="dead"))) == []
-    assert life.state is State.SPENT
-    return life
-
-
-def a_row(**changes) -> ActivityRow:
-    made = ActivityRow(
-        workflow_uuid=RUN.workflow_uuid, seq=1, task_queue="payments", attempt=1, scheduled_ms=START, due_ms=START
-    )
-    return replace(made, **changes)
-
-
-def taken_row() -> ActivityRow:
-    return a_row(started_ms=START + 7, worker="us", offered=True)
-
+from tests.unit.activities import test_operated_machine
+from tests.unit.activities.lives import (
+    WALKED,
+    Life,
+    a_row,
+    backoff,
+    final,
+    kinds,
+    offered,
+    ready,
+    recording,
+    row,
+    spent,
+    started,
+    taken_row,
+    timer,
+    withdrawing,
+)
+from tests.unit.activities.support import START, bounded, canceled, completed, failed, spec
 
 LOST = AttemptOutcome(kind=OutcomeKind.TIMED_OUT, timeout=TimeoutKind.START_TO_CLOSE)
 
@@ -407,7 +328,7 @@ def offered_attempt_was_taken_in_time():
     assert kinds(life.withdrawn(START + 1_001, success=False)) == []
     assert life.state is State.OFFERED
     assert timer(life.clock(START + 2_000)) is None, "that clock stopped when it was taken"
-    assert kinds(life.cancel(START + 2_000)) == ["FlagCancel"]
+    assert kinds(life.cancel(START + 2_000)) == ["Flag"]
     assert kinds(life.cancel(START + 2_000)) == []
 
 
@@ -422,7 +343,7 @@ def offered_attempt_is_cancelled_before_its_start():
 
 
 def offered_attempt_is_cancelled_while_it_runs_elsewhere():
-    assert kinds(withdrawing().withdrawn(START + 1, success=False)) == ["FlagCancel"]
+    assert kinds(withdrawing().withdrawn(START + 1, success=False)) == ["Flag"]
 
 
 def offered_attempt_is_forgotten():
@@ -597,7 +518,7 @@ def restored_offer_runs_elsewhere():
     life = Life()
     life.restore(START + 1, a_row(offered=True, worker="other", started_ms=START))
     assert life.elsewhere
-    assert kinds(life.cancel(START + 2)) == ["FlagCancel"]
+    assert kinds(life.cancel(START + 2)) == ["Flag"]
 
 
 def restored_offer_has_waited_too_long():
@@ -651,7 +572,7 @@ def test_story(story):
 
 def test_every_move_of_the_table_is_walked():
     WALKED.clear()
-    for story in STORIES:
+    for story in [*STORIES, *test_operated_machine.STORIES]:
         story()
     table = {(state, what, to) for state, moves in MOVES.items() for what, move in moves.items() for to in move.to}
     missing = table - WALKED

@@ -10,7 +10,7 @@ from dbos_core import failpoints
 from dbos_core.activities.attempt import CancelReason
 from dbos_core.activities.effects import NOT_STARTED
 from dbos_core.activities.execution import Throttle
-from dbos_core.activities.service import Answer
+from dbos_core.activities.service import Answer, Signs
 from dbos_core.activities.spec import ASYNC_WORKER, OutcomeKind, RetryState, TimeoutKind, timeout_failure
 from dbos_core.testing.clock import settle
 from tests.unit.activities.support import (
@@ -373,13 +373,13 @@ async def test_an_attempt_left_open_still_times_out_and_beats(here, notes):
     await here.schedule(spec(heartbeat_ms=2_000, retry=bounded(1)))
     here.service.will_complete_async(notes.last.token)
     await clock_of(here).advance(1_500)
-    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, None, '"alive"') == (Answer.OK, False)
+    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, None, '"alive"') == (Answer.OK, Signs())
     here.service.request_cancel(RUN, 1)
-    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, 1, '"alive"') == (Answer.OK, True)
+    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, 1, '"alive"') == (Answer.OK, Signs(cancel=True))
     await clock_of(here).advance(2_000)
     assert (here.finals[-1].timeout, here.finals[-1].heartbeat) == (TimeoutKind.HEARTBEAT, '"alive"')
     assert here.finals[-1].retry_state is RetryState.CANCEL_REQUESTED
-    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, 1, None) == (Answer.NOT_FOUND, False)
+    assert here.service.heartbeat_outside(RUN.workflow_uuid, 1, 1, None) == (Answer.NOT_FOUND, Signs())
 
 
 async def test_it_ends_as_canceled_from_outside_only_if_that_was_requested(here, notes):

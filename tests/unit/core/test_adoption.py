@@ -11,6 +11,7 @@ import pytest
 
 from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome, OutcomeKind, RetryState
 from dbos_core.commit import Close, Entry, LoadedRun, Mail, NewRun, RunRow, RunStatus
 from dbos_core.kernel import Kernel
@@ -54,6 +55,7 @@ class Script:
     task_queue: str = QUEUE
     identity: str = "worker"
     max_cached: int = 100
+    local_lane: LocalLane | None = None
 
     def knows(self, workflow_type: str) -> bool:
         return True

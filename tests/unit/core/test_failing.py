@@ -10,6 +10,7 @@ import pytest
 
 from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, FinalOutcome, OutcomeKind, RetryState, TimeoutKind
 from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
 from dbos_core.failing import Note, note_text, noted
@@ -38,6 +39,7 @@ class Script:
     task_queue: str = QUEUE
     identity: str = "worker-1"
     max_cached: int = 100
+    local_lane: LocalLane | None = None
 
     def knows(self, workflow_type: str) -> bool:
         return True

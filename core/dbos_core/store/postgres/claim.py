@@ -199,6 +199,8 @@ _PULSE = """
            case when exists (select from {own}.schedule_news) then 0
                 else (select min(s.wake_at_ms) from {own}.schedules s) - (select ms from clock)
                 end as schedule_due_in_ms,
+           exists (select from {own}.jobs j
+                    where j.state = 1 and j.lease_until_ms <= (select ms from clock)) as jobs,
            (select min(due.wake_at_ms)
               from unnest($4::text[]) as q (name),
                    lateral (select r.wake_at_ms from {own}.runs r
@@ -334,6 +336,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         requests=row["requests"],
         expired=row["expired"],
         schedule_due_in_ms=None if row["schedule_due_in_ms"] is None else max(row["schedule_due_in_ms"], 0),
+        jobs=row["jobs"],
         next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )

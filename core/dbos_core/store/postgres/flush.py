@@ -13,7 +13,8 @@ from typing import Any
 
 from dbos_core.commit import PARK_FOREVER, Commit, NewRun, Verdict
 from dbos_core.store.postgres.connect import Connection, Database
-from dbos_core.store.postgres.flush_sql import Shape, compose
+from dbos_core.store.postgres.flush_shape import Shape
+from dbos_core.store.postgres.flush_sql import compose
 from dbos_core.store.postgres.flush_values import creator_xid, put_fenced, put_mail, put_reach, put_starts, touches
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, ParentLink, RunStatus
-from dbos_core.store.postgres.flush_sql import Shape
+from dbos_core.store.postgres.flush_shape import Shape
 
 _FINER = {RunStatus.TERMINATED, RunStatus.TIMED_OUT, RunStatus.CONTINUED_AS_NEW}
 """Outcomes that DBOS has no status for; their name goes into ``attributes`` under ``dbos_compat.status``."""
@@ -32,7 +32,7 @@ _NEW_RUN = {
     "search_attributes": "search_attributes",
     "metadata": "metadata",
 }
-"""Columns of a new run (``flush_sql.START_COLUMNS``), and the field of ``NewRun`` that each takes."""
+"""Columns of a new run (``flush_shape.START_COLUMNS``), and the field of ``NewRun`` that each takes."""
 
 
 def put_starts(starts: list[tuple[int, Commit, NewRun]], process_id: str, values: dict[str, Any]) -> int:
@@ -241,6 +241,8 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
         "heartbeat_at_ms": row.heartbeat_at_ms,
         "last_failure": row.last_failure,
         "cancel_requested": row.cancel_requested,
+        "ended_ms": row.ended_ms,
+        "operator": row.operator,
     }
 
 

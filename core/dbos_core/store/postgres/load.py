@@ -31,7 +31,8 @@ _LOAD = """
                   where n.destination_uuid = r.workflow_uuid and not n.consumed
                   order by n.created_at_epoch_ms, n.message_uuid collate "C") as mail,
            array(select row(a.seq, a.task_queue, a.attempt, a.scheduled_ms, a.due_ms, a.started_ms, a.worker, a.offered,
-                            a.spec, a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested)
+                            a.spec, a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested,
+                            a.ended_ms, a.operator)
                    from {own}.activities a
                   where a.workflow_uuid = r.workflow_uuid
                   order by a.seq) as activities,
@@ -191,4 +192,6 @@ def activity_row(row: asyncpg.Record, workflow_uuid: str) -> ActivityRow:
         heartbeat_at_ms=row[10],
         last_failure=row[11],
         cancel_requested=row[12],
+        ended_ms=row[13],
+        operator=row[14],
     )

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from dbos_core.store.base import OfferedActivity
+from dbos_core.store.base import HeartbeatAnswer, OfferedActivity
 from dbos_core.store.postgres.connect import Connection, Database
 from dbos_core.store.postgres.load import activity_row
 
@@ -30,13 +30,15 @@ _CLAIM = """
     update {own}.activities a set worker = $1, started_ms = (select ms from clock)
       from c where a.workflow_uuid = c.workflow_uuid and a.seq = c.seq
     returning a.seq, a.task_queue, a.attempt, a.scheduled_ms, a.due_ms, a.started_ms, a.worker, a.offered, a.spec,
-              a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.workflow_uuid,
+              a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.ended_ms,
+              a.operator, a.workflow_uuid,
               c.workflow_id, c.run_id, c.workflow_type"""
 
 # The lock waits for a session that still commits.
 _TAKEN = """
     select a.seq, a.task_queue, a.attempt, a.scheduled_ms, a.due_ms, a.started_ms, a.worker, a.offered, a.spec,
-           a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.workflow_uuid,
+           a.heartbeat, a.heartbeat_at_ms, a.last_failure, a.cancel_requested, a.ended_ms,
+           a.operator, a.workflow_uuid,
            r.workflow_id, r.run_id, r.workflow_type
       from unnest($2::text[], $3::int[], $4::int[]) as d (uuid, seq, attempt)
       join {own}.activities a on a.workflow_uuid = d.uuid and a.seq = d.seq
@@ -46,6 +48,11 @@ _TAKEN = """
 
 _WITHDRAW = """
     delete from {own}.activities
+     where workflow_uuid = $1 and seq = $2 and attempt = $3 and worker is null
+    returning seq"""
+
+_TAKE_BACK = """
+    update {own}.activities set offered = false
      where workflow_uuid = $1 and seq = $2 and attempt = $3 and worker is null
     returning seq"""
 
@@ -64,7 +71,7 @@ _HEARTBEAT = """
           and (a.worker = excluded.worker
                or a.worker is null
                   and excluded.worker = (select r.owner from {own}.runs r where r.workflow_uuid = $1))
-    returning cancel_requested"""
+    returning cancel_requested, operator"""
 
 
 Attempts: TypeAlias = list[tuple[str, int, int]]
@@ -99,13 +106,14 @@ async def claim_activities(
     ]
 
 
-async def withdraw_activity(db: Database, workflow_uuid: str, seq: int, attempt: int) -> bool:
-    return bool(await db.rows("withdrawing an activity", _WITHDRAW, workflow_uuid, seq, attempt))
+async def withdraw_activity(db: Database, workflow_uuid: str, seq: int, attempt: int, *, keep: bool) -> bool:
+    statement = _TAKE_BACK if keep else _WITHDRAW
+    return bool(await db.rows("withdrawing an activity", statement, workflow_uuid, seq, attempt))
 
 
 async def heartbeat(
     db: Database, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-) -> tuple[bool, bool]:
+) -> HeartbeatAnswer:
     row = await db.row(
         f"heartbeat of activity {seq} of run {workflow_uuid!r}",
         _HEARTBEAT,
@@ -116,4 +124,4 @@ async def heartbeat(
         worker,
         safe=True,
     )
-    return (False, False) if row is None else (True, bool(row["cancel_requested"]))
+    return HeartbeatAnswer(False) if row is None else HeartbeatAnswer(True, row["cancel_requested"], row["operator"])

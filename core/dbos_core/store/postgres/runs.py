@@ -371,6 +371,22 @@ async def _act(db: Database, process_id: str, row: asyncpg.Record, queues: Seque
 # -- retention ---------------------------------------------------------------------------------------------------------
 
 # The payload tables first: they have no foreign key, and a row of them without its workflow would stay for ever.
+_GONE = """    steps as (delete from {dbos}.operation_outputs o using old where o.workflow_uuid = old.workflow_uuid),
+    inputs as (delete from {dbos}.workflow_input i using old where i.workflow_uuid = old.workflow_uuid),
+    outputs as (delete from {dbos}.workflow_output o using old where o.workflow_uuid = old.workflow_uuid),
+    gone as (delete from {dbos}.workflow_status w using old where w.workflow_uuid = old.workflow_uuid
+             returning w.workflow_uuid)
+    select count(*) from gone"""
+
+_DELETE_RUN = """
+    with old as materialized (
+        select r.workflow_uuid
+          from {own}.runs r
+          join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
+         where r.workflow_uuid = $1 and r.status <> 1
+           for update of w, r),
+{gone}""".replace("{gone}", _GONE)
+
 _DELETE_FINISHED = """
     with old as materialized (
         select r.workflow_uuid
@@ -381,15 +397,14 @@ _DELETE_FINISHED = """
          order by coalesce(r.close_ms, 9223372036854775807)
          limit $2
            for update of w, r skip locked),
-    steps as (delete from {dbos}.operation_outputs o using old where o.workflow_uuid = old.workflow_uuid),
-    inputs as (delete from {dbos}.workflow_input i using old where i.workflow_uuid = old.workflow_uuid),
-    outputs as (delete from {dbos}.workflow_output o using old where o.workflow_uuid = old.workflow_uuid),
-    gone as (delete from {dbos}.workflow_status w using old where w.workflow_uuid = old.workflow_uuid
-             returning w.workflow_uuid)
-    select count(*) from gone"""
+{gone}""".replace("{gone}", _GONE)
 
 DELETE_BATCH = 500
 """Runs per transaction: a big one holds back vacuum and the locks of its rows."""
+
+
+async def delete_run(db: Database, workflow_uuid: str) -> bool:
+    return bool(await db.value(f"deleting run {workflow_uuid!r}", _DELETE_RUN, workflow_uuid))
 
 
 async def delete_finished(db: Database, before_ms: int, limit: int) -> int:

@@ -24,10 +24,11 @@ from dbos_core.commit import (
 )
 from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
-from dbos_core.store.base import OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
+from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
 from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
+from dbos_core.store.postgres.jobs import PostgresJobs
 from dbos_core.store.postgres.listen import Listener
 from dbos_core.store.postgres.schedules import PostgresSchedules
 from dbos_core.store.postgres.schema.migrate import migrate
@@ -82,6 +83,7 @@ class PostgresStore(PostgresSchedules):
         self._db = Database(
             url, self.schemas, pool_max=pool_max, statement_cache=statement_cache, settings=settings or {}
         )
+        self.jobs = PostgresJobs(self._db)
         self._listener = Listener(self._db)
         self._announce_mail = False
         self._cancellations_seen_ms: int | None = None
@@ -271,12 +273,12 @@ class PostgresStore(PostgresSchedules):
             self._maybe_taken += maybe
             raise
 
-    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int) -> bool:
-        return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt)
+    async def withdraw_activity(self, workflow_uuid: str, seq: int, attempt: int, *, keep: bool = False) -> bool:
+        return await offers.withdraw_activity(self._db, workflow_uuid, seq, attempt, keep=keep)
 
     async def heartbeat(
         self, workflow_uuid: str, seq: int, attempt: int, details: str | None, worker: str
-    ) -> tuple[bool, bool]:
+    ) -> HeartbeatAnswer:
         return await offers.heartbeat(self._db, workflow_uuid, seq, attempt, details, worker)
 
     # -- requests between processes --------------------------------------------------------------------------------
@@ -294,6 +296,9 @@ class PostgresStore(PostgresSchedules):
         return await requests.response(self._db, request_id)
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def delete_run(self, workflow_uuid: str) -> bool:
+        return await runs.delete_run(self._db, workflow_uuid)
 
     async def delete_finished(self, before_ms: int, limit: int) -> int:
         return await runs.delete_finished(self._db, before_ms, limit)

@@ -98,6 +98,8 @@ create table {own}.activities (
     heartbeat_at_ms  bigint,
     last_failure     text,
     cancel_requested boolean not null default false,
+    ended_ms         bigint,
+    operator         text,
     primary key (workflow_uuid, seq)
 );
 create index activities_offered on {own}.activities (task_queue, due_ms) where offered and worker is null;
@@ -159,3 +161,22 @@ create trigger runs_closed_of_schedule after update of status on {own}.runs for 
 create trigger runs_deleted_of_schedule after delete on {own}.runs for each row
     when (old.status = 1 and old.search_attributes ? 'TemporalScheduledById')
     execute function {own}.tell_schedule();
+
+-- Jobs about many runs (batch operations): held by one process at a time, each with a lease of its own.
+create table {own}.jobs (
+    job_id         text     primary key,
+    kind           smallint not null,
+    job_order      text     not null,
+    state          smallint not null default 1,
+    start_ms       bigint   not null,
+    close_ms       bigint,
+    total          bigint   not null default 0,
+    done           bigint   not null default 0,
+    failed         bigint   not null default 0,
+    position       text,
+    owner          text,
+    lease_until_ms bigint   not null,
+    constraint jobs_closed check ((state = 1) = (close_ms is null))
+);
+create index jobs_open on {own}.jobs (lease_until_ms) where state = 1;
+create index jobs_listing on {own}.jobs (start_ms, job_id collate "C");
