@@ -315,6 +315,27 @@ class StartAnswer:
 
 
 @dataclass(slots=True, kw_only=True)
+class Reset:
+    """A workflow goes back to an earlier point: a new run with the first part of another run's journal, in the place of
+    the current run."""
+
+    new: NewRun
+    base_uuid: str
+    """The run whose journal is copied, below the position of ``entry``."""
+    entry: JournalRow
+    """What the runner wants to find there instead."""
+    mail: tuple[Mail, ...]
+    """Messages that shall reach the workflow once more."""
+    updates: tuple[UpdateRow, ...]
+    close: Close
+    """How the current run ends if it is open. It reaches nobody: the new run goes on in its place."""
+    base_metadata: str | None
+    """The metadata of ``base_uuid`` from now on."""
+    seen: tuple[str, int, int]
+    """The current run as this was made from it: its workflow_uuid, newest position (0: none) and ``last_mail_ms``."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Entry:
     """A journal row as it is read back."""
 

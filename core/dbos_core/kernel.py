@@ -36,6 +36,7 @@ from dbos_core.jobs import Jobs
 from dbos_core.live_run import LiveRun
 from dbos_core.measuring import Measure, measure_closed
 from dbos_core.parking import Parking
+from dbos_core.post import Post
 from dbos_core.questions import Questions
 from dbos_core.runner import Interpreter, Runner, TaskFailure
 from dbos_core.schedules.scheduler import Scheduler
@@ -114,8 +115,7 @@ class Kernel:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._evictions: set[asyncio.Task[Any]] = set()
-        self._mail_wanted: set[str] = set()
-        self._mail_loading = False
+        self.post = Post(self)
         self.closing = False
 
     @staticmethod
@@ -327,7 +327,7 @@ class Kernel:
             self.claims.doubt()
             raise
         if answer.terminated is not None:
-            self._closed_from_outside(answer.terminated)
+            self.closed_from_outside(answer.terminated)
         if answer.result is StartResult.STARTED:
             for index, message in enumerate(mail):
                 message.workflow_uuid = answer.run.workflow_uuid
@@ -395,10 +395,11 @@ class Kernel:
         if verdict is Verdict.COMMITTED:
             rows = await self.store.rows([workflow_uuid], watch=False)
             for row in rows:
-                self._closed_from_outside(row, reaches_others=close.reaches_others)
+                self.closed_from_outside(row, reaches_others=close.reaches_others)
         return verdict
 
-    def _closed_from_outside(self, row: RunRow, *, reaches_others: bool = True) -> None:
+    def closed_from_outside(self, row: RunRow, *, reaches_others: bool = True) -> None:
+        """A run was closed by somebody else than its owner: drop it here, tell who waits."""
         run = self.live_runs.get(row.workflow_uuid)
         if run is not None and run.row.run_id == row.run_id:  # not a successor that is trying the same key
             del self.live_runs[row.workflow_uuid]
@@ -514,44 +515,11 @@ class Kernel:
             self.scheduler.wake()
             self.claims.wake()
             self.questions.wake()
-            self._mail_wanted.update(self.live_runs)
-            self.claims.mail_came(*self.claims.arriving)
-            self._load_mail()
+            self.post.check_all()
 
     def check_mail(self, workflow_uuid: str) -> None:
-        """New mail: fetch it if the run lives here, all runs in one query; remember it if the run is on its way here."""
-        if workflow_uuid in self.live_runs:
-            self._mail_wanted.add(workflow_uuid)
-            self._load_mail()
-        else:
-            self.claims.mail_came(workflow_uuid)
-
-    def _load_mail(self) -> None:
-        if not self._mail_loading and self._mail_wanted:
-            self._mail_loading = True
-            self.spawn(self._fetch_mail(), "mail")
-
-    async def _fetch_mail(self) -> None:
-        try:
-            while self._mail_wanted:
-                wanted, self._mail_wanted = self._mail_wanted, set()
-                asked = {uuid: run for uuid in wanted if (run := self.live_runs.get(uuid)) is not None}
-                if not asked:
-                    continue
-                try:
-                    messages = await self.store.mail(list(asked))
-                except StoreUnavailable:
-                    self._mail_wanted |= wanted
-                    await asyncio.sleep(0.2)
-                    continue
-                by_run: dict[str, list[Mail]] = {}
-                for message in messages:
-                    by_run.setdefault(message.workflow_uuid, []).append(message)
-                for uuid, found in by_run.items():
-                    # A copy of the run that came since has read its mail itself, perhaps later than this answer.
-                    asked[uuid].deliver_mail(found)
-        finally:
-            self._mail_loading = False
+        """New mail: fetch it if the run lives here; remember it if the run is on its way here."""
+        self.post.check(workflow_uuid)
 
 
 def _started(future: asyncio.Future[Verdict | BadCommit]) -> None:

@@ -47,8 +47,10 @@ class Pending:
         self.errands: dict[ErrandKey, Errand] = {}
         self.locals: dict[int, LocalSpec] = {}
         self.cancel_local: set[int] = set()
+        self.unfinished = False
 
     def fold(self, decision: Decision) -> None:
+        self.unfinished = decision.unfinished
         for seq in decision.consumed_timers:
             self.timers.pop(seq, None)
         for seq in decision.consumed_activities:
@@ -101,6 +103,8 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         run.arm(seq, due_ms)
     if not loaded.entries:
         run.inbox.insert(0, Event(EventKind.START))
+    elif pending.unfinished:
+        run.inbox.insert(0, Event(EventKind.RESUME))
     for message in mail:
         run.add_mail(message)
     kernel.errands.perform(run, list(run.errands.values()), again=True)

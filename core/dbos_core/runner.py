@@ -30,6 +30,8 @@ class EventKind(enum.StrEnum):
     CHILD = "child"
     """A child closed."""
     LOCAL = "local"
+    RESUME = "resume"
+    """What the last journal entry brought is to be handled now (``Decision.unfinished``)."""
 
 
 @dataclass(slots=True)
@@ -111,6 +113,9 @@ class Decision:
     """On replay: errands whose replies had come in this entry."""
     consumed_locals: list[int] = field(default_factory=list)
     """On replay: local activities that had ended in this entry."""
+    unfinished: bool = False
+    """On replay: what this entry brought has not been handled in it. If it is the last entry, the run is to be activated
+    though nothing else happens."""
     failure: TaskFailure | None = None
     """Set: the rest is void."""
 

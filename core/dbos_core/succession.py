@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbos_core.commit import Close, Commit, LoadedRun, NewRun, RunRow, RunStatus, Verdict, row_of
+from dbos_core.commit import Close, Commit, LoadedRun, NewRun, Reset, RunRow, RunStatus, StartAnswer, Verdict, row_of
 from dbos_core.errors import BadCommit
 from dbos_core.failpoints import hit
 from dbos_core.live_run import LiveRun
@@ -86,6 +86,14 @@ class Succession:
         kernel = self._kernel
         if kernel.serves(new.task_queue) and new.execution_ms > kernel.clock.now_ms():
             kernel.clock.call_at(new.execution_ms, kernel.claims.wake)
+
+
+async def reset(kernel: Kernel, plan: Reset) -> StartAnswer | None:
+    """Let a workflow go back to an earlier point (``Store.reset``)."""
+    answer = await kernel.store.reset(kernel.process_id, plan)
+    if answer is not None and answer.terminated is not None:
+        kernel.closed_from_outside(answer.terminated, reaches_others=False)
+    return answer
 
 
 def timed_out(_loaded: LoadedRun, now_ms: int) -> Close:

@@ -24,7 +24,7 @@ STATEMENTS = {
     "release": claim._RELEASE,
     "expired": claim._EXPIRED,
     "terminate": runs._TERMINATE,
-    "lock current": runs._LOCK_CURRENT,
+    "lock current": runs.LOCK_CURRENT,
     "mail": load._MAIL,
     "rows": load._ROWS,
     "watch": load._WATCHED_ROWS,

@@ -18,6 +18,7 @@ from dbos_core.commit import (
     LoadedRun,
     Mail,
     NewRun,
+    Reset,
     RunRow,
     StartAnswer,
     UpdateRow,
@@ -225,6 +226,12 @@ class Store(ScheduleStore, Protocol):
         is stored under ``derived_uuid`` when ``run.workflow_uuid`` is taken, else under it. ``terminate_record`` is the
         close record for a terminated predecessor.
         """
+        ...
+
+    async def reset(self, process_id: str, plan: Reset) -> StartAnswer | None:
+        """Put a new run that begins in the middle in the place of the current one, as a whole or not at all: STARTED, or
+        SAME_REQUEST when the current run was made by this very request. None: the current run has moved on since the
+        plan was made."""
         ...
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:

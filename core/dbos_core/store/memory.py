@@ -24,6 +24,7 @@ from dbos_core.commit import (
     LoadedRun,
     Mail,
     NewRun,
+    Reset,
     RunRow,
     RunStatus,
     StartAnswer,
@@ -35,7 +36,7 @@ from dbos_core.search import Count, Page, Query
 from dbos_core.store import memory_flush, memory_search
 from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
 from dbos_core.store.memory_jobs import MemoryJobs
-from dbos_core.store.memory_policy import start_by_policy
+from dbos_core.store.memory_policy import reset, start_by_policy
 from dbos_core.store.memory_schedules import MemorySchedules
 from dbos_core.store.memory_tables import Lease, Request, Run, Tables
 
@@ -146,6 +147,15 @@ class MemoryStore(MemorySchedules):
         memory_flush.refuse_bad_values(Commit(workflow_uuid=run.workflow_uuid, fenced=False, start=run))
         memory_flush.refuse_bad_text(run.workflow_uuid, terminate_record)
         answer = start_by_policy(self.tables, process_id, run, derived_uuid, terminate_record, self.clock.now_ms())
+        self._send_wakes()
+        return answer
+
+    async def reset(self, process_id: str, plan: Reset) -> StartAnswer | None:
+        texts = Commit(
+            workflow_uuid=plan.new.workflow_uuid, start=plan.new, entry=plan.entry, mail=plan.mail, updates=plan.updates
+        )
+        memory_flush.refuse_bad_values(texts)
+        answer = reset(self.tables, process_id, plan, self.clock.now_ms())
         self._send_wakes()
         return answer
 

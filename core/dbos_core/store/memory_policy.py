@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dbos_core.commit import Close, IdConflict, IdReuse, NewRun, RunStatus, StartAnswer, StartResult, row_of
+from dbos_core.commit import Close, IdConflict, IdReuse, NewRun, Reset, RunStatus, StartAnswer, StartResult, row_of
 from dbos_core.store.memory_tables import Run, Tables
 
 
@@ -56,6 +56,36 @@ def _start(
 ) -> StartAnswer:
     workflow_uuid = derived_uuid if new.workflow_uuid in tables.runs else new.workflow_uuid
     run = tables.add_run(new, workflow_uuid, process_id if new.claimed else None, now_ms)
+    return StartAnswer(
+        result=StartResult.STARTED,
+        run=replace(run.row),
+        terminated=None if terminated is None else replace(terminated.row),
+    )
+
+
+def reset(tables: Tables, process_id: str, plan: Reset, now_ms: int) -> StartAnswer | None:
+    """A new run with the first part of another one's journal takes the place of the current run."""
+    new, current = plan.new, tables.current.get(plan.new.workflow_id)
+    if current is None:
+        return None
+    row = current.row
+    if row.run_id == new.run_id or (new.request_id is not None and row.request_id == new.request_id):
+        return StartAnswer(result=StartResult.SAME_REQUEST, run=replace(row))
+    if plan.seen != (row.workflow_uuid, max(current.journal, default=0), row.last_mail_ms):
+        return None
+    terminated = current if current.open else None
+    if terminated is not None:
+        tables.close_run(current, replace(plan.close, successor=new), process_id, now_ms)
+        run = tables.runs[new.workflow_uuid]
+    else:
+        run = tables.add_run(new, new.workflow_uuid, None, now_ms)
+    base = tables.runs[plan.base_uuid]
+    run.journal.update((position, entry) for position, entry in base.journal.items() if position < plan.entry.position)
+    run.journal[plan.entry.position] = plan.entry
+    run.updates.update((update.update_id, replace(update)) for update in plan.updates)
+    for mail in plan.mail:
+        tables.add_mail(run, mail, now_ms)
+    base.row.metadata = plan.base_metadata
     return StartAnswer(
         result=StartResult.STARTED,
         run=replace(run.row),

@@ -28,14 +28,14 @@ from dbos_core.store.postgres.flush_sql import NEXT_OF_F, numbered, successors
 from dbos_core.store.postgres.flush_values import finer_status, next_json
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
-_LOCK_CURRENT = """
+LOCK_CURRENT = """
     select{run}
       from {own}.runs r
       join {dbos}.workflow_status w on w.workflow_uuid = r.workflow_uuid
      where r.workflow_id = $1 and r.is_current
        for no key update of w, r""".replace("{run}", RUN_COLUMNS)
 
-_NO_LONGER_CURRENT = "update {own}.runs set is_current = false where workflow_uuid = $1"
+NO_LONGER_CURRENT = "update {own}.runs set is_current = false where workflow_uuid = $1"
 
 _BY_RUN_ID = "select{run} from {own}.runs r where r.run_id = $1".replace("{run}", RUN_COLUMNS)
 
@@ -45,7 +45,7 @@ _PARENT_OPEN = """
 
 _UUID_TAKEN = "select exists (select from {dbos}.workflow_status where workflow_uuid = $1)"
 
-_BY_UUID = "select{run} from {own}.runs r where r.workflow_uuid = $1".replace("{run}", RUN_COLUMNS)
+BY_UUID = "select{run} from {own}.runs r where r.workflow_uuid = $1".replace("{run}", RUN_COLUMNS)
 
 # Whoever owns it is told, too: an owner that hears CLOSED of a run it has in memory drops it.
 _TERMINATE, _TERMINATE_NAMES = numbered(
@@ -107,7 +107,7 @@ async def start_by_policy(
                     return StartAnswer(result=StartResult.SAME_REQUEST, run=run_row(itself))
                 if run.parent.policy is not ParentClosePolicy.ABANDON:
                     parent_open = await connection.fetchval(db.sql(_PARENT_OPEN), run.parent.workflow_uuid) == 1
-            row = await connection.fetchrow(db.sql(_LOCK_CURRENT), run.workflow_id)
+            row = await connection.fetchrow(db.sql(LOCK_CURRENT), run.workflow_id)
             current = None if row is None else run_row(row)
             if not parent_open:
                 return StartAnswer(result=StartResult.PARENT_CLOSED, run=current or row_of(run, author.process_id))
@@ -118,7 +118,7 @@ async def start_by_policy(
             if current is not None:
                 if current.status is RunStatus.RUNNING:
                     terminated = await _end(db, connection, author, current, terminate_record)
-                await connection.execute(db.sql(_NO_LONGER_CURRENT), current.workflow_uuid)
+                await connection.execute(db.sql(NO_LONGER_CURRENT), current.workflow_uuid)
             started = await _start(db, connection, author, run, derived_uuid)
             return StartAnswer(result=StartResult.STARTED, run=started, terminated=terminated)
 
@@ -146,8 +146,8 @@ def _stands(current: RunRow | None, run: NewRun) -> StartAnswer | None:
 async def _end(db: Database, connection: Connection, author: Author, current: RunRow, record: str) -> RunRow:
     now_ms = await connection.fetchval(db.sql("select {own}.now_ms()"))
     close = Close(status=RunStatus.TERMINATED, close_ms=now_ms, record=record, mail_seen_ms=None, reaches_others=True)
-    await _terminate(db, connection, author, current.workflow_uuid, close)
-    row = await connection.fetchrow(db.sql(_BY_UUID), current.workflow_uuid)
+    await close_run(db, connection, author, current.workflow_uuid, close)
+    row = await connection.fetchrow(db.sql(BY_UUID), current.workflow_uuid)
     assert row is not None
     return run_row(row)
 
@@ -158,7 +158,7 @@ async def _start(db: Database, connection: Connection, author: Author, run: NewR
     commit = Commit(workflow_uuid=stored.workflow_uuid, fenced=False, start=stored)
     if await apply(db, connection, author, [commit]) != [Verdict.COMMITTED]:
         raise Race  # somebody else started it after our look: begin again
-    row = await connection.fetchrow(db.sql(_BY_UUID), stored.workflow_uuid)
+    row = await connection.fetchrow(db.sql(BY_UUID), stored.workflow_uuid)
     assert row is not None
     return run_row(row)
 
@@ -169,7 +169,7 @@ async def terminate(db: Database, author: Author, workflow_uuid: str, close: Clo
     async def body(connection: Connection) -> Verdict:
         nonlocal tries
         tries += 1
-        return await _terminate(db, connection, author, workflow_uuid, close, again=tries > 1)
+        return await close_run(db, connection, author, workflow_uuid, close, again=tries > 1)
 
     return await db.run(f"closing run {workflow_uuid!r}", body, safe=True)
 
@@ -181,7 +181,7 @@ async def set_history_length(db: Database, workflow_uuid: str, history_length: i
     await db.rows("measuring a run", _SET_LENGTH, workflow_uuid, history_length, safe=True)
 
 
-async def _terminate(
+async def close_run(
     db: Database, connection: Connection, author: Author, workflow_uuid: str, close: Close, *, again: bool = False
 ) -> Verdict:
     values = {

@@ -17,6 +17,7 @@ from dbos_core.commit import (
     LoadedRun,
     Mail,
     NewRun,
+    Reset,
     RunRow,
     StartAnswer,
     UpdateRow,
@@ -25,7 +26,7 @@ from dbos_core.commit import (
 from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
 from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
-from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, runs, updates
+from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, reset, runs, updates
 from dbos_core.store.postgres.connect import Database, translated
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.jobs import PostgresJobs
@@ -159,6 +160,9 @@ class PostgresStore(PostgresSchedules):
         self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
     ) -> StartAnswer:
         return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
+
+    async def reset(self, process_id: str, plan: Reset) -> StartAnswer | None:
+        return await reset.reset(self._db, self._author(process_id), plan)
 
     async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         lost, found = self._claim_lost, self._stray_mail.found

@@ -1,0 +1,66 @@
+"""Post: mail that was announced for runs of this process, fetched for many of them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dbos_core.commit import Mail
+from dbos_core.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from dbos_core.kernel import Kernel
+
+_AGAIN_S = 0.2
+
+
+class Post:
+    """The mail of one kernel's runs."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._wanted: set[str] = set()
+        self._fetching = False
+
+    def check(self, workflow_uuid: str) -> None:
+        """New mail: fetch it if the run lives here, all runs in one query; remember it if the run is on its way here."""
+        if workflow_uuid in self._kernel.live_runs:
+            self._wanted.add(workflow_uuid)
+            self._begin()
+        else:
+            self._kernel.claims.mail_came(workflow_uuid)
+
+    def check_all(self) -> None:
+        """Announcements may have been missed."""
+        claims = self._kernel.claims
+        self._wanted.update(self._kernel.live_runs)
+        claims.mail_came(*claims.arriving)
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._fetching and self._wanted:
+            self._fetching = True
+            self._kernel.spawn(self._fetch(), "mail")
+
+    async def _fetch(self) -> None:
+        live_runs = self._kernel.live_runs
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, set()
+                asked = {uuid: run for uuid in wanted if (run := live_runs.get(uuid)) is not None}
+                if not asked:
+                    continue
+                try:
+                    messages = await self._kernel.store.mail(list(asked))
+                except StoreUnavailable:
+                    self._wanted |= wanted
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                by_run: dict[str, list[Mail]] = {}
+                for message in messages:
+                    by_run.setdefault(message.workflow_uuid, []).append(message)
+                for uuid, found in by_run.items():
+                    # A copy of the run that came since has read its mail itself, perhaps later than this answer.
+                    asked[uuid].deliver_mail(found)
+        finally:
+            self._fetching = False
