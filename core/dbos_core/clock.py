@@ -6,6 +6,7 @@ The acting part of the kernel asks these and nothing else, so that tests can sta
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -76,4 +77,12 @@ class Entropy(Protocol):
 
 class SystemEntropy:
     def uuid(self) -> str:
-        return str(uuid.uuid4())
+        return time_ordered_uuid()
+
+
+def time_ordered_uuid() -> str:
+    """A UUID of version 7, as a Temporal server gives to runs: it begins with the time, so that new rows are neighbours
+    in an index. Only its last 62 bits are random: who needs a part takes the end."""
+    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF000 << 64) | 7 << 76
+    return str(uuid.UUID(int=number & ~(0xC000 << 48) | 0x8000 << 48))

@@ -104,7 +104,7 @@ class Carrier:
         self._writer = writer
         self.clock = Deadlines(clock)
         self._now_ms = clock.now_ms
-        self._nonce = entropy.uuid().replace("-", "")[:12]
+        self._nonce = entropy.uuid()[-12:]
         self._tokens = 0
         self._on_final = on_final
         self._on_lost = on_lost

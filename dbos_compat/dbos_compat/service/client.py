@@ -119,7 +119,7 @@ class EngineService:
 
     def _internal(self, rpc: str, error: Exception) -> RPCError:
         """Our own failure: an id for the caller, the whole story for the log, nothing of the data in either."""
-        number = self._context.kernel.entropy.uuid()[:8]
+        number = self._context.kernel.entropy.uuid()[-8:]
         logger.error("RPC %s failed inside dbos-compat (%s)", rpc, number, exc_info=error)
         return rpc_error(
             f"{rpc} failed inside dbos-compat: {type(error).__name__}. The log of this process has the traceback under "

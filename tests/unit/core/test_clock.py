@@ -196,6 +196,14 @@ class TestEntropy:
 
         assert len({str(uuid.UUID(entropy.uuid())) for _ in range(100)}) == 100
 
+    def test_its_uuids_are_of_version_7_and_begin_with_the_time(self):
+        before_ms = time.time_ns() // 1_000_000
+        made = [uuid.UUID(SystemEntropy().uuid()) for _ in range(100)]
+        after_ms = time.time_ns() // 1_000_000
+
+        assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+        assert all(before_ms <= one.int >> 80 <= after_ms for one in made)
+
     def test_the_same_seed_gives_the_same_uuids_and_another_others(self):
         def first(seed):
             entropy = SeededEntropy(seed)

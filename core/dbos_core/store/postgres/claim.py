@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from uuid import uuid4
 
 from dbos_core.activities.spec import ASYNC_WORKER
+from dbos_core.clock import time_ordered_uuid
 from dbos_core.commit import Commit, Mail
 from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.store.base import ProcessInfo, Pulse
@@ -302,7 +302,7 @@ async def register(db: Database, process: ProcessInfo, lease_ms: int, applicatio
         process.application_version,
         list(process.task_queues),
         lease_ms,
-        str(uuid4()),
+        time_ordered_uuid(),
         application_name,
         safe=True,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import uuid4
 
 import asyncpg
 
+from dbos_core.clock import time_ordered_uuid
 from dbos_core.commit import (
     Close,
     Commit,
@@ -362,7 +362,7 @@ async def _act(db: Database, process_id: str, row: asyncpg.Record, queues: Seque
     elif row["status"] == "ENQUEUED" and row["ours"]:
         done = await db.row(f"reopening run {uuid!r}", _REOPEN, uuid)
     elif row["status"] == "ENQUEUED":
-        done = await db.row(f"adopting fork {uuid!r}", _ADOPT, uuid, str(uuid4()), list(queues))
+        done = await db.row(f"adopting fork {uuid!r}", _ADOPT, uuid, time_ordered_uuid(), list(queues))
     else:
         return False
     return bool(done and done["done"])

@@ -21,6 +21,9 @@ from dbos_compat.private import EngineServiceClient
 
 from .remote import RemoteServiceClient, RpcProcess
 
+SUGGEST_AFTER = 50
+"""What the suite sets on the server that it starts itself."""
+
 
 class LocalEngine:
     """Client and workers in this process."""
