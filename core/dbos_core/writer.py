@@ -58,8 +58,6 @@ class Spin:
     given up as soon as answers come too late for it, as from a database far away, and never done on one processor.
     """
 
-    __slots__ = ("_begun", "_limit_s", "_loop", "_usual_s")
-
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s if (os.cpu_count() or 1) > 1 else 0.0
         self._usual_s = 0.0

@@ -187,14 +187,14 @@ class _ModulesOfWorkflows(importlib.abc.MetaPathFinder):
     """Finds again what a sandbox in this thread has imported before; elsewhere it finds nothing."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, tuple[str, ...] | None], _Known] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], _Known] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if _importer.Importer.current_importer() is None:
             return None
-        key = (fullname, None if path is None else tuple(path))
+        key = (fullname, tuple(sys.path if path is None else path))
         known = self._known.get(key)
         try:
             if known is None or _stamp(known.loader.path) != known.stamp:
