@@ -45,6 +45,7 @@ class Engine:
         self._suggest_after = suggest_after
         kernel.timeout_close = timeout_close(kernel.entropy.uuid)
         self.service = EngineService(kernel, namespace=namespace)
+        self._loop = asyncio.get_running_loop()
         self._on_close = on_close
         self._closed = False
         self._guard = asyncio.get_running_loop().create_task(self._guarded(), name="dbos_compat guard")
@@ -71,9 +72,20 @@ class Engine:
         metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,
     ) -> Message:
+        """Answer one RPC. May be called on any event loop, in any thread, as on a Temporal client: a synchronous
+        activity that says ``asyncio.run(client.…)`` is on a loop of its own. The work is done on the connection's."""
         if self._closed:
             raise ConnectionClosed(f"{rpc} was called on a connection that is closed; call dbos_compat.connect again")
-        return await self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+        answer = self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+        if asyncio.get_running_loop() is self._loop:
+            return await answer
+        if not self._loop.is_running():
+            answer.close()
+            raise ConnectionClosed(
+                f"{rpc} was called on a connection whose event loop does not run any more; call dbos_compat.connect on "
+                "the loop that runs now"
+            )
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer, self._loop))
 
     def create_worker(self, config: Any) -> BridgeWorker:
         return EngineWorker(

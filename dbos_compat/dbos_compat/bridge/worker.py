@@ -152,11 +152,16 @@ class EngineWorker(BridgeWorker):
     # -- what temporalio calls -------------------------------------------------------------------------------------
 
     async def validate(self) -> NamespaceInfo:
-        """Raises when the namespace is another one, or the database cannot be reached."""
+        """Raises when the namespace is another one, the event loop is, or the database cannot be reached."""
         if self._config.namespace != self._namespace:
             raise RuntimeError(
                 f"Worker validation failed: Namespace {self._config.namespace} is not found: the connection is one of "
                 f"namespace {self._namespace}. Call dbos_compat.connect with namespace={self._config.namespace!r}."
+            )
+        if asyncio.get_running_loop() is not self._kernel.loop:
+            raise RuntimeError(
+                f"Worker validation failed: the worker of task queue {self._config.task_queue!r} runs on another event "
+                "loop than its connection. Call dbos_compat.connect on the loop that runs the worker."
             )
         await self._kernel.store.now_ms()
         return NamespaceInfo()
