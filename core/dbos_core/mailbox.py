@@ -21,5 +21,13 @@ CHILD = "__dbos_compat_child"
 OUTCOME = "__dbos_compat_outcome"
 """How an activity ended, sent by the owner to its own run while the activation that is to hear of it fails (``kept``)."""
 
+_OWN_TOPIC = "__dbos_compat_"
+
+
+def is_signal(topic: str) -> bool:
+    """Is it a message to the workflow's own code, and none of the kernel's?"""
+    return not topic.startswith(_OWN_TOPIC)
+
+
 NULL_TOPIC = "__null__topic__"
 """What stock DBOS writes for "no topic"."""

@@ -69,10 +69,9 @@ _ENTRIES: tuple[Difference, ...] = (
         conformance=("S1", "S2"),
     ),
     Difference(
-        slug="reset",
-        feature="Resetting a workflow to an earlier point",
-        advice="Terminate the run and start the workflow again with the input it needs.",
-        rpcs=("reset_workflow_execution",),
+        slug="post-reset-operations",
+        feature="Operations to apply after a reset (post_reset_operations)",
+        advice="Send the signal, or change the options, after the reset.",
     ),
     Difference(
         slug="pause-workflow",
@@ -278,6 +277,20 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Every process with a worker fires the schedules of its namespace, and so does one that has created or "
         "changed a schedule, as long as it lives. While there is none, nothing is started; whoever comes next makes up "
         "for it within the catch-up window, as Temporal does after an outage of its server.",
+    ),
+    Difference(
+        slug="chains-without-pause",
+        feature="Runs that follow each other",
+        advice="Temporal lets runs of one workflow begin no more often than once a second; here a continued or retried run "
+        "begins as soon as its policy says.",
+        kind=Kind.DIFFERENT,
+    ),
+    Difference(
+        slug="reset-and-children",
+        feature="Resetting a workflow that has open children",
+        advice="The new run does not hear of children that were started before the point of the reset, and does not close "
+        "them. Wait for them before, or signal the result.",
+        kind=Kind.DIFFERENT,
     ),
     Difference(
         slug="durable-updates",

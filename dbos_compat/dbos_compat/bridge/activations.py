@@ -27,6 +27,7 @@ from temporalio.bridge.proto.workflow_activation import (
 from dbos_compat.bridge.local_activities import outcome_text, resolution
 from dbos_compat.bridge.others import Others
 from dbos_compat.convert.failures import failure
+from dbos_compat.convert.metadata import began_ms
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
 from dbos_compat.history.numbering import started_event_id
 from dbos_compat.history.outcomes import timeout_failure
@@ -70,6 +71,8 @@ def record_text(event: Event) -> str:
         return f'{{"k":"timer","seq":{event.timer}}}'
     if kind is EventKind.START:
         return '{"k":"start"}'
+    if kind is EventKind.RESUME:
+        return '{"k":"resume"}'
     if kind is EventKind.ERRAND:
         reply = event.reply
         assert reply is not None
@@ -132,6 +135,7 @@ _RANK = {
     "start": 0,
     "signal": 1,
     "update": 2,
+    "resume": 9,
     "cancel": 3,
     "timer": 3,
     "activity": 3,
@@ -141,9 +145,16 @@ _RANK = {
 }
 
 
+def rank(record: Mapping[str, Any]) -> int:
+    """Its place in the order of delivery. Updates come after all signals, but those that a reset brings have an event
+    like these and come in their order."""
+    kind: str = record["k"]
+    return _RANK["signal" if kind == "update" and "reapplied" in record["m"] else kind]
+
+
 def ordered(records: Sequence[Mapping[str, Any]]) -> list[int]:
     """Indexes of the records in the order of delivery (temporal-seam §1.3): stable within a rank."""
-    return sorted(range(len(records)), key=lambda index: _RANK[records[index]["k"]])
+    return sorted(range(len(records)), key=lambda index: rank(records[index]))
 
 
 def job(
@@ -162,6 +173,8 @@ def job(
         if pending is None:
             return None
         return _resolve_activity(record, pending, event_id)
+    if kind == "resume":
+        return None
     if kind == "errand":
         return others.reply(record, event_id)
     if kind == "child":
@@ -282,7 +295,7 @@ def initialize(row: RunRow, started: WorkflowExecutionStartedEventAttributes) ->
         first_execution_run_id=started.first_execution_run_id,
         attempt=max(1, started.attempt),
         cron_schedule=started.cron_schedule,
-        start_time=timestamp(row.start_ms),
+        start_time=timestamp(began_ms(row)),
     )
     if "original_execution_run_id" in _INIT_FIELDS:  # temporalio >= 1.32
         init.original_execution_run_id = started.original_execution_run_id or row.run_id
@@ -303,6 +316,13 @@ def initialize(row: RunRow, started: WorkflowExecutionStartedEventAttributes) ->
         if started.HasField("root_workflow_execution"):
             init.root_workflow.CopyFrom(started.root_workflow_execution)
     return init
+
+
+def reseed(run_id: str) -> WorkflowActivationJob:
+    """A run that was reset goes on with other random numbers than the one that it goes back in."""
+    result = WorkflowActivationJob()
+    result.update_random_seed.randomness_seed = seed(run_id)
+    return result
 
 
 def timestamp(ms: int) -> Timestamp:

@@ -6,7 +6,7 @@ The same code runs live and on replay; on replay the kernel only folds the decis
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,16 +84,11 @@ class Builder:
         for record in records:
             if record["k"] == "activity":
                 self.activities.pop(record["seq"], None)
-                decision.consumed_activities.append(record["seq"])
-            elif record["k"] == "timer":
-                decision.consumed_timers.append(record["seq"])
             elif record["k"] in ("errand", "child"):
                 self.others.happened(record)
-                if record["k"] == "errand":
-                    decision.consumed_errands.append((ErrandKind(record["e"]), record["seq"], record.get("n", 0)))
             elif record["k"] == "local":
                 self.locals.pop(record["seq"], None)
-                decision.consumed_locals.append(record["seq"])
+        consumed(decision, records)
         for refused in rejected:
             decision.updates.append(
                 UpdateRow(update_id=refused.update_id, stage=0, outcome=answer_text(Answer(failure=refused.failure)))
@@ -244,6 +239,19 @@ class Builder:
         return NOTHING_FOLLOWS
 
 
+def consumed(decision: Decision, records: Iterable[Mapping[str, Any]]) -> None:
+    """Say in a decision what these events were that the run waits for no more."""
+    for record in records:
+        if record["k"] == "activity":
+            decision.consumed_activities.append(record["seq"])
+        elif record["k"] == "timer":
+            decision.consumed_timers.append(record["seq"])
+        elif record["k"] == "errand":
+            decision.consumed_errands.append((ErrandKind(record["e"]), record["seq"], record.get("n", 0)))
+        elif record["k"] == "local":
+            decision.consumed_locals.append(record["seq"])
+
+
 def _aborted() -> Failure:
     """The outcome of an update that was accepted and not completed when its run closed (temporal-seam §4.4)."""
     failure = Failure(
@@ -260,7 +268,7 @@ _ERRANDS = {
     ErrandKind.CANCEL: "cancel sent",
     ErrandKind.CHILD_CANCEL: "child cancel",
 }
-_NAMES = {"start": "start", "timer": "DBOS.sleep", "cancel": "cancel requested"}
+_NAMES = {"start": "start", "resume": "reset", "timer": "DBOS.sleep", "cancel": "cancel requested"}
 
 
 def _name(records: Sequence[Mapping[str, Any]], activities: Mapping[int, PendingActivity], others: Others) -> str:

@@ -21,7 +21,9 @@ from dbos_compat.bridge.activations import (
     initialize,
     job,
     ordered,
+    rank,
     record_text,
+    reseed,
     timestamp,
 )
 from dbos_compat.bridge.activity_tasks import prepare_start
@@ -38,7 +40,7 @@ from dbos_compat.bridge.commands import (
     read,
     update_failed,
 )
-from dbos_compat.bridge.decisions import Builder
+from dbos_compat.bridge.decisions import Builder, consumed
 from dbos_compat.bridge.local_activities import cancel_marker, marker, pending_of
 from dbos_compat.bridge.local_activities import canceled_at_once as local_canceled_at_once
 from dbos_compat.bridge.patches import Patches, announced, missing
@@ -127,6 +129,7 @@ class TemporalInterpreter:
 
     __slots__ = (
         "_ahead",
+        "_before",
         "_builder",
         "_flags",
         "_host",
@@ -134,6 +137,7 @@ class TemporalInterpreter:
         "_native",
         "_opened",
         "_patches",
+        "_reset",
         "_row",
         "_runner",
         "_size",
@@ -158,6 +162,9 @@ class TemporalInterpreter:
         self._patches = Patches()
         self._ahead: list[Command] = []
         """What replayed code asks for and the journal does not have: it goes out with the next task, as on Temporal."""
+        self._before: list[tuple[Mapping[str, Any], int]] = []
+        """What had happened when the task was due to which a reset goes back, with event ids: handled by the next task."""
+        self._reset = False
         self._start: InitializeWorkflow | None = None
         self._native = native
 
@@ -180,6 +187,8 @@ class TemporalInterpreter:
 
     def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
         record = json.loads(entry.record)
+        if "reset" in record:
+            return self._went_back(record, len(entry.record))
         self._flags.update(record.get("flags", ()))
         task = _Task(
             at_ms=record["at"],
@@ -192,6 +201,19 @@ class TemporalInterpreter:
             size=len(entry.record),
         )
         return self._run(task)
+
+    def _went_back(self, record: Mapping[str, Any], size: int) -> Decision:
+        """The row at which a reset run begins to be a run of its own: its events are the next task's."""
+        ids = self._ids.begin_task(record["ev"])
+        self._before += zip(record["ev"], ids.events, strict=True)
+        self._ids.end_task(ids, ())
+        self._reset = True
+        self._size += size
+        decision = Decision(
+            record=None, name="reset", at_ms=record["at"], history_length=self._ids.last, unfinished=True
+        )
+        consumed(decision, record["ev"])
+        return decision
 
     async def query(self, payload: str) -> str:
         asked = question(payload)
@@ -261,7 +283,11 @@ class TemporalInterpreter:
         task.commands = self._ahead
         task.ids = self._ids.begin_task(task.records)
         jobs = []
-        for record, event_id in zip(task.records, task.ids.events, strict=True):
+        happened = [*self._before, *zip(task.records, task.ids.events, strict=True)]
+        if self._before:
+            happened.sort(key=lambda pair: rank(pair[0]))
+        task.happened = [record for record, _ in happened]
+        for record, event_id in happened:
             if record["k"] == "start":
                 attributes, self._native = self._native or started(self._builder.inputs), None
                 self._start = initialize(self._row, attributes)
@@ -278,8 +304,10 @@ class TemporalInterpreter:
             if made is not None:
                 jobs.append(made)
         self._start = None
+        after_start = sum(job.HasField("initialize_workflow") for job in jobs)
+        if self._reset:
+            jobs.insert(after_start, reseed(self._row.run_id))
         if task.recorded is not None:
-            after_start = sum(job.HasField("initialize_workflow") for job in jobs)
             jobs[after_start:after_start] = announced(task.recorded["cmds"])
         return jobs
 
@@ -348,7 +376,7 @@ class TemporalInterpreter:
 
     def _follow_up(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
-        resolved = {r["seq"] for r in task.records if r["k"] == "activity"}
+        resolved = {r["seq"] for r in task.happened if r["k"] == "activity"}
         answers: list[WorkflowActivationJob] = self._local_answers(task, fresh)
         for command in fresh:
             if command.kind != "cancel_activity":
@@ -367,7 +395,7 @@ class TemporalInterpreter:
             if known.cancellation_type in (TRY_CANCEL, ABANDON) and command.seq not in task.answered:
                 task.answered.add(command.seq)
                 answers.append(canceled_at_once(command.seq, known))
-        jobs, late = self._builder.others.answers(fresh, (*task.commands, *fresh), task.records)
+        jobs, late = self._builder.others.answers(fresh, (*task.commands, *fresh), task.happened)
         task.void += late
         task.commands.extend(fresh)
         return answers + jobs
@@ -393,7 +421,7 @@ class TemporalInterpreter:
     def _local_answers(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         """What is known at once of local activities that were cancelled; their markers join ``fresh``."""
         answers: list[WorkflowActivationJob] = []
-        resolved = {r["seq"] for r in task.records if r["k"] == "local"}
+        resolved = {r["seq"] for r in task.happened if r["k"] == "local"}
         for command in [c for c in fresh if c.kind == "cancel_local"]:
             unsent = next(
                 (c for c in (*task.commands, *fresh) if c.kind == "local_activity" and c.seq == command.seq), None
@@ -440,7 +468,7 @@ class TemporalInterpreter:
             self._flags.update(task.used_flags)
         decision = self._builder.decision(
             at_ms=task.at_ms,
-            records=records,
+            records=[*(record for record, _ in self._before), *records],
             commands=commands,
             event_ids=event_ids,
             rejected=task.rejected,
@@ -457,6 +485,7 @@ class TemporalInterpreter:
             )
             task.size = len(decision.record)
         self._size += task.size
+        self._before, self._reset = [], False
         return decision
 
     def _event_ids(self, task: _Task, ids: TaskIds, commands: list[Command]) -> list[int]:
@@ -472,7 +501,7 @@ class TemporalInterpreter:
         """What a Temporal server or its Rust worker would refuse."""
         if self._builder.names_activities or names_its_activities(commands):
             self._builder.names_activities = True
-            ended = {record["seq"] for record in task.records if record["k"] == "activity"}
+            ended = {record["seq"] for record in task.happened if record["k"] == "activity"}
             check_activity_ids(commands, self._builder.activities, ended)
         if self._runner.limit_payloads:
             check_sizes(commands)
@@ -527,6 +556,7 @@ class _Task:
         "at_ms",
         "commands",
         "flags",
+        "happened",
         "ids",
         "position",
         "recorded",
@@ -555,6 +585,8 @@ class _Task:
         self.at_ms = at_ms
         self.texts = texts
         self.records = records
+        self.happened: list[Mapping[str, Any]] = []
+        """The records and what came before them: all that this task handles."""
         self.replaying = replaying
         self.flags = flags
         self.recorded = recorded

@@ -241,7 +241,7 @@ def new_run(
     if after.initiator == BY_WORKFLOW:
         shown.user = None
     shown.run_timeout_ms, shown.task_timeout_ms = run_ms, duration_ms(after.workflow_task_timeout)
-    shown.expires_ms = expires_ms
+    shown.expires_ms, shown.began_ms, shown.reset_run_id = expires_ms, 0, ""
     shown.again = after.HasField("retry_policy") or bool(after.cron_schedule)
     new.metadata = metadata_text(shown)
     return new

@@ -15,18 +15,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import Message
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     HistoryEvent,
     WorkflowExecutionContinuedAsNewEventAttributes,
     WorkflowExecutionStartedEventAttributes,
     WorkflowTaskCompletedEventAttributes,
+    WorkflowTaskFailedEventAttributes,
     WorkflowTaskScheduledEventAttributes,
     WorkflowTaskStartedEventAttributes,
 )
 from temporalio.api.sdk.v1 import UserMetadata, WorkflowTaskCompletedMetadata
 
 from dbos_compat.chains.successor import continued_attributes
-from dbos_compat.convert.metadata import metadata_record
+from dbos_compat.convert.metadata import began_ms, metadata_record
 from dbos_compat.convert.records import close_record, started
 from dbos_compat.convert.search_attributes import encode
 from dbos_compat.convert.times import duration_ms
@@ -36,7 +39,7 @@ from dbos_compat.history.closing import close_event
 from dbos_compat.history.failed_tasks import FailedTask, failed_attributes, failed_task
 from dbos_compat.history.numbering import ERRANDS, EventIds, Record, TaskIds
 from dbos_compat.history.others import Others
-from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, task_queue
+from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, admitted, task_queue
 from dbos_core.commit import LoadedRun, Mail, RunStatus
 from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, NULL_TOPIC, OUTCOME, OWN_ID, UPDATE
 
@@ -74,6 +77,7 @@ class _History:
         self.others = Others(loaded.run, self.ids, namespace)
         self.events: list[HistoryEvent] = []
         self.updates: dict[str, Record] = {}
+        self.admitted: dict[str, int] = {}
         self.timers: dict[int, str] = {}
         self.flags: set[int] = set()
         self.closed = False
@@ -85,7 +89,7 @@ class _History:
         self._begin()
 
     def _begin(self) -> None:
-        first = event(1, self.run.start_ms, self.started)
+        first = event(1, began_ms(self.run), self.started)
         if (given := metadata_record(self.run.metadata).user) is not None:
             first.user_metadata.CopyFrom(given)
         self.events.append(first)
@@ -96,12 +100,16 @@ class _History:
         task = self.ids.begin_task(record["ev"])
         for arrival, event_id in zip(record["ev"], task.events, strict=True):
             if arrival["k"] == "update":
-                self.updates[arrival["m"]["update_id"]] = arrival["m"]
-            elif arrival["k"] not in ("start", "local"):
+                self._add_update(arrival["m"], event_id, arrival["ms"])
+            elif arrival["k"] not in ("start", "resume", "local"):
                 self._add_arrival(arrival, event_id, at_ms)
-        self._add_workflow_task(record, task, at_ms)
+        if "reset" in record:
+            self._add_reset(record, task, at_ms)
+        else:
+            self._add_workflow_task(record, task, at_ms)
         event_ids = self.ids.end_task(task, record["cmds"])
         asking = Asking(self.ids, task, record.get("by") or "", self.run_timeout_ms, self.updates, at_ms)
+        asking.admitted = self.admitted
         asking.locals.update({arrival["seq"]: arrival for arrival in record["ev"] if arrival["k"] == "local"})
         for command, event_id in zip(record["cmds"], event_ids, strict=True):
             if command["k"] == "continue_as_new":
@@ -120,6 +128,40 @@ class _History:
                 if given := self._metadata(command):
                     made[0].user_metadata.CopyFrom(given)
                 self.events += made
+
+    def _add_update(self, message: Record, event_id: int, at_ms: int) -> None:
+        """An update has no event until it is accepted, unless a reset has brought it."""
+        self.updates[message["update_id"]] = message
+        if "reapplied" in message:
+            self.admitted[message["update_id"]] = event_id
+            self.events.append(event(event_id, at_ms, admitted(message)))
+
+    def _add_reset(self, record: dict[str, Any], task: TaskIds, at_ms: int) -> None:
+        """The task that was given up: the last thing that this run has of the one it goes back in."""
+        reset = record["reset"]
+        failure = Failure(message=reset["reason"])
+        failure.reset_workflow_failure_info.SetInParent()
+        self.events += [
+            event(task.scheduled, at_ms, self._scheduled()),
+            event(
+                task.started,
+                at_ms,
+                WorkflowTaskStartedEventAttributes(scheduled_event_id=task.scheduled, history_size_bytes=self.size),
+            ),
+            event(
+                task.completed,
+                reset["ms"],
+                WorkflowTaskFailedEventAttributes(
+                    scheduled_event_id=task.scheduled,
+                    started_event_id=task.started,
+                    cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
+                    failure=failure,
+                    identity="history-service",
+                    base_run_id=reset["base"],
+                    new_run_id=reset["run"],
+                ),
+            ),
+        ]
 
     def _add_arrival(self, arrival: Record, event_id: int, at_ms: int) -> None:
         if arrival["k"] == "errand":
@@ -148,7 +190,7 @@ class _History:
             handled = {arrival.get("id") for arrival in failed.arrivals}
             later = [letter for letter in mail if letter.mail_id not in handled]
             for arrival, event_id in zip(failed.arrivals, self.ids.begin_task(failed.arrivals).events, strict=True):
-                if arrival["k"] not in ("start", "update", "local"):
+                if arrival["k"] not in ("start", "resume", "update", "local"):
                     self._add_arrival(arrival, event_id, at_ms)
         scheduled = self._next
         self.events += [
@@ -220,9 +262,13 @@ class _History:
         """Signals and cancel requests; the time of the last one, None if there are none."""
         at_ms = None
         for letter in mail:
-            if letter.topic in (UPDATE, ACTIVITY, OUTCOME):
+            reapplied = letter.topic == UPDATE and '"reapplied":' in letter.message
+            if letter.topic in (UPDATE, ACTIVITY, OUTCOME) and not reapplied:
                 continue  # none of these has an event before the task that handles it
             at_ms = letter.created_ms
+            if reapplied:
+                self.events.append(event(self._next, at_ms, admitted(_message(letter))))
+                continue
             if letter.topic == CHILD:
                 self.events += self.others.told(letter, self._next)
                 continue

@@ -36,6 +36,7 @@ _EVENTS_PER_ARRIVAL = {
     "cancel": 1,
     "timer": 1,
     "update": 0,
+    "resume": 0,
     "local": 0,
     "errand": 1,
     "child": 1,
@@ -159,6 +160,8 @@ class EventIds:
                 if kind not in _EVENTS_PER_ARRIVAL:
                     raise _unknown("event", kind)
                 last += _EVENTS_PER_ARRIVAL[kind]
+                if kind == "update" and "reapplied" in event["m"]:
+                    last += 1  # a reset brought it: it was admitted
             ids.append(last)
         return TaskIds(ids, last + 1)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import ActivityType, Header, Memo, Payloads, Priority, RetryPolicy, SearchAttributes
-from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.enums.v1 import TaskQueueKind, UpdateAdmittedEventOrigin
 from temporalio.api.history.v1 import (
     ActivityTaskCancelRequestedEventAttributes,
     ActivityTaskScheduledEventAttributes,
@@ -20,6 +20,7 @@ from temporalio.api.history.v1 import (
     TimerStartedEventAttributes,
     UpsertWorkflowSearchAttributesEventAttributes,
     WorkflowExecutionUpdateAcceptedEventAttributes,
+    WorkflowExecutionUpdateAdmittedEventAttributes,
     WorkflowExecutionUpdateCompletedEventAttributes,
     WorkflowPropertiesModifiedEventAttributes,
 )
@@ -50,6 +51,8 @@ class Asking:
     at_ms: int = 0
     locals: dict[int, Record] = field(default_factory=dict)
     """How local activities ended whose outcome came with this task, by seq."""
+    admitted: dict[str, int] = field(default_factory=dict)
+    """The events of those of them that a reset has brought."""
 
 
 def task_queue(name: str) -> TaskQueue:
@@ -119,16 +122,17 @@ def cancel_timer(command: Record, asking: Asking) -> Message:
 def update_accepted(command: Record, asking: Asking) -> Message:
     update_id = command["id"]
     asked = asking.updates[update_id]
+    if (admitted_id := asking.admitted.get(update_id)) is not None:
+        return WorkflowExecutionUpdateAcceptedEventAttributes(
+            protocol_instance_id=update_id,
+            accepted_request_message_id=f"{update_id}/request",
+            accepted_request_sequencing_event_id=admitted_id,
+        )
     return WorkflowExecutionUpdateAcceptedEventAttributes(
         protocol_instance_id=update_id,
         accepted_request_message_id=f"{update_id}/request",
         accepted_request_sequencing_event_id=asking.task.scheduled,
-        accepted_request=Request(
-            meta=_meta(update_id, asking),
-            input=Input(
-                header=header(asked.get("headers")), name=asked.get("name", ""), args=some_payloads(asked.get("args"))
-            ),
-        ),
+        accepted_request=_request(update_id, asked),
     )
 
 
@@ -137,6 +141,23 @@ def update_completed(command: Record, asking: Asking) -> Message:
     outcome = Outcome(failure=failure(command["f"])) if "f" in command else Outcome(success=as_payloads([command["r"]]))
     return WorkflowExecutionUpdateCompletedEventAttributes(
         meta=_meta(update_id, asking), accepted_event_id=asking.ids.update_accepted(update_id), outcome=outcome
+    )
+
+
+def admitted(asked: Record) -> Message:
+    """An update that a reset has brought."""
+    return WorkflowExecutionUpdateAdmittedEventAttributes(
+        request=_request(asked["update_id"], asked),
+        origin=UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY,
+    )
+
+
+def _request(update_id: str, asked: Record) -> Request:
+    return Request(
+        meta=Meta(update_id=update_id, identity=asked.get("identity", "")),
+        input=Input(
+            header=header(asked.get("headers")), name=asked.get("name", ""), args=some_payloads(asked.get("args"))
+        ),
     )
 
 

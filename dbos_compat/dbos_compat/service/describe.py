@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 
-from dbos_compat.convert.metadata import metadata_record
+from dbos_compat.convert.metadata import began_ms, metadata_record
 from dbos_compat.convert.times import timestamp
 from dbos_compat.history.events import events
 from dbos_compat.history.failed_tasks import failed_task
@@ -50,8 +50,12 @@ async def describe_workflow_execution(
 
 
 def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
-    info = WorkflowExecutionExtendedInfo(original_start_time=timestamp(run.start_ms))
     metadata = metadata_record(run.metadata)
+    info = WorkflowExecutionExtendedInfo(
+        original_start_time=timestamp(began_ms(run)), reset_run_id=metadata.reset_run_id
+    )
+    if metadata.began_ms:
+        info.last_reset_time.CopyFrom(timestamp(run.start_ms))
     if metadata.execution_timeout_ms:
         expires_ms = metadata.expires_ms or run.execution_ms + metadata.execution_timeout_ms
         info.execution_expiration_time.CopyFrom(timestamp(expires_ms))
