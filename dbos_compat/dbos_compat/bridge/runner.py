@@ -55,6 +55,7 @@ from dbos_compat.bridge.refusals import (
     limited,
     names_its_activities,
 )
+from dbos_compat.bridge.task import Task
 from dbos_compat.chains.successor import NewId, after_failure
 from dbos_compat.convert.answers import Answer, answer_text, question
 from dbos_compat.convert.payloads import dumps
@@ -176,7 +177,7 @@ class TemporalInterpreter:
         if len(records) > 1:
             order = ordered(records)
             texts, records = [texts[i] for i in order], [records[i] for i in order]
-        task = _Task(
+        task = Task(
             at_ms=activation.at_ms,
             texts=texts,
             records=records,
@@ -190,7 +191,7 @@ class TemporalInterpreter:
         if "reset" in record:
             return self._went_back(record, len(entry.record))
         self._flags.update(record.get("flags", ()))
-        task = _Task(
+        task = Task(
             at_ms=record["at"],
             texts=[],
             records=record["ev"],
@@ -244,7 +245,7 @@ class TemporalInterpreter:
 
     # -- one task --------------------------------------------------------------------------------------------------
 
-    def _run(self, task: _Task) -> Decision | Awaitable[Decision]:
+    def _run(self, task: Task) -> Decision | Awaitable[Decision]:
         """All activations of a task, without leaving the caller's turn where the instance allows that."""
         try:
             jobs = self._first_jobs(task)
@@ -265,7 +266,7 @@ class TemporalInterpreter:
         except TaskFailed as failed:
             return self._void(task, failed)
 
-    async def _run_on(self, task: _Task, pending: Awaitable[WorkflowActivationCompletion]) -> Decision:
+    async def _run_on(self, task: Task, pending: Awaitable[WorkflowActivationCompletion]) -> Decision:
         try:
             while True:
                 jobs = self._absorb(task, await pending)
@@ -279,7 +280,7 @@ class TemporalInterpreter:
         except TaskFailed as failed:
             return self._void(task, failed)
 
-    def _first_jobs(self, task: _Task) -> list[WorkflowActivationJob]:
+    def _first_jobs(self, task: Task) -> list[WorkflowActivationJob]:
         task.commands = self._ahead
         task.ids = self._ids.begin_task(task.records)
         jobs = []
@@ -322,7 +323,7 @@ class TemporalInterpreter:
             continue_as_new_suggested=self._suggested,
         )
 
-    def _jobs(self, task: _Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
+    def _jobs(self, task: Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
         assert task.ids is not None
         if task.recorded is None:
             size, started_id = self._size, task.ids.started
@@ -341,7 +342,7 @@ class TemporalInterpreter:
             )
         return activation
 
-    def _absorb(self, task: _Task, completion: WorkflowActivationCompletion) -> list[WorkflowActivationJob]:
+    def _absorb(self, task: Task, completion: WorkflowActivationCompletion) -> list[WorkflowActivationJob]:
         """Take in one completion; the immediate answers that it calls for are the next round."""
         if completion.HasField("failed"):
             raise TaskFailed(completion.failed.failure, cause_name(completion.failed.force_cause))
@@ -374,7 +375,7 @@ class TemporalInterpreter:
             fresh.append(command)
         return self._follow_up(task, fresh)
 
-    def _follow_up(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
+    def _follow_up(self, task: Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
         resolved = {r["seq"] for r in task.happened if r["k"] == "activity"}
         answers: list[WorkflowActivationJob] = self._local_answers(task, fresh)
@@ -400,7 +401,7 @@ class TemporalInterpreter:
         task.commands.extend(fresh)
         return answers + jobs
 
-    def _local_marker(self, task: _Task, record: Mapping[str, Any]) -> Command:
+    def _local_marker(self, task: Task, record: Mapping[str, Any]) -> Command:
         """The marker of a local activity that has ended.
 
         Raises:
@@ -418,7 +419,7 @@ class TemporalInterpreter:
             )
         return marker(record, pending)
 
-    def _local_answers(self, task: _Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
+    def _local_answers(self, task: Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
         """What is known at once of local activities that were cancelled; their markers join ``fresh``."""
         answers: list[WorkflowActivationJob] = []
         resolved = {r["seq"] for r in task.happened if r["k"] == "local"}
@@ -440,7 +441,7 @@ class TemporalInterpreter:
             answers.append(local_canceled_at_once(command.seq, pending))
         return answers
 
-    def _finish(self, task: _Task) -> Decision:
+    def _finish(self, task: Task) -> Decision:
         assert task.ids is not None
         commands, _ = normalise([c for c in task.commands if c not in task.void] if task.void else task.commands)
         self._ahead = []
@@ -488,7 +489,7 @@ class TemporalInterpreter:
         self._before, self._reset = [], False
         return decision
 
-    def _event_ids(self, task: _Task, ids: TaskIds, commands: list[Command]) -> list[int]:
+    def _event_ids(self, task: Task, ids: TaskIds, commands: list[Command]) -> list[int]:
         """Count the task. The ids of the events of these commands; on replay the journal says which there are."""
         if task.recorded is None:
             return self._ids.end_task(ids, [c.record for c in commands])
@@ -497,7 +498,7 @@ class TemporalInterpreter:
         checked = iter([i for i, c in zip(event_ids, recorded, strict=True) if c["k"] not in UNCHECKED])
         return [0 if c.kind in UNCHECKED else next(checked) for c in commands]
 
-    def _check(self, task: _Task, commands: list[Command]) -> None:
+    def _check(self, task: Task, commands: list[Command]) -> None:
         """What a Temporal server or its Rust worker would refuse."""
         if self._builder.names_activities or names_its_activities(commands):
             self._builder.names_activities = True
@@ -506,7 +507,7 @@ class TemporalInterpreter:
         if self._runner.limit_payloads:
             check_sizes(commands)
 
-    def _mismatch(self, task: _Task, commands: list[Command]) -> TaskFailed | None:
+    def _mismatch(self, task: Task, commands: list[Command]) -> TaskFailed | None:
         """Temporal's determinism check: kind, order and identity of the commands (temporal-seam §8.4)."""
         recorded = task.recorded
         assert recorded is not None
@@ -543,63 +544,8 @@ class TemporalInterpreter:
             close = closed_by_nondeterminism(failure, self._runner.identity, ending)
         return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", close)
 
-    def _void(self, task: _Task, failed: TaskFailed) -> Decision:
+    def _void(self, task: Task, failed: TaskFailed) -> Decision:
         return Decision(record=None, name="", failure=failed.result(None if task.replaying else task.texts))
-
-
-class _Task:
-    """One workflow task while it runs."""
-
-    __slots__ = (
-        "accepted",
-        "answered",
-        "at_ms",
-        "commands",
-        "flags",
-        "happened",
-        "ids",
-        "position",
-        "recorded",
-        "records",
-        "rejected",
-        "replaying",
-        "rounds",
-        "size",
-        "texts",
-        "used_flags",
-        "void",
-    )
-
-    def __init__(
-        self,
-        *,
-        at_ms: int,
-        texts: list[str],
-        records: list[dict[str, Any]],
-        replaying: bool,
-        flags: Sequence[int],
-        recorded: Mapping[str, Any] | None = None,
-        position: int = 0,
-        size: int = 0,
-    ) -> None:
-        self.at_ms = at_ms
-        self.texts = texts
-        self.records = records
-        self.happened: list[Mapping[str, Any]] = []
-        """The records and what came before them: all that this task handles."""
-        self.replaying = replaying
-        self.flags = flags
-        self.recorded = recorded
-        self.position = position
-        self.size = size
-        self.ids: Any = None
-        self.rounds = 0
-        self.commands: list[Command] = []
-        self.rejected: list[Rejected] = []
-        self.accepted: set[str] = set()
-        self.answered: set[int] = set()
-        self.void: list[Command] = []
-        self.used_flags: set[int] = set()
 
 
 async def _ready(completion: WorkflowActivationCompletion) -> WorkflowActivationCompletion:
