@@ -15,6 +15,7 @@ from benchmarks.contenders import BY_NAME, CONTENDERS, Contender
 from benchmarks.document import LATEST, PLOT_NAME, load, plot, save
 from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET
 from benchmarks.machine import VOLATILE_FILESYSTEMS, describe_machine
+from benchmarks.operations import OPERATIONS, OperationsPlan
 from benchmarks.readme import write_readme
 from benchmarks.report import grids, print_grids
 from benchmarks.runner import Plan
@@ -27,6 +28,7 @@ class Part(StrEnum):
     THROUGHPUT = "throughput"
     SLEEPERS = "sleepers"
     IDLE = "idle"
+    OPERATIONS = "operations"
 
 
 DEFAULT_CONTENDERS = ",".join(contender.name for contender in CONTENDERS if contender.default)
@@ -37,6 +39,13 @@ def chosen_contenders(names: str) -> list[Contender]:
     if unknown:
         raise typer.BadParameter(f"no such contender: {', '.join(unknown)}. There are: {', '.join(BY_NAME)}.")
     return [BY_NAME[name] for name in names.split(",")]
+
+
+def chosen_operations(names: str) -> list[str]:
+    unknown = [name for name in names.split(",") if name not in OPERATIONS]
+    if unknown:
+        raise typer.BadParameter(f"no such operation: {', '.join(unknown)}. There are: {', '.join(OPERATIONS)}.")
+    return [name for name in OPERATIONS if name in names.split(",")]
 
 
 def chosen_inflight(values: str) -> list[int]:
@@ -62,6 +71,14 @@ def main(
     wake_rate: Annotated[float, typer.Option(min=1, help="Sleepers that fall due per second.")] = 200.0,
     settle: Annotated[float, typer.Option(min=6, help="Seconds between the last start and the first wake.")] = 20.0,
     idle_seconds: Annotated[float, typer.Option(min=1, help="How long the idle worker is watched.")] = 30.0,
+    op: Annotated[
+        str, typer.Option(help=f"Operations, separated by commas, out of: {', '.join(OPERATIONS)}.")
+    ] = ",".join(OPERATIONS),
+    op_seconds: Annotated[float, typer.Option(min=0.5, help="At most so long for the samples of an operation.")] = 2.0,
+    activities: Annotated[int, typer.Option(min=100, help="In the long history that is made and recovered.")] = 10_000,
+    history_by: Annotated[
+        str, typer.Option(help="Contenders that make the long history; the durable dev server takes minutes for it.")
+    ] = "compat-unsandboxed,compat-sandboxed,temporal",
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
     check: Annotated[bool, typer.Option(help="Exit 1 when a budget is missed or could not be measured.")] = False,
     write_readme_: Annotated[
@@ -88,6 +105,16 @@ def main(
         sleepers=sleepers if Part.SLEEPERS in parts else 0,
         wake_rate=wake_rate,
         settle_seconds=settle,
+        operations=OperationsPlan(
+            contenders=[contender for contender in chosen_contenders(contenders) if contender.has_operations],
+            operations=chosen_operations(op),
+            rounds=rounds,
+            seconds=op_seconds,
+            activities=activities,
+            history_contenders=[contender.name for contender in chosen_contenders(history_by)],
+        )
+        if Part.OPERATIONS in parts
+        else None,
     )
     progress = Console(stderr=True)
     document = load() if render else measure(options, progress)
@@ -156,6 +183,12 @@ def missed(document: dict[str, Any], parts: Sequence[Part]) -> list[str]:
             if idle["contender"].startswith("compat") and idle["statements_per_second"] > STATEMENTS_PER_SECOND_BUDGET
         ]
         problems += [f"idle {name}: {error}" for name, error in section["failed"].items()]
+    if Part.OPERATIONS in parts and (section := document.get("operations")):
+        problems += [
+            f"{failed['operation']} of {failed['contender']}: {failed['error']}"
+            for failed in section["results"]["failed"]
+            if failed["contender"].startswith("compat")
+        ]
     return problems
 
 

@@ -15,7 +15,7 @@ from benchmarks.environments import Environment
 from benchmarks.meters import Reading
 from benchmarks.postgres import Postgres
 from benchmarks.protocol import Job
-from benchmarks.runner import LOGS
+from benchmarks.stands import LOGS
 from benchmarks.visits import visit
 
 STATEMENTS_PER_SECOND_BUDGET = 1.0

@@ -72,6 +72,13 @@ async def slot(execute: Execute, numbers: AsyncIterator[int], tally: Tally) -> N
 
 async def closed_loop(execute: Execute, job: Job) -> None:
     """Warm up, open the window, close it, drain; emits ``window-open``, ``window-close`` and ``measured``."""
+    emit("measured", **await measure_window(execute, job, emit))
+
+
+async def measure_window(
+    execute: Execute, job: Job, mark: Callable[[str], None] = lambda _event: None
+) -> dict[str, Any]:
+    """What was measured between the marks ``window-open`` and ``window-close``."""
     tally = Tally()
     stopping = False
     counter = count()
@@ -92,11 +99,11 @@ async def closed_loop(execute: Execute, job: Job) -> None:
             await asyncio.sleep(min(TICK_SECONDS, max(seconds - elapsed, 0.001)))
 
     await until(job.warmup_seconds, 2 * job.inflight)
-    emit("window-open")
+    mark("window-open")
     opened, cpu_opened, first = time.perf_counter(), cpu_seconds(), len(tally.latencies)
     await until(job.seconds, len(tally.latencies) + job.completions_min)
     closed, cpu_closed, last = time.perf_counter(), cpu_seconds(), len(tally.latencies)
-    emit("window-close")
+    mark("window-close")
     stopping = True
     _, undone = await asyncio.wait(slots, timeout=DRAIN_SECONDS)
     for task in undone:
@@ -107,17 +114,16 @@ async def closed_loop(execute: Execute, job: Job) -> None:
             f"no workflow finished within {closed - opened:.1f} s at {job.inflight} in flight; "
             f"{tally.failures} failed, the first with: {tally.first_failure}"
         )
-    emit(
-        "measured",
-        completed=len(measured),
-        seconds=closed - opened,
-        p50_ms=statistics.median(measured) * 1000,
-        p99_ms=percentile(measured, 0.99) * 1000,
-        client_cpu_seconds=cpu_closed - cpu_opened,
-        failures=tally.failures,
-        first_failure=tally.first_failure,
-        undrained=len(undone),
-    )
+    return {
+        "completed": len(measured),
+        "seconds": closed - opened,
+        "p50_ms": statistics.median(measured) * 1000,
+        "p99_ms": percentile(measured, 0.99) * 1000,
+        "client_cpu_seconds": cpu_closed - cpu_opened,
+        "failures": tally.failures,
+        "first_failure": tally.first_failure,
+        "undrained": len(undone),
+    }
 
 
 def cpu_seconds() -> float:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 MARK = "@bench "
 
-Mode = Literal["load", "idle", "sleepers"]
+Mode = Literal["load", "idle", "sleepers", "operations", "recover"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,15 @@ class Job:
     """Sleepers that fall due per second."""
     settle_seconds: float = 15.0
     """Between the last start and the first wake, so that everything has been parked."""
+    operations: tuple[str, ...] = ()
+    operation_seconds: float = 60.0
+    """How long one operation may take with all its samples before it counts as failed."""
+    samples: int = 300
+    """At most so many of the quickest operation; slower ones take a fixed part of it."""
+    activities: int = 10_000
+    """In the workflow with a long history."""
+    workflow_id: str = ""
+    """Of the workflow with a long history."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

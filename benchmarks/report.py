@@ -11,6 +11,7 @@ from rich.table import Table
 from benchmarks.budgets import Verdict, judge
 from benchmarks.contenders import BY_NAME
 from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET, Idle
+from benchmarks.operations import ROWS, Operations
 from benchmarks.results import Failure, Summary, Throughput
 from benchmarks.sleepers import RSS_BUDGET_MB, Sleepers
 
@@ -168,6 +169,31 @@ def idle_grid(found: Sequence[Idle]) -> Grid:
     return grid
 
 
+def operations_grids(results: Operations) -> list[Grid]:
+    """One line per figure: every contender, then how many times better we are than each of theirs."""
+    names = [name for name in BY_NAME if name in results.contenders]
+    ours = next((name for name in names if name.startswith("compat")), None)
+    theirs = [] if ours is None else [name for name in names if not name.startswith("compat")]
+    grid = Grid("Operations", ("operation", *names, *(f"vs {name}" for name in theirs)))
+    for row in ROWS:
+        medians = [results.median(name, row) for name in names]
+        if any(value is not None for value in medians):
+            better = [results.times_better(row, ours, name) for name in theirs] if ours is not None else []
+            grid.rows.append(
+                (row.title, *map(number, medians), *(number(b) + ("" if b is None else "×") for b in better))
+            )
+    if theirs:
+        grid.note = (
+            f"Medians over the rounds. vs: {ours} beside that contender, above 1 in favour of {ours}. "
+            f"The long history has {results.settings['activities']:,} activities and is made once."
+        )
+    failed: dict[str, str] = {}
+    for failure in results.failed:
+        failed.setdefault(f"{failure.operation} of {failure.contender}", failure.error)
+    failed |= results.skipped
+    return [grid, *([failure_grid("Operations: not measured", failed)] if failed else [])]
+
+
 def failure_grid(title: str, failed: dict[str, str]) -> Grid:
     return Grid(title, ("what", "error"), list(failed.items()), left=2)
 
@@ -191,6 +217,8 @@ def grids(document: dict[str, Any]) -> list[Grid]:
             found.append(idle_grid([Idle(**idle) for idle in section["results"]]))
         if section["failed"]:
             found.append(failure_grid("Idle worker: not measured", section["failed"]))
+    if section := document.get("operations"):
+        found += operations_grids(Operations.from_json(section["results"]))
     return found
 
 

@@ -4,24 +4,16 @@ Inside a round and a concurrency the contenders follow each other, and every oth
 a noisy minute, a warm cache or a growing table hits all of them and not always the same one.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.contenders import Contender
-from benchmarks.environments import CACHE, Environment, EnvironmentFailed, environment
-from benchmarks.meters import Meter, PostgresMeter, ProcessMeter
-from benchmarks.postgres import Postgres, ServerUnavailable, start_with_contrib
+from benchmarks.postgres import Postgres
 from benchmarks.protocol import Job
 from benchmarks.results import Cell, Failure, Throughput
-from benchmarks.temporal_server import temporal_server
-from benchmarks.visits import Visit, VisitFailed, visit
-
-CONTRIB_EXTENSION = "uuid-ossp"
-"""What dbos 2, under dbosify, creates on its first start."""
-
-LOGS = CACHE / "logs"
+from benchmarks.stands import Stand, Stands, describe_error
+from benchmarks.visits import Visit, visit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,38 +47,8 @@ class Watcher:
 
 
 @dataclass
-class Stand:
-    """A contender that is ready to run: its interpreter, its server and its database."""
-
-    contender: Contender
-    environment: Environment
-    postgres: Postgres | None = None
-    database: str = ""
-
-    @property
-    def log(self) -> Path:
-        return LOGS / f"{self.contender.name}.log"
-
-    @asynccontextmanager
-    async def backend(self) -> AsyncIterator[tuple[str, Meter]]:
-        """The URL to give to the contender, and the meter of what is behind it."""
-        if self.postgres is None:
-            durable = self.contender.backend == "temporal-file"
-            async with temporal_server(self.environment, durable=durable) as (address, pid):
-                yield address, ProcessMeter(pid)
-            return
-        connection = await self.postgres.connect()
-        try:
-            if self.postgres.data_dir is not None:
-                await connection.execute("checkpoint")  # nobody pays for the pages that a neighbour has left dirty
-            yield self.postgres.url(self.database), PostgresMeter(self.postgres, self.database, connection)
-        finally:
-            await connection.close()
-
-
-@dataclass
 class Runner:
-    """Prepares the stands, makes the visits, collects the cells."""
+    """Makes the visits, collects the cells."""
 
     plan: Plan
     embedded: Postgres
@@ -95,46 +57,22 @@ class Runner:
 
     async def run(self) -> Throughput:
         async with AsyncExitStack() as stack:
-            stands = await self._stands(stack)
+            stands = Stands(
+                embedded=self.embedded,
+                stack=stack,
+                doing=self.watcher.doing,
+                skipped=self.results.skipped,
+                servers=self.results.servers,
+                versions=self.results.versions,
+            )
+            await stands.prepare(self.plan.contenders)
+            for name, reason in stands.skipped.items():
+                self.watcher.skipped(name, reason)
             for round_, inflight, contender in self.plan.order():
-                if stand := stands.get(contender.name):
+                if stand := stands.ready.get(contender.name):
                     self.watcher.doing(f"round {round_ + 1} · {inflight} in flight · {contender.title}")
                     await self._visit(stand, round_, inflight)
         return self.results
-
-    async def _stands(self, stack: AsyncExitStack) -> dict[str, Stand]:
-        stands: dict[str, Stand] = {}
-        for contender in self.plan.contenders:
-            self.watcher.doing(f"preparing {contender.title}")
-            try:
-                stand = await self._stand(contender, stack)
-            except Exception as error:  # whatever it is, the others can still run
-                reason = describe_error(error)
-                self.results.skipped[contender.name] = reason
-                self.watcher.skipped(contender.name, reason)
-            else:
-                stands[contender.name] = stand
-                self.results.versions[contender.name] = await stand.environment.versions()
-        return stands
-
-    async def _stand(self, contender: Contender, stack: AsyncExitStack) -> Stand:
-        made = await environment(contender.requirements, progress=self.watcher.doing)
-        LOGS.mkdir(parents=True, exist_ok=True)
-        (LOGS / f"{contender.name}.log").write_text("")
-        if contender.backend in ("temporal-file", "temporal-memory"):
-            kept = "a SQLite file" if contender.backend == "temporal-file" else "memory (not durable)"
-            self.results.servers[contender.name] = {"label": f"Temporal dev server, state in {kept}"}
-            return Stand(contender, made)
-        postgres = self.embedded
-        if contender.backend == "contrib-postgres":
-            postgres = await start_with_contrib(CONTRIB_EXTENSION, self.embedded)
-            if postgres is not self.embedded:
-                stack.push_async_callback(postgres.stop)
-        database = f"bench_{contender.name.replace('-', '_')}"
-        await postgres.fresh_database(database)
-        stack.push_async_callback(postgres.drop_database, database)
-        self.results.servers[contender.name] = await postgres.describe()
-        return Stand(contender, made, postgres, database)
 
     async def _visit(self, stand: Stand, round_: int, inflight: int) -> None:
         name = stand.contender.name
@@ -157,14 +95,6 @@ class Runner:
             cell = cell_of(name, inflight, round_, made)
             self.results.cells.append(cell)
             self.watcher.measured(cell)
-
-
-OWN_ERRORS = (VisitFailed, EnvironmentFailed, ServerUnavailable)
-
-
-def describe_error(error: Exception) -> str:
-    """Our own errors are sentences; for others the class tells half of the story."""
-    return str(error) if isinstance(error, OWN_ERRORS) else f"{type(error).__name__}: {error}"
 
 
 def cell_of(contender: str, inflight: int, round_: int, made: Visit) -> Cell:

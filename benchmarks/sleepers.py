@@ -17,7 +17,7 @@ from benchmarks.environments import project_environment
 from benchmarks.load import percentile
 from benchmarks.postgres import Postgres
 from benchmarks.protocol import Job
-from benchmarks.runner import LOGS
+from benchmarks.stands import LOGS
 from benchmarks.visits import VisitFailed, contender_process, events, last_line
 
 DATABASE = "bench_sleepers"

