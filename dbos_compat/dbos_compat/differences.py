@@ -47,7 +47,8 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="nexus",
         feature="Nexus endpoints and operations",
-        advice="Call the other service from an activity.",
+        advice="Call the other service from an activity. A worker may have Nexus handlers, so that its other work goes on; "
+        "nothing can reach them, and a warning says so.",
         rpcs=(
             "create_nexus_endpoint",
             "delete_nexus_endpoint",
@@ -304,6 +305,14 @@ _ENTRIES: tuple[Difference, ...] = (
         feature="Priorities and fairness keys are stored and shown, and do not order the work",
         advice="Give urgent work a task queue of its own.",
         conformance=("S8",),
+    ),
+    Difference(
+        slug="timers-on-time",
+        kind=Kind.DIFFERENT,
+        feature="Timers ring on time",
+        advice="On Temporal a short timer may ring most of a second late. Code that counted on that lateness finds its "
+        "workflow further on than it was.",
+        conformance=("tests/worker/test_workflow.py::test_async_loop_ordering",),
     ),
     Difference(
         slug="rust-core",

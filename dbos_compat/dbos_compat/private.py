@@ -19,13 +19,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import google.protobuf.message
 import temporalio.bridge.worker
 import temporalio.service
+from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.proto.activity_task import Start as ActivityStart
 from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
@@ -200,6 +201,14 @@ class BridgeWorker:
 
     async def run_activities(self, host: ActivityHost) -> None:
         """Serve activities until shutdown."""
+        raise NotImplementedError
+
+    async def poll_workflow_activation(self) -> WorkflowActivation:
+        """Raise PollShutdownError at shutdown."""
+        raise NotImplementedError
+
+    async def poll_activity_task(self) -> ActivityTask:
+        """Raise PollShutdownError at shutdown."""
         raise NotImplementedError
 
 
@@ -505,6 +514,20 @@ class ActivityHost:
             self._worker._handle_cancel_activity_task(token, cancel)
 
 
+async def _unless_poll_fails(serving: Coroutine[Any, Any, None], poll: Callable[[], Awaitable[Any]]) -> None:
+    """Serve. Work does not come through the poll, but who makes it fail means a worker that is broken."""
+    work, polling = asyncio.ensure_future(serving), asyncio.ensure_future(poll())
+    try:
+        await asyncio.wait([work, polling], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and polling.done() and not isinstance(polling.exception(), PollShutdownError):
+            polling.result()
+        await work
+    finally:
+        for task in (work, polling):
+            task.cancel()
+        await asyncio.gather(work, polling, return_exceptions=True)
+
+
 # -- installation ------------------------------------------------------------------------------------------------------
 
 _installed = False
@@ -547,7 +570,9 @@ def install() -> None:
             return
         host = WorkflowHost(self)
         try:
-            await bridge.run_workflows(host)
+            await _unless_poll_fails(bridge.run_workflows(host), bridge.poll_workflow_activation)
+        except Exception as error:
+            raise RuntimeError("Workflow worker failed") from error
         finally:
             host.close()
             if not self._workflow_task_executor_user_provided:
@@ -561,7 +586,7 @@ def install() -> None:
             await run_activities(self)
             return
         try:
-            await bridge.run_activities(ActivityHost(self))
+            await _unless_poll_fails(bridge.run_activities(ActivityHost(self)), bridge.poll_activity_task)
         except Exception as error:
             raise RuntimeError("Activity worker failed") from error
 

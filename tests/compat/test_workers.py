@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import nexusrpc.handler
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError
@@ -326,3 +327,28 @@ async def test_a_worker_of_an_unknown_namespace_is_refused(client: Client, make_
 
 @activity.defn
 async def nothing() -> None: ...
+
+
+@nexusrpc.handler.service_handler
+class Greetings:
+    @nexusrpc.handler.sync_operation
+    async def greet(self, _context: nexusrpc.handler.StartOperationContext, name: str) -> str:
+        return f"hello {name}"
+
+
+async def test_nexus_handlers_do_not_keep_a_worker_from_its_other_work(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    counter = Counter()
+    counter.go.set()
+    worker = make_worker(
+        client,
+        task_queue=queue,
+        workflows=[Fan],
+        activities=[counter.count_me],
+        nexus_service_handlers=[Greetings()],
+    )
+    async with worker:
+        await client.execute_workflow(Fan.run, 2, id=wid, task_queue=queue)
+        assert worker.is_running
+    assert worker.is_shutdown

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion, NamespaceInfo
 from temporalio.bridge.proto.activity_task import ActivityTask
@@ -68,7 +68,10 @@ class EngineWorker(BridgeWorker):
         self._local_lane = LocalLane(self._slots.local_activities)
         self._local_lane.may_start = lambda: kernel.activities.may_start()
         if tasks.enable_nexus:
-            raise Unsupported("nexus", f"worker of task queue {config.task_queue!r}")
+            # Nobody can make an endpoint, so nothing is lost but hope; the rest of the worker is of use.
+            logger.warning(
+                "%s", Unsupported("nexus", f"the handlers of the worker of task queue {config.task_queue!r}")
+            )
         strategy = type(config.versioning_strategy).__name__
         if strategy == "WorkerVersioningStrategyLegacyBuildIdBased" or getattr(
             config.versioning_strategy, "use_worker_versioning", False
@@ -167,14 +170,19 @@ class EngineWorker(BridgeWorker):
         return NamespaceInfo()
 
     async def poll_workflow_activation(self) -> WorkflowActivation:
-        """Only called to drain after a failure: there is nothing to drain."""
-        raise PollShutdownError
+        """Work does not come this way. An exception out of it, as the SDK's tests inject, still ends the worker."""
+        return await self._no_task()
 
     async def poll_activity_task(self) -> ActivityTask:
-        """Only called to drain after a failure: there is nothing to drain."""
-        raise PollShutdownError
+        """As above."""
+        return await self._no_task()
 
     async def poll_nexus_task(self) -> NexusTask:
+        """There are no Nexus tasks."""
+        return await self._no_task()
+
+    async def _no_task(self) -> NoReturn:
+        await self._stopping.wait()
         raise PollShutdownError
 
     async def complete_workflow_activation(self, completion: WorkflowActivationCompletion) -> None:
