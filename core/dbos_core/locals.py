@@ -37,7 +37,9 @@ class Locals:
         for seq in decision.try_cancel_local:
             self._drop(seq, CancelReason.CANCELLED)
         for seq in decision.abandon_local:
-            self._drop(seq, None)
+            if (activity := self._open.get(seq)) is not None:
+                activity.abandoned = True
+            self._unhear(seq)
 
     def restore(self, specs: Iterable[LocalSpec], cancel_requested: Iterable[int]) -> None:
         """Nothing is known of what the owner before us did: they begin anew, unless they are to end."""
@@ -49,9 +51,9 @@ class Locals:
                 self._begin(spec)
 
     def drop(self) -> None:
-        """The run closed or went elsewhere."""
+        """The run closed or went elsewhere: what runs is told to stop, as on Temporal, also what was abandoned."""
         for seq in list(self._open):
-            self._drop(seq, CancelReason.NOT_FOUND)
+            self._drop(seq, CancelReason.CANCELLED)
 
     def _begin(self, spec: LocalSpec) -> None:
         self._make(spec).begin()
@@ -62,13 +64,18 @@ class Locals:
         self._open[spec.seq] = activity
         return activity
 
-    def _drop(self, seq: int, reason: CancelReason | None) -> None:
+    def _drop(self, seq: int, reason: CancelReason) -> None:
         activity = self._open.pop(seq, None)
         if activity is not None:
             activity.drop(reason)
+        self._unhear(seq)
+
+    def _unhear(self, seq: int) -> None:
+        """The workflow was told of its end already: an outcome that has come meanwhile must not reach it."""
         run = self._run
         run.inbox = [e for e in run.inbox if e.local is None or e.local.spec.seq != seq]
 
     def _ended(self, outcome: LocalOutcome) -> None:
-        if self._open.pop(outcome.spec.seq, None) is not None:
+        activity = self._open.pop(outcome.spec.seq, None)
+        if activity is not None and not activity.abandoned:
             self._run.deliver(Event(EventKind.LOCAL, local=outcome))

@@ -57,6 +57,9 @@ SDK_VERSION = temporalio.service.__version__
 SUPPORTED = ((1, 31), (1, 35))
 """First and last minor release of temporalio that the suite runs against."""
 
+TESTED = ("1.31", "1.35")
+"""Minor releases that the whole suite runs with."""
+
 DEADLOCK_S = 2.0
 """Temporal's limit for one activation."""
 SLOW_ACTIVATION_S = 0.1

@@ -64,6 +64,7 @@ class LocalActivity:
         "_state",
         "_timer",
         "_token",
+        "abandoned",
         "attempt",
         "cancel_requested",
         "run",
@@ -78,6 +79,8 @@ class LocalActivity:
         self.spec = spec
         self.attempt = spec.attempt
         self.cancel_requested = False
+        self.abandoned = False
+        """It goes on, and nobody wants to know how it ends."""
         self._lane = lane
         self._clock = clock
         self._report = report

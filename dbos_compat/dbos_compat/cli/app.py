@@ -6,6 +6,7 @@ import typer
 
 from dbos_compat.cli import ledger, retention, schema
 from dbos_compat.cli.run import EXIT_CODES
+from dbos_compat.cli.runs import app as runs_app
 from dbos_compat.cli.workflows import app as workflow_app
 
 app = typer.Typer(
@@ -20,3 +21,4 @@ schema.add_to(app)
 retention.add_to(app)
 ledger.add_to(app)
 app.add_typer(workflow_app, name="workflow")
+app.add_typer(runs_app, name="runs")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from dbos_compat.cli.run import APPLICATION, Application, Json, Namespace, Output, Target, Url, run
-from dbos_compat.private import SDK_VERSION, SUPPORTED
+from dbos_compat.private import SDK_VERSION, SUPPORTED, TESTED
 from dbos_core.store.postgres.schema.migrate import DBOS_VERSION, own_version
 from dbos_core.store.postgres.schema.names import schema_names
 
@@ -59,7 +59,7 @@ def versions(as_json: Json = False) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("dbos-compat", metadata.version("dbos-compat") if _installed() else "from a checkout")
     table.add_row("temporalio installed", SDK_VERSION + ("" if supported else " [red](not supported)[/]"))
-    table.add_row("temporalio supported", f"{first} to {last}")
+    table.add_row("temporalio supported", f"{first} to {last}; tested: {', '.join(TESTED)}")
     table.add_row("DBOS system schema", f"migration {DBOS_VERSION} (DBOS 3.4) or later")
     table.add_row("own schema", f"version {own_version()}")
     output.table(table)
@@ -67,7 +67,12 @@ def versions(as_json: Json = False) -> None:
         {
             "dbos_compat": metadata.version("dbos-compat") if _installed() else None,
             "temporalio_installed": SDK_VERSION,
-            "temporalio_supported": {"first": first, "last": last, "installed_is_supported": supported},
+            "temporalio_supported": {
+                "first": first,
+                "last": last,
+                "tested": list(TESTED),
+                "installed_is_supported": supported,
+            },
             "dbos_migration_min": DBOS_VERSION,
             "own_schema_version": own_version(),
         }

@@ -30,7 +30,7 @@ def commands(command: Any, *path: str) -> list[tuple[tuple[str, ...], Any]]:
 
 
 EVERY = commands(get_command(app))
-assert len(EVERY) == 12, "two groups, four commands at the top, six below workflow"
+assert len(EVERY) == 15, "three groups, four commands at the top, six below workflow, two below runs"
 
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) or "dbos-compat" for path, _ in EVERY])

@@ -35,6 +35,7 @@ from dbos_core.store.postgres.schedules import PostgresSchedules
 from dbos_core.store.postgres.schema.migrate import migrate
 from dbos_core.store.postgres.schema.names import Schemas
 from dbos_core.store.postgres.stray_mail import StrayMail
+from dbos_core.store.postgres.versions import Versions
 
 _HAS_TRIGGER = """
     select exists (select from pg_trigger
@@ -98,6 +99,11 @@ class PostgresStore(PostgresSchedules):
     def database(self) -> Database:
         """For modules that read besides the Store's calls (listing)."""
         return self._db
+
+    @property
+    def versions(self) -> Versions:
+        """For operators: which version open runs are of."""
+        return Versions(self._db)
 
     async def open(self) -> None:
         connection = await self._db.connect()
