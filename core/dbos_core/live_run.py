@@ -260,6 +260,8 @@ class LiveRun:
         self, activation: Activation, decision: Decision, mail_seen: int, verdict: Verdict | BadCommit
     ) -> None:
         if self.phase is Phase.GONE:
+            if verdict is Verdict.COMMITTED:
+                self._kernel.errands.aftermath.overheard(self.row, decision.close)
             return
         if verdict is not Verdict.COMMITTED:
             self._lost(activation, decision, verdict)

@@ -220,6 +220,8 @@ async def _close(kernel: Kernel, run: LiveRun, close: Close) -> bool:
         logger.warning("%r cannot be closed: %s", run, verdict)
         return run.phase is Phase.GONE
     if run.phase is Phase.GONE:
+        if verdict is Verdict.COMMITTED:
+            kernel.errands.aftermath.overheard(run.row, close)
         return True
     if verdict is Verdict.COMMITTED:
         run.closed(close, run.history_length)

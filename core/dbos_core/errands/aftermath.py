@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dbos_core.commit import Commit, ParentClosePolicy, RunRow, RunStatus
+from dbos_core.commit import Close, Commit, ParentClosePolicy, RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
 from dbos_core.failpoints import hit
 
@@ -37,6 +37,19 @@ class Aftermath:
         task = self._kernel.spawn(self._until_done(row, children), f"aftermath of {row.workflow_uuid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def overheard(self, row: RunRow, close: Close | None) -> None:
+        """A commit of ours may have closed the run, and the news of that were here before its answer."""
+        if close is not None and close.reaches_others:
+            self._kernel.spawn(self._look(row.workflow_uuid), f"aftermath of {row.workflow_uuid}")
+
+    async def _look(self, workflow_uuid: str) -> None:
+        while True:
+            try:
+                await self.look([workflow_uuid])
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_S)
 
     async def look(self, workflow_uuids: Sequence[str]) -> None:
         """See to those of these runs that are closed."""
