@@ -310,8 +310,8 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="timers-on-time",
         kind=Kind.DIFFERENT,
         feature="Timers ring on time",
-        advice="On Temporal a short timer may ring most of a second late. Code that counted on that lateness finds its "
-        "workflow further on than it was.",
+        advice="A Temporal server rounds: a timer of a tenth of a second takes one second there. Code that counted on the "
+        "longer wait finds its workflow further on than it was.",
         conformance=("tests/worker/test_workflow.py::test_async_loop_ordering",),
     ),
     Difference(

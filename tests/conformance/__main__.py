@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.conformance import document
+from tests.conformance import document, processes
 from tests.conformance.home import BadCheckout, Home
 from tests.conformance.ledger import unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
@@ -37,6 +37,7 @@ class Mode(StrEnum):
     PLAIN = "plain"
     EVICTED = "evicted"
     TWO_PROCESSES = "two-processes"
+    SERVER = processes.SERVER
 
 
 def main(
@@ -113,10 +114,13 @@ def _last(results: Path) -> Run:
 
 def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int:
     """One process of pytest, in the foreground."""
-    environment = setting.environment(server.create_database())
-    return subprocess.run(
-        setting.command("-q", "--tb=short", *arguments), cwd=setting.suite, env=environment, check=False
-    ).returncode
+    with setting.engine(server) as url:
+        return subprocess.run(
+            setting.command("-q", "--tb=short", *arguments),
+            cwd=setting.suite,
+            env=setting.environment(url),
+            check=False,
+        ).returncode
 
 
 def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[SuiteTest], jobs: int) -> Run:

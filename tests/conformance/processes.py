@@ -19,12 +19,28 @@ from pathlib import Path
 from tests.conformance.results import HUNG, Result, Rows, read_rows
 from tests.conformance.suite import ALONE, SuiteTest
 from tests.fixtures.postgres import PostgresServer
+from tests.fixtures.temporal import DYNAMIC_CONFIG, development_server
 
 INSIDE = Path(__file__).parent / "inside"
 STALL_MARGIN_SECONDS = 60
 """For collecting, for closing the engine, and for a busy machine."""
 LAST_RESORT_SECONDS = 20
 """An async test is cancelled when its time is up; so much later pytest-timeout strikes."""
+SERVER = "server"
+"""The mode that asks Temporal's own development server, for comparison."""
+SERVER_CONFIG = {
+    **DYNAMIC_CONFIG,
+    # As the suite starts it.
+    "system.enableEagerWorkflowStart": "true",
+    "frontend.enableExecuteMultiOperation": "true",
+    "frontend.workerVersioningWorkflowAPIs": "true",
+    "frontend.workerVersioningDataAPIs": "true",
+    "system.enableDeploymentVersions": "true",
+    "frontend.activityAPIsEnabled": "true",
+    "frontend.enableCancelWorkerPollsOnShutdown": "true",
+    "history.enableChasm": "true",
+    "history.enableTransitionHistory": "true",
+}
 PER_PROCESS = 40
 """Tests that one process gets at most."""
 
@@ -43,13 +59,26 @@ class Setting:
     stop: threading.Event = field(default_factory=threading.Event)
     """Set by who wants the run to end early."""
 
-    def environment(self, database_url: str) -> dict[str, str]:
+    @contextlib.contextmanager
+    def engine(self, server: PostgresServer) -> Iterator[str]:
+        """Something fresh to connect to: the URL of an empty database, or the address of a server."""
+        if self.mode == SERVER:
+            with development_server(SERVER_CONFIG) as address:
+                yield address
+            return
+        url = server.create_database()
+        try:
+            yield url
+        finally:
+            server.drop_database(url)
+
+    def environment(self, url: str) -> dict[str, str]:
         paths = [INSIDE, *(self.project / part for part in ("core", "dbos_compat", "shadow"))]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
             "CONFORMANCE_ENGINE": "dbos_conformance.engine:connect",
-            "CONFORMANCE_URL": database_url,
+            "CONFORMANCE_URL": url,
             "CONFORMANCE_MODE": self.mode,
             "CONFORMANCE_TEST_SECONDS": f"{self.timeout_seconds:g}",
         }
@@ -126,26 +155,22 @@ def _run_process(
     listed, rows, log = (setting.logs / f"{name}{suffix}" for suffix in (".list", ".rows", ".log"))
     listed.write_text("\n".join(ids) + "\n")
     rows.unlink(missing_ok=True)
-    url = server.create_database()
-    environment = setting.environment(url)
-    environment |= {"CONFORMANCE_LIST": str(listed), "CONFORMANCE_RESULTS": str(rows)}
-    try:
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                setting.command("-q", "--tb=short", file),
-                cwd=setting.suite,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                died = _watch(process, rows, setting)
-            finally:
-                _kill_group(process)
-    finally:
-        server.drop_database(url)
+    with setting.engine(server) as url, log.open("w") as output:
+        environment = setting.environment(url)
+        environment |= {"CONFORMANCE_LIST": str(listed), "CONFORMANCE_RESULTS": str(rows)}
+        process = subprocess.Popen(
+            setting.command("-q", "--tb=short", file),
+            cwd=setting.suite,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            died = _watch(process, rows, setting)
+        finally:
+            _kill_group(process)
     return read_rows(rows), f"{died}; see {log.name}"
 
 

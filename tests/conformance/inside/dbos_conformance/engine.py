@@ -1,8 +1,9 @@
-"""The engine under test: a connection of dbos_compat, in one of three modes (``CONFORMANCE_MODE``).
+"""The engine under test: a connection of dbos_compat, in one of four modes (``CONFORMANCE_MODE``).
 
 *plain*: as a user has it. *evicted*: every workflow leaves memory after each activation, so that every event is also a
 test of replay. *two-processes*: every RPC is answered by a second process on the same database, and this one runs the
-workers alone, as in a deployment with web servers and workers apart.
+workers alone, as in a deployment with web servers and workers apart. *server*: not our engine at all but Temporal's
+development server, to compare outcomes and times on the same machine.
 """
 
 from __future__ import annotations
@@ -55,10 +56,28 @@ class SplitEngine(LocalEngine):
         await super().close()
 
 
-async def connect() -> LocalEngine:
+class Server:
+    """Temporal's own server: what the engine is compared with."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def connect(self, config: ConnectConfig) -> ServiceClient:
+        return await _connect_to_server(config)
+
+    async def close(self) -> None:
+        """It ends with the process that started it."""
+
+
+_connect_to_server = ServiceClient.connect
+
+
+async def connect() -> LocalEngine | Server:
     """What ``CONFORMANCE_ENGINE`` names."""
     url = os.environ["CONFORMANCE_URL"]
     mode = os.environ.get("CONFORMANCE_MODE", "plain")
+    if mode == "server":
+        return Server(await Client.connect(url, runtime=Runtime.default()))
     # The SDK's tests start their server so, too.
     client = await dbos_compat.connect(url, runtime=Runtime.default(), suggest_continue_as_new_after=50)
     if mode == "two-processes":
