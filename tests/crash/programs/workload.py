@@ -131,5 +131,51 @@ class Post:
         return len(self._updates)
 
 
-WORKFLOWS: list[type] = [Pipeline, Bounded, Post]
+@workflow.defn
+class Sleeper:
+    """Sleeps for longer than any test."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.sleep(3600)
+
+
+@workflow.defn
+class Listener:
+    """Keeps what it hears until it is told that this is all."""
+
+    def __init__(self) -> None:
+        self._heard: list[int] = []
+        self._ended = False
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        await workflow.wait_condition(lambda: self._ended)
+        return self._heard
+
+    @workflow.signal
+    def hear(self, number: int) -> None:
+        self._heard.append(number)
+
+    @workflow.signal
+    def end(self) -> None:
+        self._ended = True
+
+
+@workflow.defn
+class Household:
+    """Awaits a child, leaves another one behind, signals somebody else in between. Ids begin with its own."""
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        own = workflow.info().workflow_id
+        await workflow.start_child_workflow(Sleeper.run, id=f"{own}-sleeper")
+        listener = workflow.get_external_workflow_handle_for(Listener.run, f"{own}-listener")
+        await listener.signal(Listener.hear, 1)
+        done = await workflow.execute_child_workflow(Pipeline.run, args=[2, 0.01], id=f"{own}-pipeline")
+        await listener.signal(Listener.hear, 2)
+        return done
+
+
+WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household]
 ACTIVITIES = [step, fragile]
