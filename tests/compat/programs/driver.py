@@ -1,0 +1,149 @@
+"""Runs one program on one engine and writes down what its user can see, without what differs by nature."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from tests.compat.support import chain, eventually
+
+from .grammar import Deed, Program
+from .script import KEYWORD, Script
+
+Sight = dict[str, Any]
+
+OUT_OF_SIGHT = {
+    # when and where
+    "eventTime", "startTime", "closeTime", "executionTime", "executionDuration", "scheduledTime", "lastStartedTime",
+    "lastHeartbeatTime", "originalStartTime", "runExpirationTime", "executionExpirationTime", "originalScheduledTime",
+    "workflowExecutionExpirationTime", "startedTime", "backoffStartInterval",
+    # chosen by the server or the worker at random
+    "taskId", "requestId", "runId", "firstExecutionRunId", "originalExecutionRunId", "continuedExecutionRunId",
+    "newExecutionRunId", "firstRunId", "requestIdInfos", "parentWorkflowNamespaceId", "namespaceId",
+    # about the worker and the server
+    "identity", "workerIdentity", "lastWorkerIdentity", "sdkMetadata", "meteringMetadata", "workerVersion",
+    "binaryChecksum", "mostRecentWorkerVersionStamp", "workerVersioningMode", "versioningInfo", "workerDeploymentName",
+    "autoResetPoints", "assignedBuildId", "historySizeBytes", "stateTransitionCount", "useWorkflowBuildId",
+    "lastDeployment", "workerDeploymentVersion", "useCompatibleVersion", "lastWorkerDeploymentVersion",
+    "deploymentVersion", "reachability", "externalPayloadCount", "externalPayloadSizeBytes", "workerMayIgnore",
+    "sourceVersionStamp", "eagerExecutionAccepted", "stackTrace", "suggestContinueAsNewReasons",
+    "sequencingEventId", "acceptedRequestSequencingEventId",
+}  # fmt: skip
+"""Fields of histories, descriptions and listings that are not compared."""
+
+
+async def sight(client: Client, program: Program, workflow_id: str, queue: str) -> Sight:
+    """What the user of this program sees."""
+    options: dict[str, Any] = {}
+    if "memo" in program.options:
+        options["memo"] = program.options["memo"]
+    if "run_timeout_s" in program.options:
+        options["run_timeout"] = timedelta(seconds=program.options["run_timeout_s"])
+    if "summary" in program.options:
+        options["static_summary"] = program.options["summary"]
+    if "attribute" in program.options:
+        options["search_attributes"] = TypedSearchAttributes(
+            [SearchAttributePair(KEYWORD, program.options["attribute"])]
+        )
+    handle = await client.start_workflow(
+        Script.run, args=[program.steps, None], id=workflow_id, task_queue=queue, **options
+    )
+    seen: Sight = {"deeds": [await done(handle, number, deed) for number, deed in enumerate(program.deeds, 1)]}
+    if not (program.deeds and program.deeds[-1].name == "stay"):
+        try:
+            seen["result"] = await handle.result()
+        except BaseException as error:
+            seen["failure"] = chain(error)
+    seen["runs"] = await runs_seen(client, handle)
+    return json.loads(re.sub(re.escape(workflow_id), "<id>", json.dumps(seen, default=str)))
+
+
+async def done(handle: WorkflowHandle[Any, Any], number: int, deed: Deed) -> Any:
+    """Do the deed when the workflow has come so far; what came of it. The workflow may have ended before."""
+
+    async def reached() -> bool:
+        status = (await handle.describe()).status
+        if status != WorkflowExecutionStatus.RUNNING:
+            return False
+        assert await handle.query(Script.where) >= number
+        return True
+
+    if not await eventually(reached):
+        return "over"
+    match deed.name:
+        case "tell":
+            return await handle.signal(Script.tell, deed.arguments[0])
+        case "tell_slowly":
+            return await handle.signal(Script.tell_slowly, deed.arguments[0])
+        case "change":
+            try:
+                return await handle.execute_update(Script.change, args=deed.arguments, id=f"update-{number}")
+            except WorkflowUpdateFailedError as error:
+                if deed.arguments[1] == "refuse":
+                    await handle.signal(Script.tell, "go on")
+                return chain(error)
+        case "cancel":
+            return await handle.cancel(reason="by its driver")
+        case "terminate":
+            return await handle.terminate("enough", reason="by its driver")
+        case "stay":
+            return await handle.query(Script.story)
+    raise AssertionError(deed)
+
+
+async def runs_seen(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Sight]:
+    """History, description and listing of every run of the chain."""
+    seen = []
+    run_id = handle.first_execution_run_id
+    while run_id:
+        run = client.get_workflow_handle(handle.id, run_id=run_id)
+        history = [clean(MessageToDict(event)) for event in (await run.fetch_history()).events]
+        description = await run.describe()
+        seen.append(
+            {
+                "history": history,
+                "described": clean(MessageToDict(description.raw_description)),
+                "listed": await listed(client, handle.id, run_id, description.status),
+            }
+        )
+        run_id = following(history, await run.fetch_history())
+    return seen
+
+
+def following(history: list[Any], raw: Any) -> str:
+    """The run id of the next run of the chain, from the closing event."""
+    last = MessageToDict(raw.events[-1])
+    for attributes in last.values():
+        if isinstance(attributes, dict) and attributes.get("newExecutionRunId"):
+            return str(attributes["newExecutionRunId"])
+    return ""
+
+
+async def listed(client: Client, workflow_id: str, run_id: str, status: WorkflowExecutionStatus | None) -> Any:
+    """The row of a listing, once it shows the status."""
+
+    async def shown() -> Any:
+        rows = [row async for row in client.list_workflows(f"WorkflowId = '{workflow_id}' AND RunId = '{run_id}'")]
+        assert [row.status for row in rows] == [status]
+        return clean(MessageToDict(rows[0].raw_info))
+
+    return await eventually(shown)
+
+
+def clean(value: Any) -> Any:
+    """Without what is out of sight, at every depth."""
+    if isinstance(value, dict):
+        return {
+            key: cleaned
+            for key, inner in value.items()
+            if key not in OUT_OF_SIGHT and (cleaned := clean(inner)) not in ({}, [], None)
+        }
+    if isinstance(value, list):
+        return [clean(inner) for inner in value]
+    return value
