@@ -222,7 +222,8 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Temporal refuses a start with a name that was not added before. Here any name is accepted, with the "
         "type its value says, and a filter on a name that no run has finds nothing. As soon as names are added (with "
         "`add_search_attributes`), filters may name only those and compare them only with values of their type, as on "
-        "Temporal.",
+        "Temporal, and a start may give them only such values. An upsert that names no type takes the type that the "
+        "attribute has in this run already, or the one that its value says.",
     ),
     Difference(
         slug="list-order-by",

@@ -22,7 +22,7 @@ from dbos_compat.bridge.others import ERRANDS, Others, errand_of
 from dbos_compat.chains.successor import NOTHING_FOLLOWS, Ending, NewId, after_failure, after_result, continued
 from dbos_compat.convert.answers import Answer, answer_text
 from dbos_compat.convert.failures import dbos_error_text
-from dbos_compat.convert.payloads import dumps, payload_text, plain_text
+from dbos_compat.convert.payloads import dumps, is_nothing, payload_text, plain_text
 from dbos_compat.convert.records import CloseRecord, close_text
 from dbos_compat.convert.search_attributes import CHANGE_VERSION, merged_text, versions_payload
 from dbos_core.commit import Close, RunRow, RunStatus, UpdateRow
@@ -143,11 +143,10 @@ class Builder:
         elif kind == "memo":
             memo = self.memo if self.memo is not None else json.loads(self._row.memo or "{}")
             for key, payload in command.message.items():
-                form = json.loads(payload_text(payload))
-                if "n" in form:
+                if is_nothing(payload):
                     memo.pop(key, None)
                 else:
-                    memo[key] = form
+                    memo[key] = json.loads(payload_text(payload))
             self.memo = memo
             decision.memo = dumps(memo)
         elif kind in TERMINAL:

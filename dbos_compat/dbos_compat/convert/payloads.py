@@ -98,6 +98,11 @@ def payload_map_text(payloads: Mapping[str, Payload]) -> str:
     return "{" + ",".join([f"{_dumps(k)}:{payload_text(payloads[k])}" for k in sorted(payloads)]) + "}"
 
 
+def is_nothing(payload: Payload) -> bool:
+    """Does Temporal take it for no value: null, or an empty list? Such memo fields and search attributes are not kept."""
+    return payload.data in (b"", b"null", b"[]")
+
+
 def payload(form: Mapping[str, Any]) -> Payload:
     """The payload that a form stands for."""
     if "j" in form:

@@ -50,7 +50,7 @@ def merged_text(column: str | None, changes: Mapping[str, Payload]) -> str:
     values: dict[str, Any] = json.loads(column) if column else {}
     types: dict[str, str] = values.pop(TYPES, {})
     for name in sorted(changes):
-        kind, value = decode(name, changes[name])
+        kind, value = decode(name, changes[name], types.get(name))
         if value is None or value == []:
             values.pop(name, None)
             types.pop(name, None)
@@ -62,13 +62,19 @@ def merged_text(column: str | None, changes: Mapping[str, Payload]) -> str:
     return dumps(values)
 
 
-def decode(name: str, payload: Payload) -> tuple[str, Any]:
-    """(type, JSON value) of one attribute. Raises :class:`BadSearchAttribute`, with Temporal's text."""
+def decode(name: str, payload: Payload, otherwise: str | None = None) -> tuple[str, Any]:
+    """(type, JSON value) of one attribute; the type is ``otherwise`` where the payload has none, or what the value says.
+
+    Raises:
+        BadSearchAttribute: with Temporal's text.
+    """
     try:
         value = json.loads(payload.data) if payload.data else None
     except ValueError:
         raise BadSearchAttribute(f"unable to decode search attribute {name}: its payload is not JSON") from None
-    declared = _NAMES.get(payload.metadata.get("type", b"").decode(errors="replace").replace("_", "").lower())
+    declared = _NAMES.get(
+        payload.metadata.get("type", b"").decode(errors="replace").replace("_", "").lower(), otherwise
+    )
     if isinstance(value, list) and declared != "KeywordList" and len(value) < 2:
         value = value[0] if value else None  # the SDK's untyped encoding makes a list of every value
     kind = declared or guess(value)

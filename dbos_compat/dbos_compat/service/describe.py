@@ -28,7 +28,7 @@ async def describe_workflow_execution(
     context: Context, request: DescribeWorkflowExecutionRequest
 ) -> DescribeWorkflowExecutionResponse:
     run = await find_run(context, request.execution)
-    loaded = await context.kernel.load(run.workflow_uuid) if run.status is RunStatus.RUNNING else None
+    loaded = await context.kernel.load(run.workflow_uuid)
     if loaded is not None:
         run = loaded.run  # newer than what this process had in memory
     response = DescribeWorkflowExecutionResponse(
@@ -36,13 +36,15 @@ async def describe_workflow_execution(
         workflow_execution_info=execution_info(run),
         workflow_extended_info=extended_info(run),
     )
-    if loaded is None or run.status is not RunStatus.RUNNING:
+    if loaded is None:
         return response
     response.workflow_execution_info.history_length = len(events(loaded))
+    response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
+    if run.status is not RunStatus.RUNNING:
+        return response
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_children.extend(pending_children(loaded))
     response.pending_activities.extend(pending_activities(loaded, machines))
-    response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
     task = pending_task(loaded)
     if task is not None:
         response.pending_workflow_task.CopyFrom(task)

@@ -22,12 +22,13 @@ from dbos_compat.chains import cron
 from dbos_compat.chains.retry import check_policy, completed
 from dbos_compat.chains.successor import BY_CRON
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
-from dbos_compat.convert.payloads import payload_map_text
+from dbos_compat.convert.payloads import is_nothing, payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
 from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.convert.times import duration, duration_ms, timestamp
 from dbos_compat.errors import Unsupported, already_started, invalid
 from dbos_compat.filters.fields import FILLED_BY_TEMPORAL, SYSTEM_ATTRIBUTES
+from dbos_compat.service.attributes import typed
 from dbos_compat.service.common import (
     ID_BYTES_MAX,
     Context,
@@ -201,7 +202,6 @@ def new_run(
         attributes = column_text(request.search_attributes.indexed_fields) if has else None
     except BadSearchAttribute as error:
         raise invalid(str(error)) from None
-    memo = request.memo.fields if request.HasField("memo") else None
     started = started_attributes(request, times, run_id=run_id, now_ms=now_ms, parent=parent)
     inputs = start_text(started, args=request.input.payloads)
     started.input.CopyFrom(request.input)  # whoever reads the record finds it there
@@ -221,7 +221,7 @@ def new_run(
         reuse=reuse,
         conflict=conflict,
         deadline_ms=now_ms + times.delay_ms + times.run_ms if times.run_ms else None,
-        memo=payload_map_text(memo) if memo else None,
+        memo=payload_map_text(started.memo.fields) if started.HasField("memo") else None,
         search_attributes=attributes,
         metadata=_metadata(request, times),
         parent=parent.link if parent is not None else None,
@@ -263,8 +263,17 @@ def started_attributes(
         started.workflow_run_timeout.CopyFrom(duration(times.run_ms))
     if request.HasField("memo") and request.memo.fields:
         started.memo.CopyFrom(request.memo)
+        for key in [key for key, value in started.memo.fields.items() if is_nothing(value)]:
+            del started.memo.fields[key]
+        if not started.memo.fields:
+            started.ClearField("memo")
     if request.HasField("search_attributes") and request.search_attributes.indexed_fields:
         started.search_attributes.CopyFrom(request.search_attributes)
+        fields = started.search_attributes.indexed_fields
+        for key in [key for key, value in fields.items() if is_nothing(value)]:
+            del fields[key]
+        if not fields:
+            started.ClearField("search_attributes")
     if request.HasField("header"):
         started.header.CopyFrom(request.header)
     if request.HasField("retry_policy"):
@@ -349,6 +358,7 @@ async def start_workflow_execution(
     kernel = context.kernel
     if request.request_eager_execution:
         await kernel.announced.arrival(request.task_queue.name)
+    request = await typed(context, request)
     new = new_run(request, run_id=kernel.entropy.uuid(), now_ms=kernel.clock.now_ms())
     answer = await kernel.start(new, derived_uuid=derived_uuid(new), terminate_record=terminate_record(new.run_id))
     if answer.result is StartResult.ALREADY_STARTED:
@@ -371,6 +381,7 @@ async def signal_with_start_workflow_execution(
             "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
         )
     kernel = context.kernel
+    request = await typed(context, request)
     request_id = request.request_id or kernel.entropy.uuid()
     while True:
         new = new_run(
