@@ -44,6 +44,11 @@ class Field(enum.Enum):
     CLOSE_TIME = "close_ms"
     EXECUTION_DURATION = "duration_ms"
     """From ``execution_ms`` to ``close_ms``; none while the run is open."""
+    PARENT_WORKFLOW_ID = "parent_workflow_id"
+    PARENT_RUN_ID = "parent_run_id"
+    ROOT_WORKFLOW_ID = "root_workflow_id"
+    """Its own id for a run that is nobody's child; likewise ``ROOT_RUN_ID``."""
+    ROOT_RUN_ID = "root_run_id"
     HISTORY_LENGTH = "history_length"
     """None while the run is open."""
 
@@ -53,6 +58,8 @@ class Attribute:
     """A search attribute by name."""
 
     name: str
+    kind: FieldType | None = field(default=None, compare=False)
+    """What it was declared as, for whoever answers quickly. None: any runs may have anything in it."""
 
 
 Target = Field | Attribute

@@ -252,6 +252,25 @@ _ENTRIES: tuple[Difference, ...] = (
         "is kept.",
     ),
     Difference(
+        slug="pending-of-closed-runs",
+        kind=Kind.DIFFERENT,
+        feature="Describing a closed run shows no pending activities",
+        advice="Temporal goes on listing those that were under way when it closed.",
+    ),
+    Difference(
+        slug="history-details",
+        kind=Kind.DIFFERENT,
+        feature="Some workflow tasks and events stand elsewhere in a history",
+        advice="A local activity ends its workflow task, as on Temporal one does that takes long. An activity that was "
+        "cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these histories.",
+    ),
+    Difference(
+        slug="continue-as-new-at-once",
+        kind=Kind.DIFFERENT,
+        feature="Continue-as-new begins the next run at once",
+        advice="Temporal delays it when the run before has lived for less than a second.",
+    ),
+    Difference(
         slug="words-of-text-attributes",
         kind=Kind.DIFFERENT,
         feature="Words of Text search attributes are told apart by case outside ASCII",

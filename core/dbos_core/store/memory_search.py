@@ -33,6 +33,8 @@ from dbos_core.search import (
 )
 
 _OPEN_LAST_MS = 2**63 - 1
+_OF_PARENT = {Field.PARENT_WORKFLOW_ID: "workflow_id", Field.PARENT_RUN_ID: "run_id"}
+_OF_ROOT = {Field.ROOT_WORKFLOW_ID: "workflow_id", Field.ROOT_RUN_ID: "run_id"}
 _COMPARE: dict[Op, Callable[[Any, Any], bool]] = {Op.EQ: eq, Op.LT: lt, Op.LE: le, Op.GT: gt, Op.GE: ge}
 
 
@@ -139,6 +141,10 @@ def value_of(target: Target, row: RunRow) -> Any:
             return None if row.close_ms is None else row.close_ms - row.execution_ms
         if target is Field.HISTORY_LENGTH and row.close_ms is None:
             return None
+        if target in _OF_PARENT:
+            return None if row.parent is None else getattr(row.parent, _OF_PARENT[target])
+        if target in _OF_ROOT:
+            return getattr(row, _OF_ROOT[target]) if row.parent is None else getattr(row.parent, target.value)
         value = getattr(row, target.value)
         return int(value) if target is Field.STATUS else value
     return _attributes(row).get(target.name) if target.name != TYPES else None

@@ -23,7 +23,7 @@ from dbos_compat.chains import cron, retry
 from dbos_compat.convert.metadata import metadata_record, metadata_text
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payloads
 from dbos_compat.convert.records import start_text, started
-from dbos_compat.convert.search_attributes import column_text, encode
+from dbos_compat.convert.search_attributes import CHANGE_VERSION, column_text, encode
 from dbos_compat.convert.times import duration, duration_ms, timestamp_ms
 from dbos_core.commit import NewRun, RunRow
 from dbos_core.succession import following
@@ -158,7 +158,8 @@ def continued_attributes(
         made.memo.fields[key].CopyFrom(value)
     fields = payload_map(command["sa"]) if command.get("sa") else search_attributes
     for key, value in fields.items():
-        made.search_attributes.indexed_fields[key].CopyFrom(value)
+        if key != CHANGE_VERSION:  # the next run meets its patches anew
+            made.search_attributes.indexed_fields[key].CopyFrom(value)
     if "backoff" in command:
         made.backoff_start_interval.CopyFrom(duration(command["backoff"]))
     return made

@@ -15,10 +15,12 @@ SYSTEM_FIELDS: dict[str, Field] = {
     "CloseTime": Field.CLOSE_TIME,
     "ExecutionDuration": Field.EXECUTION_DURATION,
     "HistoryLength": Field.HISTORY_LENGTH,
-    "RootWorkflowId": Field.WORKFLOW_ID,
-    "RootRunId": Field.RUN_ID,
+    "ParentWorkflowId": Field.PARENT_WORKFLOW_ID,
+    "ParentRunId": Field.PARENT_RUN_ID,
+    "RootWorkflowId": Field.ROOT_WORKFLOW_ID,
+    "RootRunId": Field.ROOT_RUN_ID,
 }
-"""Fields of the run's row. A run without a parent is its own root."""
+"""Fields of the run's row."""
 
 SYSTEM_ATTRIBUTES: dict[str, FieldType] = {
     "WorkflowId": FieldType.KEYWORD,

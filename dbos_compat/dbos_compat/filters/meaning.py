@@ -214,12 +214,12 @@ class _Meaning:
             raise BadFilter(f"invalid expression: must be a column name but was {_type_of(node)}")
         name = node.text
         if name in self.types and name not in KNOWN:
-            return _Column(name, Attribute(name), self.types[name])
+            return _Column(name, Attribute(name, self.types[name]), self.types[name])
         known = resolved(name)
         if known in NOT_KEPT:
             raise BadFilter(f"operation is not supported: {known} (dbos-compat does not keep it, see {_GUIDE})")
         if known is not None:
-            target: Target = SYSTEM_FIELDS.get(known) or Attribute(known)
+            target: Target = SYSTEM_FIELDS.get(known) or Attribute(known, KNOWN[known])
             return _Column(name, target, KNOWN[known])
         if self.types or name.lower() in _LOWERED:  # system names are case sensitive; a near miss is no attribute
             raise BadFilter(f"invalid search attribute: {name}")

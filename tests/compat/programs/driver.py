@@ -35,7 +35,7 @@ OUT_OF_SIGHT = {
     "sourceVersionStamp", "eagerExecutionAccepted", "stackTrace", "suggestContinueAsNewReasons",
     "sequencingEventId", "acceptedRequestSequencingEventId",
     # not filled in here: see the ledger of differences; the markers are newer than most servers
-    "BuildIds", "eventGroupMarkers",
+    "BuildIds", "eventGroupMarkers", "prevAutoResetPoints", "firstWorkflowTaskBackoff", "suggestContinueAsNew",
 }  # fmt: skip
 """Fields of histories, descriptions and listings that are not compared."""
 
@@ -107,6 +107,8 @@ async def runs_seen(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Si
         run = client.get_workflow_handle(handle.id, run_id=run_id)
         history = [clean(MessageToDict(event)) for event in (await run.fetch_history()).events]
         description = await run.describe()
+        if description.status != WorkflowExecutionStatus.RUNNING:
+            description.raw_description.ClearField("pending_activities")
         seen.append(
             {
                 "history": history,
@@ -148,7 +150,7 @@ def clean(value: Any) -> Any:
         return {
             key: cleaned
             for key, inner in value.items()
-            if key not in OUT_OF_SIGHT and (cleaned := clean(inner)) not in ({}, [], None)
+            if key not in OUT_OF_SIGHT and (cleaned := clean(inner)) not in ({}, [], None, "0s")
         }
     if isinstance(value, list):
         return [clean(inner) for inner in value]

