@@ -328,6 +328,7 @@ class Kernel:
             raise
         if answer.terminated is not None:
             self.closed_from_outside(answer.terminated)
+            await measure_closed(self, answer.terminated.workflow_uuid)
         if answer.result is StartResult.STARTED:
             for index, message in enumerate(mail):
                 message.workflow_uuid = answer.run.workflow_uuid
@@ -396,6 +397,7 @@ class Kernel:
             rows = await self.store.rows([workflow_uuid], watch=False)
             for row in rows:
                 self.closed_from_outside(row, reaches_others=close.reaches_others)
+                await measure_closed(self, row.workflow_uuid)
         return verdict
 
     def closed_from_outside(self, row: RunRow, *, reaches_others: bool = True) -> None:
@@ -407,8 +409,6 @@ class Kernel:
         self.waiting.run_closed(row)
         if reaches_others:
             self.errands.aftermath.closed(row)
-        if self.measure is not None and not self.closing:
-            self.spawn(measure_closed(self, self.measure, row.workflow_uuid), f"measure {row.workflow_uuid}")
 
     async def wait_closed(self, workflow_uuid: str, timeout_s: float) -> RunRow | None:
         """The run's row once it is closed; None if it is still open after ``timeout_s``."""

@@ -6,20 +6,29 @@ length written, right afterwards. A crash in between leaves the length of when t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dbos_core.commit import LoadedRun, RunStatus
+from dbos_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
 
 Measure = Callable[[LoadedRun], int]
 """The interpreter's idea of how long a history is."""
 
 
-async def measure_closed(kernel: Kernel, measure: Measure, workflow_uuid: str) -> None:
-    """Write down how long the history of a closed run is."""
-    loaded = await kernel.load(workflow_uuid)
-    if loaded is not None and loaded.run.status is not RunStatus.RUNNING:
-        await kernel.store.set_history_length(workflow_uuid, measure(loaded))
+async def measure_closed(kernel: Kernel, workflow_uuid: str) -> None:
+    """Write down how long the history of a closed run is. It is closed, whether this can be done now or not."""
+    if kernel.measure is None:
+        return
+    try:
+        loaded = await kernel.load(workflow_uuid)
+        if loaded is not None and loaded.run.status is not RunStatus.RUNNING:
+            await kernel.store.set_history_length(workflow_uuid, kernel.measure(loaded))
+    except StoreUnavailable:
+        logger.info("the history of the closed run %s could not be measured", workflow_uuid)

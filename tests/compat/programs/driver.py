@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -63,7 +62,8 @@ async def sight(client: Client, program: Program, workflow_id: str, queue: str) 
         except BaseException as error:
             seen["failure"] = chain(error)
     seen["runs"] = await runs_seen(client, handle)
-    return json.loads(re.sub(re.escape(workflow_id), "<id>", json.dumps(seen, default=str)))
+    shown: Sight = json.loads(json.dumps(seen, default=str).replace(workflow_id, "<id>"))
+    return shown
 
 
 async def done(handle: WorkflowHandle[Any, Any], number: int, deed: Deed) -> Any:

@@ -10,6 +10,7 @@ meanwhile, so what a program does has one order, on every engine.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +71,7 @@ async def beat_until_cancelled(how: str) -> str:
         raise
 
 
-ACTIVITIES = [echo, fail, third_time, slow, beat_until_cancelled]
+ACTIVITIES: list[Callable[..., Any]] = [echo, fail, third_time, slow, beat_until_cancelled]
 
 
 @workflow.defn
