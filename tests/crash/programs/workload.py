@@ -170,7 +170,9 @@ class Household:
     async def run(self) -> list[int]:
         own = workflow.info().workflow_id
         await workflow.start_child_workflow(Sleeper.run, id=f"{own}-sleeper")
-        listener = workflow.get_external_workflow_handle_for(Listener.run, f"{own}-listener")
+        listener: workflow.ExternalWorkflowHandle[Listener] = workflow.get_external_workflow_handle_for(
+            Listener.run, f"{own}-listener"
+        )
         await listener.signal(Listener.hear, 1)
         done = await workflow.execute_child_workflow(Pipeline.run, args=[2, 0.01], id=f"{own}-pipeline")
         await listener.signal(Listener.hear, 2)

@@ -72,7 +72,7 @@ MEANINGS: list[tuple[str, Filter]] = [
     ("ExecutionDuration > 1000000", Compare(Field.EXECUTION_DURATION, Op.GT, 1)),
     ("HistoryLength > -1", Compare(Field.HISTORY_LENGTH, Op.GT, -1)),
     ("HistoryLength = 1.5", eq(Field.HISTORY_LENGTH, 1.5)),
-    ("RootWorkflowId = 'r'", eq(Field.WORKFLOW_ID, "r")),
+    ("RootWorkflowId = 'r'", eq(Field.ROOT_WORKFLOW_ID, "r")),
     ("Foo = 'x'", eq(Attribute("Foo"), "x")),
     ("L != 'a'", Or((IsNull(Attribute("L")), Compare(Attribute("L"), Op.NE, "a")))),
     ("L not in ('a')", Or((IsNull(Attribute("L")), In(Attribute("L"), ("a",), True)))),
