@@ -37,6 +37,7 @@ from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
 
 from dbos_compat import private_sandbox
+from dbos_compat.sdk_release import SDK_VERSION, SUPPORTED, TESTED, Name, UnsupportedTemporalio, untested, verify
 
 __all__ = [
     "ActivityHost",
@@ -45,20 +46,13 @@ __all__ = [
     "PollShutdownError",
     "SDK_VERSION",
     "SUPPORTED",
+    "TESTED",
     "UnsupportedTemporalio",
     "WorkflowHost",
     "install",
 ]
 
 logger = logging.getLogger("dbos_compat")
-
-SDK_VERSION = temporalio.service.__version__
-
-SUPPORTED = ((1, 31), (1, 35))
-"""First and last minor release of temporalio that the suite runs against."""
-
-TESTED = ("1.31", "1.35")
-"""Minor releases that the whole suite runs with."""
 
 DEADLOCK_S = 2.0
 """Temporal's limit for one activation."""
@@ -68,51 +62,36 @@ SLOW_ACTIVATION_S = 0.1
 Response = TypeVar("Response", bound=google.protobuf.message.Message)
 
 
-class UnsupportedTemporalio(ImportError):
-    """This release of temporalio keeps a name elsewhere."""
-
-
-_NAMES: tuple[tuple[Any, str], ...] = (
-    (temporalio.bridge.worker.Worker, "create"),
-    (temporalio.service, "_BridgeServiceClient"),
-    (_workflow._WorkflowWorker, "run"),
-    (_workflow._WorkflowWorker, "_handle_activation"),
-    (_workflow._WorkflowWorker, "_handle_cache_eviction"),
-    (_workflow._WorkflowWorker, "_create_workflow_instance"),
-    (_workflow, "_RunningWorkflow"),
-    (_workflow, "_DeadlockError"),
-    (_workflow, "_InterruptDeadlockError"),
-    (_activity._ActivityWorker, "run"),
-    (_activity._ActivityWorker, "_handle_start_activity_task"),
-    (_activity._ActivityWorker, "_handle_cancel_activity_task"),
-    (_activity, "_RunningActivity"),
+_NAMES = (
+    Name(temporalio.bridge.worker.Worker, "create", ("client", "config")),
+    Name(temporalio.service, "_BridgeServiceClient"),
+    Name(_workflow._WorkflowWorker, "run", ("self",)),
+    Name(_workflow._WorkflowWorker, "_handle_activation", ("self", "act")),
+    Name(_workflow._WorkflowWorker, "_handle_cache_eviction", ("self", "act", "job")),
+    Name(_workflow._WorkflowWorker, "_create_workflow_instance", ("self", "act", "init")),
+    Name(_workflow, "_RunningWorkflow", ("instance", "workflow_id")),
+    Name(_workflow, "_DeadlockError"),
+    Name(_workflow, "_InterruptDeadlockError"),
+    Name(_activity._ActivityWorker, "run", ("self",)),
+    Name(_activity._ActivityWorker, "_handle_start_activity_task", ("self", "task_token", "start", "running_activity")),
+    Name(_activity._ActivityWorker, "_handle_cancel_activity_task", ("self", "task_token", "cancel")),
+    Name(_activity, "_RunningActivity"),
 )
+
+_WORKFLOW_WORKER = (
+    "_data_converter", "_debug_mode", "_dynamic_workflow", "_running_workflows", "_throw_after_activation", "_workflows",
+    "_workflow_task_executor", "_workflow_task_executor_user_provided",
+)  # fmt: skip
+_ACTIVITY_WORKER = ("_activities", "_fail_worker_exception_queue", "_running_activities")
+"""Attributes that the SDK's workers have once they are made."""
 
 
 def check() -> None:
     """Raise :class:`UnsupportedTemporalio` when a name is not where we look for it."""
-    version = tuple(int(part) for part in SDK_VERSION.split(".")[:2])
-    for owner, name in _NAMES:
-        if not hasattr(owner, name):
-            raise UnsupportedTemporalio(
-                f"temporalio {SDK_VERSION} has no {getattr(owner, '__name__', owner)}.{name}, which dbos-compat needs. "
-                f"Supported are {_dotted(SUPPORTED[0])} to {_dotted(SUPPORTED[1])}: install one of these, "
-                "or a newer dbos-compat."
-            )
-    if version < SUPPORTED[0]:
-        raise UnsupportedTemporalio(
-            f"temporalio {SDK_VERSION} is older than {_dotted(SUPPORTED[0])}, the first release that dbos-compat supports."
-        )
-    if version > SUPPORTED[1]:
-        logger.warning(
-            "temporalio %s is newer than %s, the last release that dbos-compat was tested with",
-            SDK_VERSION,
-            _dotted(SUPPORTED[1]),
-        )
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))
+    verify(_NAMES)
+    warning = untested()
+    if warning is not None:
+        logger.warning("%s", warning)
 
 
 # -- client side -------------------------------------------------------------------------------------------------------
@@ -225,6 +204,7 @@ class WorkflowHost:
     """
 
     def __init__(self, worker: Any) -> None:
+        verify([Name(worker, name) for name in _WORKFLOW_WORKER if not hasattr(worker, name)])
         self._worker = worker
         self._expected: dict[str, asyncio.Future[WorkflowActivationCompletion]] = {}
         self._leaving: dict[str, asyncio.Future[None]] = {}
@@ -481,6 +461,7 @@ class ActivityHost:
     """The SDK's activity worker: runs one attempt per call."""
 
     def __init__(self, worker: Any) -> None:
+        verify([Name(worker, name) for name in _ACTIVITY_WORKER if not hasattr(worker, name)])
         self._worker = worker
         self._context = contextvars.copy_context()
 

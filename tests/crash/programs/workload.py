@@ -179,5 +179,22 @@ class Household:
         return done
 
 
-WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household]
+@workflow.defn
+class Near:
+    """Local activities one after another, with an ordinary one after each second one."""
+
+    @workflow.run
+    async def run(self, steps: int) -> list[int]:
+        done = []
+        for number in range(steps):
+            local = workflow.execute_local_activity(
+                step, args=[number, 0.01], start_to_close_timeout=timedelta(seconds=30)
+            )
+            done.append(await local)
+            if number % 2:
+                await workflow.execute_activity(step, args=[number, 0.01], start_to_close_timeout=timedelta(seconds=30))
+        return done
+
+
+WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household, Near]
 ACTIVITIES = [step, fragile]
