@@ -45,6 +45,7 @@ NAMES = frozenset(
         "errand.after",
         "aftermath.before",
         "aftermath.child",
+        "successor.committed",
         "schedule.taken",
         "schedule.decided",
         "schedule.started",

@@ -15,7 +15,7 @@ from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 LEDGER_VARIABLE = "CRASH_LEDGER"
@@ -196,5 +196,27 @@ class Near:
         return done
 
 
-WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household, Near]
+@workflow.defn
+class Relay:
+    """Runs in so many legs, each a run of its own: continued as new, and tried again when it fails."""
+
+    def __init__(self) -> None:
+        self._heard: list[int] = []
+
+    @workflow.run
+    async def run(self, legs: int, heard: list[int]) -> list[int]:
+        self._heard = heard + self._heard
+        await workflow.execute_activity(step, args=[legs, 0], start_to_close_timeout=timedelta(seconds=30))
+        if legs % 2 and workflow.info().attempt == 1:
+            raise ApplicationError("each second leg needs a second attempt")
+        if legs:
+            workflow.continue_as_new(args=[legs - 1, self._heard])
+        return self._heard
+
+    @workflow.signal
+    def hear(self, number: int) -> None:
+        self._heard.append(number)
+
+
+WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household, Near, Relay]
 ACTIVITIES = [step, fragile]
