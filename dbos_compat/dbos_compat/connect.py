@@ -19,6 +19,7 @@ from temporalio.client import Client
 from dbos_compat import private
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.engine import Engine
+from dbos_compat.metrics import live
 from dbos_core.clock import Clock
 from dbos_core.kernel import Kernel
 from dbos_core.store.base import Store
@@ -155,6 +156,7 @@ async def connect_store(
         namespace=namespace,
         identity=identity,
         suggest_after=suggest_continue_as_new_after,
+        meter=live(private.runtime(runtime).metric_meter),
         on_close=on_close,
     )
     config = temporalio.service.ConnectConfig(target_host=_shown(url), identity=identity, runtime=runtime)

@@ -210,6 +210,11 @@ _ENTRIES: tuple[Difference, ...] = (
         ),
     ),
     Difference(
+        slug="custom-slot-supplier",
+        feature="Slot suppliers of one's own (CustomSlotSupplier)",
+        advice="Use FixedSizeSlotSupplier, or the worker's max_concurrent_... options.",
+    ),
+    Difference(
         slug="cloud-api",
         feature="Temporal Cloud's control API",
         advice="There is no control plane: the database is the cluster.",
@@ -363,6 +368,19 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
         feature="Options that an operator changed are what activity.info() shows",
         advice="Temporal enforces the new timeouts and shows an attempt the old ones.",
+    ),
+    Difference(
+        slug="resource-based-slots",
+        kind=Kind.DIFFERENT,
+        feature="A resource-based slot supplier counts as its maximum number of slots",
+        advice="Nothing here measures CPU or memory. Set `maximum_slots` to what the machine bears, or use a fixed size.",
+    ),
+    Difference(
+        slug="queue-rate-limit",
+        kind=Kind.DIFFERENT,
+        feature="max_task_queue_activities_per_second is a limit of each process",
+        advice="Temporal's server holds a queue to it over all workers. Here every process that serves the queue has the "
+        "whole rate: divide it by their number.",
     ),
     Difference(
         slug="activity-raises-cancelled-error",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
 from google.protobuf.message import Message
+from temporalio.common import MetricMeter
 
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.bridge.worker import EngineWorker
 from dbos_compat.chains.timeouts import timeout_close
+from dbos_compat.metrics import ClientMetrics
 from dbos_compat.private import BridgeWorker
 from dbos_compat.relations import TemporalRelations
 from dbos_compat.service.client import EngineService
@@ -36,6 +38,7 @@ class Engine:
         namespace: str,
         identity: str,
         suggest_after: int = SUGGEST_AFTER_EVENTS,
+        meter: MetricMeter | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.kernel = kernel
@@ -46,6 +49,8 @@ class Engine:
         kernel.timeout_close = timeout_close(kernel.entropy.uuid)
         self.service = EngineService(kernel, namespace=namespace)
         self._loop = asyncio.get_running_loop()
+        self._meter = meter
+        self._metrics = None if meter is None else ClientMetrics(meter)
         self._on_close = on_close
         self._closed = False
         self._guard = asyncio.get_running_loop().create_task(self._guarded(), name="dbos_compat guard")
@@ -76,7 +81,10 @@ class Engine:
         activity that says ``asyncio.run(client.…)`` is on a loop of its own. The work is done on the connection's."""
         if self._closed:
             raise ConnectionClosed(f"{rpc} was called on a connection that is closed; call dbos_compat.connect again")
+        answer: Coroutine[Any, Any, Message]
         answer = self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+        if self._metrics is not None:
+            answer = self._metrics.measured(rpc, req, answer)
         if asyncio.get_running_loop() is self._loop:
             return await answer
         if not self._loop.is_running():
@@ -94,6 +102,7 @@ class Engine:
             identity=self.identity,
             namespace=self.namespace,
             suggest_after=self._suggest_after,
+            meter=self._meter,
         )
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 import google.protobuf.message
 import temporalio.bridge.worker
+import temporalio.runtime
 import temporalio.service
 from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.proto.activity_task import Start as ActivityStart
@@ -33,6 +34,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.bridge.worker import PollShutdownError  # type: ignore[attr-defined]  # as the SDK itself does
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
+from temporalio.runtime import _runtime_ref
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
 
@@ -50,6 +52,7 @@ __all__ = [
     "UnsupportedTemporalio",
     "WorkflowHost",
     "install",
+    "runtime",
 ]
 
 logger = logging.getLogger("dbos_compat")
@@ -65,6 +68,7 @@ Response = TypeVar("Response", bound=google.protobuf.message.Message)
 _NAMES = (
     Name(temporalio.bridge.worker.Worker, "create", ("client", "config")),
     Name(temporalio.service, "_BridgeServiceClient"),
+    Name(_runtime_ref, "_default_runtime"),
     Name(_workflow._WorkflowWorker, "run", ("self",)),
     Name(_workflow._WorkflowWorker, "_handle_activation", ("self", "act")),
     Name(_workflow._WorkflowWorker, "_handle_cache_eviction", ("self", "act", "job")),
@@ -122,6 +126,12 @@ class _Runtime:
 _RUNTIME = _Runtime()
 
 
+def runtime(given: temporalio.runtime.Runtime | None) -> Any:
+    """The runtime of a client: the one it was given, else the process's default if a program has set one. None is made:
+    only its metrics would be used."""
+    return given or _runtime_ref._default_runtime or _RUNTIME
+
+
 class _EngineRef:
     """Stands where the SDK expects a connected native client."""
 
@@ -144,8 +154,7 @@ class EngineServiceClient(temporalio.service._BridgeServiceClient):
     def __init__(self, config: ConnectConfig, engine: Engine) -> None:
         ServiceClient.__init__(self, config)
         self.engine = engine
-        if config.runtime is None:
-            config.runtime = _RUNTIME  # type: ignore[assignment]
+        config.runtime = runtime(config.runtime)
         self._runtime = config.runtime
         self._bridge_client = _EngineRef(engine)  # type: ignore[assignment]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import nexusrpc.handler
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.worker import WorkerTuner
 
 from .calls import Call, Order, Retry, start_call
 from .support import Connect, MakeWorker, chain, eventually
@@ -352,3 +354,63 @@ async def test_nexus_handlers_do_not_keep_a_worker_from_its_other_work(
         await client.execute_workflow(Fan.run, 2, id=wid, task_queue=queue)
         assert worker.is_running
     assert worker.is_shutdown
+
+
+class Broken(ThreadPoolExecutor):
+    """Its threads are gone."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        raise BrokenExecutor("broken")
+
+
+async def test_a_fatal_error_ends_the_worker_and_is_told(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    told: list[BaseException] = []
+
+    async def tell(error: BaseException) -> None:
+        told.append(error)
+
+    @activity.defn
+    def never() -> None:
+        raise AssertionError
+
+    broken = Broken(1)
+    worker = make_worker(
+        client, task_queue=queue, workflows=[Call], activities=[never], activity_executor=broken, on_fatal_error=tell
+    )
+    running = asyncio.create_task(worker.run())
+    handle = await start_call(client, queue, wid, Order("never"))
+    with pytest.raises(RuntimeError, match="Activity worker failed"):
+        await asyncio.wait_for(running, 20)
+    assert [str(error) for error in told] == ["Activity worker failed"]
+    assert worker.is_shutdown
+    await handle.terminate()
+
+
+async def test_several_kinds_of_slots(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    counter = Counter()
+    tuner = WorkerTuner.create_fixed(workflow_slots=5, activity_slots=2, local_activity_slots=3)
+    async with make_worker(client, task_queue=queue, workflows=[Fan], activities=[counter.count_me], tuner=tuner):
+        handle = await client.start_workflow(Fan.run, 5, id=wid, task_queue=queue)
+
+        async def full() -> None:
+            assert counter.now == 2
+
+        await eventually(full)
+        counter.go.set()
+        assert await handle.result() == 5
+    assert counter.most == 2
+
+
+async def test_activities_are_started_at_the_rate_of_the_worker(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    counter = Counter()
+    counter.go.set()
+    async with make_worker(
+        client, task_queue=queue, workflows=[Fan], activities=[counter.count_me], max_activities_per_second=4
+    ):
+        begun = asyncio.get_running_loop().time()
+        assert await client.execute_workflow(Fan.run, 8, id=wid, task_queue=queue) == 8
+        assert asyncio.get_running_loop().time() - begun >= 0.9

@@ -63,6 +63,7 @@ from dbos_compat.convert.records import started
 from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import cause_name
 from dbos_compat.history.numbering import EventIds, TaskIds
+from dbos_compat.metrics import WorkerMetrics
 from dbos_compat.private import SDK_VERSION, WorkflowHost
 from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec
@@ -95,6 +96,7 @@ class TemporalRunner:
         now_ms: Callable[[], int],
         suggest_after: int,
         local_lane: LocalLane | None = None,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         """
         Args:
@@ -105,6 +107,7 @@ class TemporalRunner:
             local_lane: runs the local activities.
         """
         self.new_id = new_id
+        self._metrics = metrics
         self.now_ms = now_ms
         self.suggest_after = suggest_after
         self.local_lane = local_lane
@@ -119,7 +122,8 @@ class TemporalRunner:
         return self.host.dynamic or workflow_type in self.host.workflow_types
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
-        return TemporalInterpreter(self, run, inputs, native)
+        interpreter = TemporalInterpreter(self, run, inputs, native)
+        return interpreter if self._metrics is None else self._metrics.interpreter(interpreter, run, self.now_ms)
 
     def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
         prepare_start(spec, run, self.namespace)

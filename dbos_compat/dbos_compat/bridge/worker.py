@@ -16,11 +16,13 @@ from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.proto.nexus import NexusTask, NexusTaskCompletion
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.common import MetricMeter
 
 from dbos_compat.bridge.activity_tasks import cancel_of, heartbeat_text, outcome_of, shutdown_record, start_of
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.bridge.slots import Slots
 from dbos_compat.errors import Unsupported
+from dbos_compat.metrics import WorkerMetrics
 from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, WorkflowHost
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.execution import Throttle
@@ -33,12 +35,15 @@ logger = logging.getLogger("dbos_compat")
 class ActivityExecutor:
     """Runs the kernel's attempts on the SDK's activity worker."""
 
-    def __init__(self, host: ActivityHost, namespace: str) -> None:
+    def __init__(self, host: ActivityHost, namespace: str, metrics: WorkerMetrics | None) -> None:
         self._host = host
         self._namespace = namespace
+        self._metrics = metrics
         self.shutdown_record = shutdown_record()
 
     def start(self, attempt: Attempt) -> None:
+        if self._metrics is not None:
+            self._metrics.activity_starts(attempt)
         self._host.start(attempt.token, start_of(attempt, self._namespace))
 
     def cancel(self, token: bytes, reason: CancelReason) -> None:
@@ -49,7 +54,14 @@ class EngineWorker(BridgeWorker):
     """One SDK worker on one kernel. ``config`` is the SDK's own description of the worker."""
 
     def __init__(
-        self, kernel: Kernel, config: Any, *, identity: str, namespace: str, suggest_after: int = SUGGEST_AFTER_EVENTS
+        self,
+        kernel: Kernel,
+        config: Any,
+        *,
+        identity: str,
+        namespace: str,
+        suggest_after: int = SUGGEST_AFTER_EVENTS,
+        meter: MetricMeter | None = None,
     ) -> None:
         """Raises Unsupported for what this release does not do."""
         self._kernel = kernel
@@ -58,6 +70,7 @@ class EngineWorker(BridgeWorker):
         self._config = config
         self._identity: str = config.identity_override or identity
         self._slots = Slots.of(config)
+        self._metrics = None if meter is None else self._measured_by(meter)
         self._stopping = asyncio.Event()
         self._activities_done = asyncio.Event()
         self._workflow_host: WorkflowHost | None = None
@@ -80,6 +93,14 @@ class EngineWorker(BridgeWorker):
         if tasks.enable_workflows:
             kernel.announced.announce(config.task_queue)
 
+    def _measured_by(self, meter: MetricMeter) -> WorkerMetrics:
+        slots = {
+            "WorkflowWorker": self._slots.workflow_tasks,
+            "ActivityWorker": self._slots.activities,
+            "LocalActivityWorker": self._slots.local_activities,
+        }
+        return WorkerMetrics(meter, namespace=self._config.namespace, task_queue=self._config.task_queue, slots=slots)
+
     # -- the halves ------------------------------------------------------------------------------------------------
 
     async def run_workflows(self, host: WorkflowHost) -> None:
@@ -96,6 +117,7 @@ class EngineWorker(BridgeWorker):
             now_ms=self._kernel.clock.now_ms,
             suggest_after=self._suggest_after,
             local_lane=self._local_lane,
+            metrics=self._metrics,
         )
         self._kernel.serve(runner)
         try:
@@ -109,7 +131,7 @@ class EngineWorker(BridgeWorker):
         if not self._serves_activities:
             await self._stopping.wait()
             return
-        executor = ActivityExecutor(host, self._config.namespace)
+        executor = ActivityExecutor(host, self._config.namespace, self._metrics)
         service, lane = self._kernel.activities, self._local_lane
         service.local_lanes.append(lane)
         lane.open(executor)
@@ -167,6 +189,8 @@ class EngineWorker(BridgeWorker):
                 "loop than its connection. Call dbos_compat.connect on the loop that runs the worker."
             )
         await self._kernel.store.now_ms()
+        if self._metrics is not None:
+            self._metrics.started()
         return NamespaceInfo()
 
     async def poll_workflow_activation(self) -> WorkflowActivation:
@@ -191,6 +215,8 @@ class EngineWorker(BridgeWorker):
 
     async def complete_activity_task(self, completion: ActivityTaskCompletion) -> None:
         outcome = outcome_of(completion, self._identity, limit_payloads=self._limit_payloads)
+        if self._metrics is not None:
+            self._metrics.activity_ended(completion.task_token, outcome, self._kernel.clock.now_ms())
         if self._local_lane.completed(completion.task_token, outcome):
             return
         if outcome is None:
