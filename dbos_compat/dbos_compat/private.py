@@ -68,7 +68,7 @@ Response = TypeVar("Response", bound=google.protobuf.message.Message)
 _NAMES = (
     Name(temporalio.bridge.worker.Worker, "create", ("client", "config")),
     Name(temporalio.service, "_BridgeServiceClient"),
-    Name(_runtime_ref, "_default_runtime"),
+    Name(temporalio.runtime, "_runtime_ref"),
     Name(_workflow._WorkflowWorker, "run", ("self",)),
     Name(_workflow._WorkflowWorker, "_handle_activation", ("self", "act")),
     Name(_workflow._WorkflowWorker, "_handle_cache_eviction", ("self", "act", "job")),
