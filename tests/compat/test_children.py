@@ -292,3 +292,22 @@ async def test_a_childs_failure_that_nobody_catches_is_its_parents(
             "ChildWorkflowError 'Child Workflow execution failed' Kid RETRY_POLICY_NOT_SET 5/6 default with run",
             "ApplicationError 'no' type=Refused",
         ]
+
+
+async def test_families_are_listed(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    async with serve(make_worker, client, queue):
+        handle = await client.start_workflow(Parent.run, "grandchild", id=wid, task_queue=queue)
+        await handle.result()
+
+        async def found(query: str) -> list[tuple[str, str | None, str | None]]:
+            return sorted([(run.id, run.parent_id, run.root_id) async for run in client.list_workflows(query)])
+
+        async def fact() -> None:
+            kid, grandkid = (f"{wid}-kid", wid, wid), (f"{wid}-kid-kid", f"{wid}-kid", wid)
+            assert await found(f"ParentWorkflowId = '{wid}'") == [kid]
+            assert await found(f"ParentWorkflowId = '{wid}-kid'") == [grandkid]
+            assert await found(f"ParentRunId = '{handle.result_run_id}'") == [kid]
+            assert await found(f"RootWorkflowId = '{wid}'") == [(wid, None, wid), kid, grandkid]
+            assert await found(f"RootWorkflowId = '{wid}' and ParentWorkflowId is null") == [(wid, None, wid)]
+
+        await eventually(fact)

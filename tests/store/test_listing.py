@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from dbos_core.commit import Commit, RunRow, RunStatus
+from dbos_core.commit import Commit, ParentClosePolicy, ParentLink, RunRow, RunStatus
 from dbos_core.search import (
     TYPES,
     And,
@@ -183,3 +184,46 @@ async def test_declared_attributes_are_there_for_every_process(ours: Process, th
     await ours.store.declare_attributes({"Customer": "Keyword", "Size": "Int", "Old": "Text"})
     await ours.store.declare_attributes({"Size": "Double", "Old": None, "Never": None})
     assert await theirs.store.attribute_types() == {"Customer": "Keyword", "Size": "Double"}
+
+
+FAMILY = ParentLink(
+    workflow_uuid="parent~2",
+    workflow_id="parent",
+    run_id="parent-run",
+    seq=1,
+    policy=ParentClosePolicy.TERMINATE,
+    root_workflow_id="grandparent",
+    root_run_id="grandparent-run",
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        (Field.PARENT_WORKFLOW_ID, "parent", ["child"]),
+        (Field.PARENT_RUN_ID, "parent-run", ["child"]),
+        (Field.PARENT_WORKFLOW_ID, "orphan", []),
+        (Field.ROOT_WORKFLOW_ID, "grandparent", ["child"]),
+        (Field.ROOT_WORKFLOW_ID, "orphan", ["orphan"]),
+        (Field.ROOT_RUN_ID, "grandparent-run", ["child"]),
+        (Field.ROOT_RUN_ID, "child-run", []),
+    ],
+)
+async def test_families_are_found(ours: Process, field: Field, value: str, found: list[str]) -> None:
+    await ours.start("orphan")
+    child = new_run("child", at=T0, parent=replace(FAMILY, policy=ParentClosePolicy.ABANDON), run_id="child-run")
+    await ours.commit(Commit(workflow_uuid="child", fenced=False, start=child))
+
+    page = await ours.store.search(Query(where=Compare(field, Op.EQ, value)))
+
+    assert [row.workflow_id for row in page.rows] == found
+
+
+async def test_who_has_no_parent_is_found_by_that(ours: Process) -> None:
+    await ours.start("orphan")
+    child = new_run("child", at=T0, parent=replace(FAMILY, policy=ParentClosePolicy.ABANDON))
+    await ours.commit(Commit(workflow_uuid="child", fenced=False, start=child))
+
+    page = await ours.store.search(Query(where=IsNull(Field.PARENT_WORKFLOW_ID)))
+
+    assert [row.workflow_id for row in page.rows] == ["orphan"]
