@@ -160,7 +160,7 @@ class Claims:
             for uuid in await kernel.store.reopened(kernel.process_id, kernel.queues, CLAIM_RUNS_MAX):
                 self._drop(uuid)
                 await kernel.waiting.look([uuid])
-                await kernel.errands.aftermath.look([uuid])
+                await kernel.errands.aftermath.reopened([uuid])
         if pulse.expired:
             for uuid in await kernel.store.expired(CLAIM_RUNS_MAX):
                 await self.time_out(uuid)

@@ -37,6 +37,7 @@ STATEMENTS = {
     "delete finished": runs._DELETE_FINISHED,
     "take outbox": claim._TAKE_OUTBOX,
     "open children": load._OPEN_CHILDREN,
+    "closed children": load._CLOSED_CHILDREN,
     "posted": load._POSTED,
 }
 

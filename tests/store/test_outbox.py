@@ -79,6 +79,7 @@ async def test_children_are_found_by_their_parents_run_in_the_order_of_their_sta
     await ours.finish("closed")
 
     assert [row.workflow_id for row in await ours.store.open_children(parent.run_id)] == ["first", "second"]
+    assert [row.workflow_id for row in await ours.store.closed_children(await ours.row("parent"))] == ["closed"]
 
 
 async def test_a_close_that_others_must_hear_of_is_in_the_outbox_until_it_is_settled(ours, theirs):

@@ -56,6 +56,17 @@ class Aftermath:
         for row in await self._kernel.store.rows(workflow_uuids, watch=False):
             self.closed(row)
 
+    async def reopened(self, workflow_uuids: Sequence[str]) -> None:
+        """A stock tool has opened closed runs again, or closed open ones. What their children said to closed ears is
+        said again; what was heard is known by its id."""
+        kernel = self._kernel
+        for row in await kernel.store.rows(workflow_uuids, watch=False):
+            self.closed(row)
+            if row.status is RunStatus.RUNNING:
+                for child in await kernel.store.closed_children(row):
+                    if (news := self._errands.relations.news(child)) is not None:
+                        await kernel.send(news)
+
     async def settle(self) -> None:
         """Before this process ends: let what has begun come to its end."""
         if self._tasks:

@@ -280,6 +280,10 @@ class Store(ScheduleStore, Protocol):
         """The open runs whose parent is the run with this run id."""
         ...
 
+    async def closed_children(self, parent: RunRow) -> list[RunRow]:
+        """The closed runs whose parent is this run."""
+        ...
+
     async def posted(self, mail_ids: Sequence[str]) -> set[str]:
         """Those of these messages that were delivered, read or not, also to runs that are closed by now."""
         ...

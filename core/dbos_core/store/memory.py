@@ -233,6 +233,11 @@ class MemoryStore(MemorySchedules):
         ]
         return [replace(row) for row in sorted(found, key=lambda row: row.parent.seq if row.parent else 0)]
 
+    async def closed_children(self, parent: RunRow) -> list[RunRow]:
+        runs = self.tables.runs.values()
+        found = [run.row for run in runs if not run.open and run.row.parent is not None]
+        return [replace(row) for row in found if row.parent is not None and row.parent.run_id == parent.run_id]
+
     async def posted(self, mail_ids: Sequence[str]) -> set[str]:
         return {mail_id for mail_id in mail_ids if mail_id in self.tables.mail_ids}
 

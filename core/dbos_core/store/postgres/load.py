@@ -90,11 +90,21 @@ _OPEN_CHILDREN = """
      where r.parent_run_id = $1 and r.status = 1
      order by r.parent_seq""".replace("{run}", RUN_COLUMNS)
 
+_CLOSED_CHILDREN = """
+    select{run}
+      from {own}.runs r
+     where r.parent_workflow_id = $1 and r.parent_run_id = $2 and r.status <> 1""".replace("{run}", RUN_COLUMNS)
+
 _POSTED = "select message_uuid from {dbos}.notifications where message_uuid = any ($1::text[])"
 
 
 async def open_children(db: Database, run_id: str) -> list[RunRow]:
     return [run_row(row) for row in await db.rows("finding open children", _OPEN_CHILDREN, run_id, safe=True)]
+
+
+async def closed_children(db: Database, parent: RunRow) -> list[RunRow]:
+    found = await db.rows("finding closed children", _CLOSED_CHILDREN, parent.workflow_id, parent.run_id, safe=True)
+    return [run_row(row) for row in found]
 
 
 async def posted(db: Database, mail_ids: Sequence[str]) -> set[str]:

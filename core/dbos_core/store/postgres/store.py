@@ -223,6 +223,9 @@ class PostgresStore(PostgresSchedules):
     async def open_children(self, run_id: str) -> list[RunRow]:
         return await load.open_children(self._db, run_id)
 
+    async def closed_children(self, parent: RunRow) -> list[RunRow]:
+        return await load.closed_children(self._db, parent)
+
     async def posted(self, mail_ids: Sequence[str]) -> set[str]:
         return await load.posted(self._db, mail_ids)
 
