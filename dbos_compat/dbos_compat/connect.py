@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import temporalio.client
@@ -90,16 +90,19 @@ async def connect(
         embedded = await asyncio.to_thread(start_embedded)
         url, on_close = embedded.url, embedded.stop
     version = application_version or os.environ.get(VERSION_VARIABLE) or APPLICATION_VERSION
-    store = PostgresStore(
-        url,
-        namespace=namespace,
-        application_name=application_name,
-        application_version=version,
-        create=create_schema,
-    )
+
+    def new_store(*, create: bool = False) -> Store:
+        return PostgresStore(
+            url,
+            namespace=namespace,
+            application_name=application_name,
+            application_version=version,
+            create=create,
+        )
+
     try:
         return await connect_store(
-            store,
+            new_store(create=create_schema),
             url=url,
             namespace=namespace,
             data_converter=data_converter,
@@ -114,6 +117,7 @@ async def connect(
             suggest_continue_as_new_after=suggest_continue_as_new_after,
             spin=spin,
             on_close=on_close,
+            another_store=new_store,
         )
     except BaseException:
         if on_close is not None:
@@ -139,27 +143,40 @@ async def connect_store(
     spin: timedelta = SPIN,
     clock: Clock | None = None,
     on_close: Callable[[], None] | None = None,
+    another_store: Callable[[], Store] | None = None,
 ) -> Client:
-    """The same on a store of the caller's (tests: ``MemoryStore`` with a virtual clock)."""
+    """The same on a store of the caller's (tests: ``MemoryStore`` with a virtual clock).
+
+    ``another_store`` makes one of the same database, for calls that come when this event loop does not run.
+    """
     private.install()
-    identity = identity or f"{os.getpid()}@{socket.gethostname()}"
-    kernel = await Kernel.open(
-        store,
-        identity=identity,
-        application_version=application_version,
-        clock=clock,
-        lease_ms=int(lease.total_seconds() * 1000),
-        spin_s=spin.total_seconds(),
-    )
-    engine = Engine(
-        kernel,
-        namespace=namespace,
-        identity=identity,
-        suggest_after=suggest_continue_as_new_after,
-        meter=live(private.runtime(runtime).metric_meter),
-        on_close=on_close,
-    )
-    config = temporalio.service.ConnectConfig(target_host=_shown(url), identity=identity, runtime=runtime)
+    own_identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+
+    async def open_engine(store: Store, reopen: Callable[[], Awaitable[Engine]] | None = None) -> Engine:
+        kernel = await Kernel.open(
+            store,
+            identity=own_identity,
+            application_version=application_version,
+            clock=clock,
+            lease_ms=int(lease.total_seconds() * 1000),
+            spin_s=spin.total_seconds(),
+        )
+        return Engine(
+            kernel,
+            namespace=namespace,
+            identity=own_identity,
+            suggest_after=suggest_continue_as_new_after,
+            meter=live(private.runtime(runtime).metric_meter),
+            on_close=on_close if reopen is not None or another_store is None else None,
+            reopen=reopen,
+        )
+
+    if another_store is None:
+        engine = await open_engine(store)
+    else:
+        new_store = another_store
+        engine = await open_engine(store, lambda: open_engine(new_store()))
+    config = temporalio.service.ConnectConfig(target_host=_shown(url), identity=own_identity, runtime=runtime)
     return Client(
         private.EngineServiceClient(config, engine),
         namespace=namespace,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from temporalio.common import MetricMeter
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.bridge.worker import EngineWorker
 from dbos_compat.chains.timeouts import timeout_close
+from dbos_compat.elsewhere import Elsewhere
 from dbos_compat.metrics import ClientMetrics
 from dbos_compat.private import BridgeWorker
 from dbos_compat.relations import TemporalRelations
@@ -40,7 +41,9 @@ class Engine:
         suggest_after: int = SUGGEST_AFTER_EVENTS,
         meter: MetricMeter | None = None,
         on_close: Callable[[], None] | None = None,
+        reopen: Callable[[], Awaitable[Engine]] | None = None,
     ) -> None:
+        """``reopen`` makes the same connection once more, on the loop that runs then."""
         self.kernel = kernel
         kernel.errands.relations = TemporalRelations(namespace)
         self.namespace = namespace
@@ -53,6 +56,9 @@ class Engine:
         self._metrics = None if meter is None else ClientMetrics(meter)
         self._on_close = on_close
         self._closed = False
+        self._left = False
+        """The loop has ended without ``disconnect``: what there was of the connection is gone."""
+        self._elsewhere = None if reopen is None else Elsewhere(reopen)
         self._guard = asyncio.get_running_loop().create_task(self._guarded(), name="dbos_compat guard")
 
     async def _guarded(self) -> None:
@@ -61,7 +67,7 @@ class Engine:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             if not self._closed:
-                self._closed = True
+                self._left = True
                 with contextlib.suppress(Exception):
                     await self.kernel.abandon()
                 if self._on_close is not None:
@@ -78,22 +84,35 @@ class Engine:
         timeout: timedelta | None,
     ) -> Message:
         """Answer one RPC. May be called on any event loop, in any thread, as on a Temporal client: a synchronous
-        activity that says ``asyncio.run(client.…)`` is on a loop of its own. The work is done on the connection's."""
+        activity that says ``asyncio.run(client.…)`` is on a loop of its own. The work is done on the connection's, and if
+        that does not run, on another of the same kind (``elsewhere``)."""
         if self._closed:
             raise ConnectionClosed(f"{rpc} was called on a connection that is closed; call dbos_compat.connect again")
-        answer: Coroutine[Any, Any, Message]
-        answer = self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
-        if self._metrics is not None:
-            answer = self._metrics.measured(rpc, req, answer)
-        if asyncio.get_running_loop() is self._loop:
-            return await answer
-        if not self._loop.is_running():
-            answer.close()
+        if not self._left and asyncio.get_running_loop() is self._loop:
+            return await self._answer(rpc, req, service=service, metadata=metadata, timeout=timeout)
+        if not self._left and self._loop.is_running():
+            answer = self._answer(rpc, req, service=service, metadata=metadata, timeout=timeout)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer, self._loop))
+        if self._elsewhere is None:
             raise ConnectionClosed(
                 f"{rpc} was called on a connection whose event loop does not run any more; call dbos_compat.connect on "
                 "the loop that runs now"
             )
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer, self._loop))
+        return await self._elsewhere.call(
+            lambda engine: engine.call(rpc, req, service=service, metadata=metadata, timeout=timeout)
+        )
+
+    def _answer(
+        self,
+        rpc: str,
+        req: Message,
+        *,
+        service: str,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,
+    ) -> Coroutine[Any, Any, Message]:
+        answer = self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+        return answer if self._metrics is None else self._metrics.measured(rpc, req, answer)
 
     def create_worker(self, config: Any) -> BridgeWorker:
         return EngineWorker(
@@ -110,7 +129,18 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        loop_runs = not self._left and self._loop.is_running()
+        if loop_runs and asyncio.get_running_loop() is not self._loop:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self._loop))
+        elif loop_runs:
+            await self._close()
+        elif self._elsewhere is not None:
+            await self._elsewhere.close()
+
+    async def _close(self) -> None:
         try:
+            if self._elsewhere is not None:
+                await self._elsewhere.close()
             await self.kernel.close()
         finally:
             self._guard.cancel()
