@@ -1,0 +1,123 @@
+"""Operators' commands through the service: durable before they are answered, known after a crash."""
+
+from __future__ import annotations
+
+from dbos_core import mailbox
+from dbos_core.activities.operating import Deed, OperatorCommand
+from dbos_core.activities.service import Answer
+from dbos_core.activities.wire import command_mail
+from dbos_core.commit import Commit, Mail
+from dbos_core.testing.clock import settle
+from tests.unit.activities.support import LEASE_MS, RUN, Notes, bounded, failed, spec, world
+
+UUID = RUN.workflow_uuid
+
+
+def command(do: Deed, **more) -> OperatorCommand:
+    return OperatorCommand(do=do, at_ms=1, **more)
+
+
+async def test_a_pause_is_written_before_it_is_answered():
+    async with world() as w:
+        here, notes = await w.process("here"), Notes()
+        await here.start_run()
+        here.service.serve("payments", notes, 1)
+        await here.schedule(spec(1), spec(2))
+        assert notes.seqs() == [1]
+
+        assert await here.service.operate(UUID, 2, command(Deed.PAUSE)) is Answer.OK
+
+        (row,) = [row for row in await here.rows() if row.seq == 2]
+        assert "pause" in (row.operator or "")
+        here.service.completed(notes.last.token, failed())
+        await settle()
+        assert notes.seqs() == [1]
+        assert await here.service.operate(UUID, 2, command(Deed.UNPAUSE)) is Answer.OK
+        assert notes.seqs() == [1, 2]
+
+
+async def test_whoever_waits_for_a_slot_waits_once():
+    async with world() as w:
+        here, notes = await w.process("here"), Notes()
+        await here.start_run()
+        here.service.serve("payments", notes, 1)
+        await here.schedule(spec(1), spec(2))
+        for deed in (Deed.PAUSE, Deed.UNPAUSE, Deed.RESET, Deed.PAUSE, Deed.UNPAUSE):
+            await here.service.operate(UUID, 2, command(deed))
+        here.service.serve("payments", Notes(), 5)
+        await settle()
+        assert len([m for m in here.service.pending(UUID) if m.started]) == 2
+
+
+async def test_unknown_and_unscheduled_activities_are_not_found():
+    async with world() as w:
+        here = await w.process("here")
+        await here.start_run()
+        assert await here.service.operate(UUID, 9, command(Deed.PAUSE)) is Answer.NOT_FOUND
+
+
+async def test_a_pause_is_known_after_the_owner_died():
+    async with world() as w:
+        here, there, notes = await w.process("here"), await w.process("there"), Notes()
+        await here.start_run()
+        here.service.serve("payments", Notes(), 1)
+        one = spec(1, retry=bounded(3))
+        await here.schedule(one)
+        await here.service.operate(UUID, 1, command(Deed.PAUSE))
+        await here.die()
+        await w.clock.advance(LEASE_MS + 1)
+        there.service.serve("payments", notes, 1)
+        await there.beat()
+        await there.take_over(here, one)
+        assert notes.started == []
+        await there.service.operate(UUID, 1, command(Deed.UNPAUSE, reset_attempts=True))
+        await settle()
+        assert [attempt.attempt for attempt in notes.started] == [1]
+
+
+async def test_a_command_in_the_mailbox_comes_before_the_first_start():
+    async with world() as w:
+        here, there, notes = await w.process("here"), await w.process("there"), Notes()
+        await here.start_run()
+        one = spec(1)
+        await here.journal()
+        mail = Mail(
+            mail_id=f"{mailbox.OWN_ID}test", workflow_uuid=UUID, topic=mailbox.ACTIVITY,
+            message=command_mail(1, command(Deed.PAUSE)),
+        )  # fmt: skip
+        await here.writer.write(Commit(workflow_uuid=UUID, fenced=False, mail=(mail,)))
+        await here.die()
+        await w.clock.advance(LEASE_MS + 1)
+        there.service.serve("payments", notes, 1)
+        await there.beat()
+        assert await there.store.take_over("there", ["here"], ["orders"], 10) == [UUID]
+        w.owners[UUID] = there
+        (loaded,) = await there.store.load([UUID])
+        there.service.restore(RUN, [one], loaded.activities, mail=loaded.mail)
+        for message in loaded.mail:
+            there.service.remote_outcome(UUID, message)
+        await settle()
+        assert notes.started == []
+        (row,) = await there.rows()
+        assert "pause" in (row.operator or "")
+        assert await there.store.mail([UUID]) == []
+
+
+async def test_another_process_learns_by_its_heartbeat_and_stops_its_clocks():
+    async with world() as w:
+        here, there, notes = await w.process("here"), await w.process("there"), Notes()
+        await here.start_run()
+        await here.schedule(spec(1, start_to_close_ms=60_000))
+        there.service.serve("payments", notes, 1)
+        await settle()
+        assert await here.service.operate(UUID, 1, command(Deed.PAUSE)) is Answer.OK
+        there.service.heartbeat(notes.last.token, '["x"]')
+        await settle()
+        assert [reason.name for _, reason in notes.cancels] == ["PAUSED"]
+        await w.clock.advance(120_000)
+        await settle()
+        assert here.finals == []
+        there.service.completed(notes.last.token, failed())
+        await settle()
+        (machine,) = here.service.pending(UUID)
+        assert (machine.state.name, machine.attempt) == ("PAUSED", 2)
