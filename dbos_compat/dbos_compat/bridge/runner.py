@@ -27,6 +27,7 @@ from dbos_compat.bridge.activations import (
     timestamp,
 )
 from dbos_compat.bridge.activity_tasks import prepare_start
+from dbos_compat.bridge.build_ids import BuildId
 from dbos_compat.bridge.commands import (
     ABANDON,
     TRY_CANCEL,
@@ -97,6 +98,7 @@ class TemporalRunner:
         suggest_after: int,
         local_lane: LocalLane | None = None,
         metrics: WorkerMetrics | None = None,
+        build_id: str = "",
     ) -> None:
         """
         Args:
@@ -105,7 +107,9 @@ class TemporalRunner:
             now_ms: the clock, for what happens outside an activation.
             suggest_after: so many events into a run's history ``is_continue_as_new_suggested()`` becomes true.
             local_lane: runs the local activities.
+            build_id: of the code that this worker has.
         """
+        self.build_id = build_id
         self.new_id = new_id
         self._metrics = metrics
         self.now_ms = now_ms
@@ -135,6 +139,7 @@ class TemporalInterpreter:
     __slots__ = (
         "_ahead",
         "_before",
+        "_build",
         "_builder",
         "_flags",
         "_host",
@@ -165,6 +170,7 @@ class TemporalInterpreter:
         """As the last task was told: the run should be continued as new."""
         self._builder = Builder(runner.identity, row, inputs, runner.new_id)
         self._patches = Patches()
+        self._build = BuildId()
         self._ahead: list[Command] = []
         """What replayed code asks for and the journal does not have: it goes out with the next task, as on Temporal."""
         self._before: list[tuple[Mapping[str, Any], int]] = []
@@ -181,6 +187,7 @@ class TemporalInterpreter:
         if len(records) > 1:
             order = ordered(records)
             texts, records = [texts[i] for i in order], [records[i] for i in order]
+        self._build.current = self._runner.build_id
         task = Task(
             at_ms=activation.at_ms,
             texts=texts,
@@ -195,6 +202,7 @@ class TemporalInterpreter:
         if "reset" in record:
             return self._went_back(record, len(entry.record))
         self._flags.update(record.get("flags", ()))
+        self._build.replayed(record)
         task = Task(
             at_ms=record["at"],
             texts=[],
@@ -317,7 +325,7 @@ class TemporalInterpreter:
         return jobs
 
     def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
-        return WorkflowActivation(
+        activation = WorkflowActivation(
             run_id=self._row.run_id,
             timestamp=timestamp(at_ms),
             is_replaying=replaying,
@@ -326,6 +334,8 @@ class TemporalInterpreter:
             history_size_bytes=self._size,
             continue_as_new_suggested=self._suggested,
         )
+        activation.deployment_version_for_current_task.build_id = self._build.current
+        return activation
 
     def _jobs(self, task: Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
         assert task.ids is not None
@@ -485,7 +495,8 @@ class TemporalInterpreter:
             if self._suggested:
                 flags += '"suggest":1,'
             decision.record = (
-                f'{{"v":1,"at":{task.at_ms},"by":{dumps(self._runner.identity)},"sdk":"{SDK_VERSION}",{flags}'
+                f'{{"v":1,"at":{task.at_ms},"by":{dumps(self._runner.identity)},"sdk":"{SDK_VERSION}",'
+                f"{self._build.field()}{flags}"
                 f'"ev":[{",".join(texts)}],"cmds":[{",".join([c.text for c in commands])}],"d":"{digest(commands)}"}}'
             )
             task.size = len(decision.record)

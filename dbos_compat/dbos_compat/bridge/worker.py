@@ -19,6 +19,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.common import MetricMeter
 
 from dbos_compat.bridge.activity_tasks import cancel_of, heartbeat_text, outcome_of, shutdown_record, start_of
+from dbos_compat.bridge.build_ids import build_id_of
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.bridge.slots import Slots
 from dbos_compat.errors import Unsupported
@@ -118,6 +119,7 @@ class EngineWorker(BridgeWorker):
             suggest_after=self._suggest_after,
             local_lane=self._local_lane,
             metrics=self._metrics,
+            build_id=build_id_of(self._config.versioning_strategy),
         )
         self._kernel.serve(runner)
         try:

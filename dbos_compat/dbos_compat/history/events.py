@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -80,6 +81,7 @@ class _History:
         self.admitted: dict[str, int] = {}
         self.timers: dict[int, str] = {}
         self.flags: set[int] = set()
+        self.build_id = ""
         self.closed = False
         self.size = len(loaded.inputs)
         """As the workflow is told it."""
@@ -207,6 +209,7 @@ class _History:
 
     def _add_workflow_task(self, record: dict[str, Any], task: TaskIds, at_ms: int) -> None:
         identity = record.get("by") or ""
+        self.build_id = record.get("bid", self.build_id)
         fresh = set(record.get("flags") or ()) - self.flags
         self.flags |= fresh
         metadata = WorkflowTaskCompletedMetadata(
@@ -236,6 +239,7 @@ class _History:
                     started_event_id=task.started,
                     identity=identity,
                     sdk_metadata=metadata,
+                    worker_version=WorkerVersionStamp(build_id=self.build_id) if self.build_id else None,
                 ),
             ),
         ]
