@@ -227,3 +227,33 @@ async def test_who_has_no_parent_is_found_by_that(ours: Process) -> None:
     page = await ours.store.search(Query(where=IsNull(Field.PARENT_WORKFLOW_ID)))
 
     assert [row.workflow_id for row in page.rows] == ["orphan"]
+
+
+async def test_pages_stay_right_while_runs_start_and_close(ours):
+    """A run that stays as it is is met once, and one that closes at least once, whatever starts meanwhile."""
+    now = await ours.store.now_ms()
+    for number in range(12):
+        await ours.start(f"open-{number:02}", start_ms=now + number)
+    for number in range(6):
+        await ours.start(f"closed-{number}", start_ms=now + number)
+        await ours.finish(f"closed-{number}", at=now + 100 + number)
+
+    met = []
+    after = None
+    for turn in range(20):
+        page = await ours.store.search(Query(limit=3, after=after))
+        met += [row.workflow_id for row in page.rows]
+        after = page.next
+        if after is None:
+            break
+        await ours.start(f"late-{turn}", start_ms=now + 1000 + turn)  # in front of all: not met
+        if turn < 3:
+            await ours.finish(f"open-{11 - turn:02}", at=now + 90 + turn)  # met already; behind the closed ones now
+        if turn == 1:
+            await ours.finish("open-03", at=now + 200)  # not met yet; now in front of the closed ones
+            await ours.store.delete_run("closed-5")
+
+    still = [f"open-{number:02}" for number in range(9) if number != 3] + [f"closed-{number}" for number in range(5)]
+    assert {workflow_id: met.count(workflow_id) for workflow_id in still} == dict.fromkeys(still, 1)
+    assert "open-03" in met
+    assert not any(workflow_id.startswith("late-") for workflow_id in met)

@@ -72,6 +72,7 @@ def decode(name: str, payload: Payload, otherwise: str | None = None) -> tuple[s
         value = json.loads(payload.data) if payload.data else None
     except ValueError:
         raise BadSearchAttribute(f"unable to decode search attribute {name}: its payload is not JSON") from None
+    given = value
     declared = _NAMES.get(
         payload.metadata.get("type", b"").decode(errors="replace").replace("_", "").lower(), otherwise
     )
@@ -87,7 +88,22 @@ def decode(name: str, payload: Payload, otherwise: str | None = None) -> tuple[s
     try:
         return kind, _CHECKS[kind](value)
     except (ValueError, TypeError):
-        raise BadSearchAttribute(f"invalid value for search attribute {name} of type {kind}: {value}") from None
+        raise BadSearchAttribute(f"invalid value for search attribute {name} of type {kind}: {_shown(given)}") from None
+
+
+def _shown(value: Any) -> str:
+    """As Temporal writes values into its messages."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case list():
+            return "[" + " ".join(_shown(item) for item in value) + "]"
+        case None:
+            return "<nil>"
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return str(int(value))
+        case _:
+            return str(value)
 
 
 def guess(value: Any) -> str:

@@ -153,10 +153,19 @@ async def add_search_attributes(context: Context, request: AddSearchAttributesRe
     for name, number in request.search_attributes.items():
         if reserved(name) or name == TYPES:
             raise invalid(f"Search attribute {name} is reserved by system.")
+        if number == IndexedValueType.INDEXED_VALUE_TYPE_UNSPECIFIED:
+            raise invalid(
+                "Unable to create search attributes: cannot have more than 0 search attribute of type Unspecified."
+            )
         if number not in _TYPES:
             raise invalid(f"Unknown search attribute type: {number}.")
+    known = await context.kernel.store.attribute_types()
     await context.kernel.store.declare_attributes(
-        {name: _TYPES[number].value for name, number in request.search_attributes.items()}
+        {
+            name: _TYPES[number].value
+            for name, number in request.search_attributes.items()
+            if name and name not in known  # as on Temporal, what is there stays as it is
+        }
     )
     return AddSearchAttributesResponse()
 

@@ -76,7 +76,7 @@ async def done(handle: WorkflowHandle[Any, Any], number: int, deed: Deed) -> Any
         assert await handle.query(Script.where) >= number
         return True
 
-    if not await eventually(reached):
+    if not await eventually(reached, within_s=60):
         return "over"
     match deed.name:
         case "tell":

@@ -73,7 +73,7 @@ async def compare(temporal_address: str, postgres_url: str, seeds: Iterable[int]
 
 async def seen(client: Client, made: Program, workflow_id: str, queue: str) -> Sight:
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await sight(client, made, workflow_id, queue)
     except Exception as error:
         return {"the driver failed": repr(error)}
