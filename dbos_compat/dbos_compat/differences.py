@@ -173,7 +173,6 @@ _ENTRIES: tuple[Difference, ...] = (
             "respond_workflow_task_failed",
             "poll_activity_task_queue",
             "respond_query_task_completed",
-            "reset_sticky_task_queue",
             "shutdown_worker",
             "record_worker_heartbeat",
             "describe_task_queue",

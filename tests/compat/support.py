@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
+import pytest
 from temporalio import exceptions
 from temporalio.api.enums.v1 import EventType, IndexedValueType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import SearchAttributeKey
 from temporalio.worker import Worker
 
@@ -128,3 +136,11 @@ def _line(error: BaseException) -> str:
     elif isinstance(error, (exceptions.CancelledError, exceptions.TerminatedError)) and error.details:
         parts.append(f"details={tuple(error.details)!r}")
     return " ".join(parts)
+
+
+@contextlib.contextmanager
+def failed_with(*lines: str) -> Iterator[None]:
+    """Expect a client's call to fail for these reasons: the chain below what the client itself says."""
+    with pytest.raises((WorkflowFailureError, WorkflowUpdateFailedError)) as failed:
+        yield
+    assert chain(failed.value.__cause__) == list(lines)

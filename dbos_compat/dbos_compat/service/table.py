@@ -26,6 +26,7 @@ from dbos_compat.service import (
     schedules,
     signal,
     start,
+    sticky,
     terminate,
     update,
 )
@@ -75,6 +76,7 @@ WORKFLOW: Mapping[str, Handler[Any]] = {
     "stop_batch_operation": batch.stop_batch_operation,
     "describe_batch_operation": batch.describe_batch_operation,
     "list_batch_operations": batch.list_batch_operations,
+    "reset_sticky_task_queue": sticky.reset_sticky_task_queue,
     "get_system_info": cluster.get_system_info,
     "get_cluster_info": cluster.get_cluster_info,
     "describe_namespace": cluster.describe_namespace,
