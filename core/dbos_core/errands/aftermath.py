@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dbos_core.commit import Close, Commit, ParentClosePolicy, RunRow, RunStatus
+from dbos_core.commit import Close, Commit, ParentClosePolicy, RunRow, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
 from dbos_core.failpoints import hit
 
@@ -99,12 +99,17 @@ class Aftermath:
 
     async def _meet_policies(self, parent: RunRow) -> None:
         kernel = self._kernel
-        for child in await kernel.store.open_children(parent.run_id):
-            assert child.parent is not None
-            hit("aftermath.child")
-            if child.parent.policy is ParentClosePolicy.TERMINATE:
-                await kernel.terminate(
-                    child.workflow_uuid, self._errands.relations.end_of_child(child, kernel.clock.now_ms())
-                )
-            elif child.parent.policy is ParentClosePolicy.REQUEST_CANCEL:
-                await kernel.send(self._errands.relations.cancel_of_child(child))
+        moved_on = True
+        while moved_on:  # a child that has closed since we looked may have been followed by another run
+            moved_on = False
+            for child in await kernel.store.open_children(parent.run_id):
+                assert child.parent is not None
+                hit("aftermath.child")
+                verdict = None
+                if child.parent.policy is ParentClosePolicy.TERMINATE:
+                    verdict = await kernel.terminate(
+                        child.workflow_uuid, self._errands.relations.end_of_child(child, kernel.clock.now_ms())
+                    )
+                elif child.parent.policy is ParentClosePolicy.REQUEST_CANCEL:
+                    verdict = await kernel.send(self._errands.relations.cancel_of_child(child))
+                moved_on = moved_on or verdict is Verdict.RUN_CLOSED
