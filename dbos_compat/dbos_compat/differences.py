@@ -284,9 +284,10 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="build-ids-attribute",
         kind=Kind.DIFFERENT,
-        feature="The search attribute BuildIds is not filled in",
-        advice="Temporal's server writes which builds have worked on a run into it. `dbos-compat workflows` shows the "
-        "version of the worker instead.",
+        feature="The search attributes BuildIds, TemporalPauseInfo and TemporalReportedProblems are not filled in",
+        advice="Temporal's server writes which builds have worked on a run, which activities are paused and why tasks fail "
+        "into them. Here describe shows paused activities and failing tasks, and `dbos-compat runs` the versions. Nor are "
+        "there automatic reset points: name a workflow task.",
     ),
     Difference(
         slug="schedule-conflict-token",

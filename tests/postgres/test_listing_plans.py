@@ -69,7 +69,6 @@ FILTERS = {
     "WorkflowType = 'Nobody' AND ExecutionStatus = 'Running'": "runs_type",
     "WorkflowType STARTS_WITH 'Rar'": "runs_type",
     "WorkflowType = 'Order7'": "runs_listing|runs_type",
-    "TaskQueue = 'express'": "runs_queue",
     "StartTime > '{late}'": "runs_started|runs_listing",
     "StartTime BETWEEN '{early}' AND '{soon}'": "runs_started",
     "CloseTime > '{late}'": "runs_listing",

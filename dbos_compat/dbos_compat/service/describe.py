@@ -39,6 +39,7 @@ async def describe_workflow_execution(
     if loaded is None:
         return response
     response.workflow_execution_info.history_length = len(events(loaded))
+    response.workflow_execution_info.history_size_bytes = size_bytes(loaded)
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
     if run.status is not RunStatus.RUNNING:
         return response
@@ -64,6 +65,11 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
     if run.deadline_ms is not None:
         info.run_expiration_time.CopyFrom(timestamp(run.deadline_ms))
     return info
+
+
+def size_bytes(loaded: LoadedRun) -> int:
+    """How big the history is, as the workflow is told: what is kept of it, in bytes of JSON."""
+    return len(loaded.inputs) + sum(len(entry.record) for entry in loaded.entries)
 
 
 def pending_task(loaded: LoadedRun) -> PendingWorkflowTaskInfo | None:

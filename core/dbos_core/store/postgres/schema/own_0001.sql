@@ -75,7 +75,6 @@ create index runs_listing on {own}.runs (coalesce(close_ms, 9223372036854775807)
 -- the listing's own index.
 create index runs_id on {own}.runs (workflow_id collate "C");
 create index runs_type on {own}.runs (workflow_type collate "C");
-create index runs_queue on {own}.runs (task_queue collate "C");
 create index runs_started on {own}.runs (start_ms);
 create index runs_ended_otherwise on {own}.runs (status, coalesce(close_ms, 9223372036854775807)) where status > 2;
 create index runs_parent on {own}.runs (parent_workflow_id collate "C") where parent_workflow_id is not null;
