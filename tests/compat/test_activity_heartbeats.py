@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from .calls import Call, Order, Retry, call, start_call
-from .support import MakeWorker, eventually
+from .calls import Call, Order, Retry, call, call_fails, start_call
+from .support import MakeWorker, chain, eventually
 
 
 class Beats:
@@ -96,3 +99,62 @@ async def test_describe_shows_the_details_of_a_running_attempt(
         await eventually(shown)
         beats.go.set()
         assert await handle.result() == "went on"
+
+
+class Big:
+    """An activity whose heartbeat carries more than Temporal takes."""
+
+    def __init__(self) -> None:
+        self.cancelled: asyncio.Future[activity.ActivityCancellationDetails | None] = asyncio.Future()
+        self.started: asyncio.Future[activity.Info] = asyncio.Future()
+
+    @activity.defn
+    async def big(self, here: bool) -> str:
+        self.started.set_result(activity.info())
+        try:
+            if here:
+                activity.heartbeat("x" * 3_000_000)
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            self.cancelled.set_result(activity.cancellation_details())
+            raise
+        return "unreachable"
+
+
+async def test_details_that_are_too_large_fail_the_attempt(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    work = Big()
+    async with make_worker(client, task_queue=queue, workflows=[Call], activities=[work.big]):
+        order = Order("big", args=[True], heartbeat=20, retry=Retry(attempts=1))
+        assert await call_fails(client, queue, wid, order) == [
+            "ActivityError 'Activity task failed' big MAXIMUM_ATTEMPTS_REACHED",
+            "ApplicationError '[TMPRL1103] Attempted to upload payloads with size that exceeded the error limit.' "
+            "type=PayloadsTooLarge",
+        ]
+        details = await asyncio.wait_for(work.cancelled, 10)
+        assert details is not None
+        assert details.cancel_requested
+
+
+async def test_details_from_outside_that_are_too_large_end_the_activity(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    work = Big()
+    async with make_worker(client, task_queue=queue, workflows=[Call], activities=[work.big]):
+        handle = await start_call(client, queue, wid, Order("big", args=[False], start_to_close=40, heartbeat=20))
+        info = await asyncio.wait_for(work.started, 10)
+        answer = await client.workflow_service.record_activity_task_heartbeat(
+            RecordActivityTaskHeartbeatRequest(
+                namespace=client.namespace,
+                task_token=info.task_token,
+                details=Payloads(payloads=[Payload(data=b"x" * 3_000_000)]),
+            )
+        )
+        assert answer.cancel_requested
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        assert chain(failed.value)[1:] == [
+            "ActivityError 'Activity task failed' big NON_RETRYABLE_FAILURE",
+            "ServerError 'Heartbeat details exceed size limit.'",
+        ]

@@ -73,6 +73,13 @@ def too_large() -> Failure:
     )
 
 
+def heartbeat_too_large() -> Failure:
+    """A server about details of a heartbeat that came by RPC."""
+    failure = Failure(message="Heartbeat details exceed size limit.")
+    failure.server_failure_info.non_retryable = True
+    return failure
+
+
 def without_details(failed: Failure) -> Failure:
     """What a server makes of an activity's failure that is too large: not to be tried again, its cause cut short."""
     failure = Failure(message="Failure exceeds size limit.")

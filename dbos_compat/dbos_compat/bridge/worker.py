@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import Any, NoReturn
 
+from temporalio.api.common.v1 import Payloads
 from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion, NamespaceInfo
 from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.proto.nexus import NexusTask, NexusTaskCompletion
@@ -18,8 +19,16 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import MetricMeter
 
-from dbos_compat.bridge.activity_tasks import cancel_of, heartbeat_text, outcome_of, shutdown_record, start_of
+from dbos_compat.bridge.activity_tasks import (
+    cancel_of,
+    failed_outcome,
+    heartbeat_text,
+    outcome_of,
+    shutdown_record,
+    start_of,
+)
 from dbos_compat.bridge.build_ids import build_id_of
+from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, too_large
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.bridge.slots import Slots
 from dbos_compat.errors import Unsupported
@@ -28,6 +37,7 @@ from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, W
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.execution import Throttle
 from dbos_core.activities.local import LocalLane
+from dbos_core.activities.spec import AttemptOutcome
 from dbos_core.kernel import Kernel
 
 logger = logging.getLogger("dbos_compat")
@@ -72,6 +82,7 @@ class EngineWorker(BridgeWorker):
         self._identity: str = config.identity_override or identity
         self._slots = Slots.of(config)
         self._metrics = None if meter is None else self._measured_by(meter)
+        self._executor: ActivityExecutor | None = None
         self._stopping = asyncio.Event()
         self._activities_done = asyncio.Event()
         self._workflow_host: WorkflowHost | None = None
@@ -133,7 +144,7 @@ class EngineWorker(BridgeWorker):
         if not self._serves_activities:
             await self._stopping.wait()
             return
-        executor = ActivityExecutor(host, self._config.namespace, self._metrics)
+        executor = self._executor = ActivityExecutor(host, self._config.namespace, self._metrics)
         service, lane = self._kernel.activities, self._local_lane
         service.local_lanes.append(lane)
         lane.open(executor)
@@ -230,7 +241,19 @@ class EngineWorker(BridgeWorker):
         raise Unsupported("nexus")
 
     def record_activity_heartbeat(self, heartbeat: ActivityHeartbeat) -> None:
+        if self._limit_payloads and Payloads(payloads=heartbeat.details).ByteSize() > BLOB_BYTES_MAX:
+            self._end_attempt(heartbeat.task_token, failed_outcome(too_large(), self._identity))
+            return
         self._kernel.activities.heartbeat(heartbeat.task_token, heartbeat_text(heartbeat))
+
+    def _end_attempt(self, token: bytes, outcome: AttemptOutcome) -> None:
+        """As Temporal's core does with heartbeat details that are too large: the attempt has failed by that, and its
+        function is asked to stop."""
+        if self._metrics is not None:
+            self._metrics.activity_ended(token, outcome, self._kernel.clock.now_ms())
+        self._kernel.activities.completed(token, outcome)
+        if self._executor is not None:
+            self._executor.cancel(token, CancelReason.CANCELLED)
 
     def request_workflow_eviction(self, run_id: str) -> None:
         for run in self._kernel.live_runs.values():

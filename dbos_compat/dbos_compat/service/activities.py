@@ -32,9 +32,10 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from dbos_compat.bridge.activity_tasks import failed_outcome
+from dbos_compat.bridge.refusals import heartbeat_too_large
 from dbos_compat.convert.payloads import dumps, payload_text, payloads_text
 from dbos_compat.errors import already_completed, invalid, not_found, timeout_expired
-from dbos_compat.service.common import Context, find_run
+from dbos_compat.service.common import BLOB_BYTES_MAX, Context, find_run
 from dbos_compat.service.pending import open_activities
 from dbos_core.activities.attempt import parse_token
 from dbos_core.activities.operating import Operated
@@ -168,7 +169,10 @@ async def _complete(context: Context, place: Place, outcome: AttemptOutcome) -> 
         raise place.gone()
 
 
-async def _beat(context: Context, place: Place, details: Payloads) -> Signs:
+async def _beat(context: Context, place: Place, details: Payloads, identity: str) -> Signs:
+    if details.ByteSize() > BLOB_BYTES_MAX:  # as a server: the attempt has failed by that, and is asked to stop
+        await _complete(context, place, failed_outcome(heartbeat_too_large(), identity))
+        return Signs(cancel=True)
     await _check_open(context, place)
     if _unowned(context, place):
         return await _beat_for_later(context, place, details)
@@ -330,7 +334,7 @@ async def respond_activity_task_canceled_by_id(
 
 
 async def record_activity_task_heartbeat(context: Context, request: RecordActivityTaskHeartbeatRequest) -> Message:
-    signs = await _beat(context, await _by_token(context, request), request.details)
+    signs = await _beat(context, await _by_token(context, request), request.details, request.identity)
     return RecordActivityTaskHeartbeatResponse(
         cancel_requested=signs.cancel, activity_paused=signs.paused, activity_reset=signs.reset
     )
@@ -339,7 +343,7 @@ async def record_activity_task_heartbeat(context: Context, request: RecordActivi
 async def record_activity_task_heartbeat_by_id(
     context: Context, request: RecordActivityTaskHeartbeatByIdRequest
 ) -> Message:
-    signs = await _beat(context, await _by_id(context, request), request.details)
+    signs = await _beat(context, await _by_id(context, request), request.details, request.identity)
     return RecordActivityTaskHeartbeatByIdResponse(
         cancel_requested=signs.cancel, activity_paused=signs.paused, activity_reset=signs.reset
     )
