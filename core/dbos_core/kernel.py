@@ -391,7 +391,7 @@ class Kernel:
 
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         """End an open run whoever owns it."""
-        close.reaches_others = close.successor is None
+        close.reaches_others = True
         verdict = await self.store.terminate(self.process_id, workflow_uuid, close)
         if verdict is Verdict.COMMITTED:
             rows = await self.store.rows([workflow_uuid], watch=False)

@@ -221,8 +221,9 @@ class LiveRun:
             # Temporal's UNHANDLED_COMMAND: a run does not close over the head of what arrived meanwhile.
             self._undo(activation)
             return
-        if decision.close is not None and decision.close.successor is None:
-            decision.close.reaches_others = self.row.parent is not None or decision.open_children
+        if (close := decision.close) is not None:
+            told = self.row.parent is not None and close.successor is None
+            close.reaches_others = told or decision.open_children
         mail_seen = newest_mail(activation.events, self.mail_seen_ms)
         rows: list[ActivityRow] = []
         if decision.close is None:
