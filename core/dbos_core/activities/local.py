@@ -11,14 +11,17 @@ a longer wait is the interpreter's business (``LocalOutcome.backoff_ms``): a tim
 from __future__ import annotations
 
 import enum
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbos_core.activities.attempt import Attempt, CancelReason, Executor, RunIdentity
-from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind, TimeoutKind
+from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind, TimeoutKind, kernel_failure
 from dbos_core.clock import Clock, TimerHandle
 from dbos_core.failpoints import hit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -279,7 +282,16 @@ class LocalLane:
             token = f"local.{activity.run.run_id}.{activity.spec.seq}.{activity.attempt}.{self._tokens}".encode()
             self.free -= 1
             self._running[token] = activity
-            activity.start(executor, token)
+            try:
+                activity.start(executor, token)
+            except Exception as error:
+                logger.exception(
+                    "local activity %r could not be started; it counts as failed", activity.spec.activity_id
+                )
+                record = kernel_failure(type(error).__name__, f"The activity could not be started: {error}")
+                self.completed(
+                    token, AttemptOutcome(kind=OutcomeKind.FAILED, record=record, error_type=type(error).__name__)
+                )
 
     def cancel(self, token: bytes, reason: CancelReason) -> None:
         if self._executor is not None and token in self._running:
