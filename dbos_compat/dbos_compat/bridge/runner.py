@@ -77,6 +77,9 @@ SUGGEST_AFTER_EVENTS = 4096
 SUGGEST_AFTER_BYTES = 4 * 1024 * 1024
 """Where Temporal's server begins to suggest continue-as-new."""
 
+_ANSWERED = frozenset({"cancel_activity", "cancel_local", "cancel_child", "cancel_signal"})
+"""Commands to which the workflow may get an answer within the task."""
+
 _ROUNDS_MAX = 1000
 """Activations within one task: far more than any workflow that makes progress needs."""
 
@@ -317,7 +320,7 @@ class TemporalInterpreter:
             if made is not None:
                 jobs.append(made)
         self._start = None
-        after_start = sum(job.HasField("initialize_workflow") for job in jobs)
+        after_start = 1 if jobs and jobs[0].HasField("initialize_workflow") else 0
         if self._reset:
             jobs.insert(after_start, reseed(self._row.run_id))
         if task.recorded is not None:
@@ -390,6 +393,9 @@ class TemporalInterpreter:
         return self._follow_up(task, fresh)
 
     def _follow_up(self, task: Task, fresh: list[Command]) -> list[WorkflowActivationJob]:
+        if _ANSWERED.isdisjoint([command.kind for command in fresh]):
+            task.commands.extend(fresh)
+            return []
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
         resolved = {r["seq"] for r in task.happened if r["k"] == "activity"}
         answers: list[WorkflowActivationJob] = self._local_answers(task, fresh)
