@@ -383,6 +383,13 @@ _ENTRIES: tuple[Difference, ...] = (
         "whole rate: divide it by their number.",
     ),
     Difference(
+        slug="metric-prefix",
+        kind=Kind.DIFFERENT,
+        feature="Metrics begin with temporal_, and pollers have none",
+        advice="A runtime does not tell which `metric_prefix` it was given: rename in your exporter or collector. Nothing "
+        "polls here, so there is nothing to say about pollers.",
+    ),
+    Difference(
         slug="activity-raises-cancelled-error",
         kind=Kind.DIFFERENT,
         feature="An activity that raises CancelledError without being cancelled fails, and is retried",
