@@ -51,7 +51,7 @@ def main(
     temporalio: Annotated[str, typer.Option(help="A release, or 'newest'.")] = SDK_VERSION,
     only: Annotated[list[str] | None, typer.Option(help="Tests whose id has this text; several are allowed.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="core, S1 … S8, H1 … H5; default: all that count.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes beside each other.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes beside each other.")] = max(1, (os.cpu_count() or 1) // 2),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one test may take.")] = 60,
     home: Annotated[Path, typer.Option(help="Where the suite and its packages are kept.")] = HOME,
     project: Annotated[Path, typer.Option(help="The checkout whose code is tested.")] = REPOSITORY,
