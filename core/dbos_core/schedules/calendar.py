@@ -124,7 +124,7 @@ class Clock:
                 day = self._next_day(local.date())
                 if day is None:
                     return None
-                now = self._walk(now, self._midnight(day))
+                now = self._walk(now, self._midnight(day, now))
             elif local.hour not in self._hours:
                 now = self._walk(now, now + 3600 - 60 * local.minute - local.second)
             elif local.minute not in self._minutes:
@@ -147,7 +147,7 @@ class Clock:
         elif len(self._hours) < 24:
             end = second + 3600 - 60 * local.minute - local.second
         else:
-            end = self._midnight(local.date() + timedelta(days=1))
+            end = self._midnight(local.date() + timedelta(days=1), second)
         return max(second, self._walk(second, end) - 1)
 
     # -- days --------------------------------------------------------------------------------------------------------
@@ -184,8 +184,10 @@ class Clock:
         offset = self._local(second).utcoffset()
         return timedelta() if offset is None else offset
 
-    def _midnight(self, day: date) -> int:
-        return int(datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp())
+    def _midnight(self, day: date, now: int) -> int:
+        """The next beginning of a day to come: a midnight that clocks put back repeat has two, and one may be past."""
+        both = [int(datetime(day.year, day.month, day.day, tzinfo=self.zone, fold=fold).timestamp()) for fold in (0, 1)]
+        return next((second for second in sorted(both) if second > now), now + 1)
 
     def _walk(self, now: int, target: int) -> int:
         """``target``, or where the zone's clocks are changed if that comes first within a day: the wall clock may jump
