@@ -312,6 +312,13 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
     ),
     Difference(
+        slug="task-timeout",
+        feature="task_timeout",
+        advice="A workflow task runs in the process that owns the run, and is not given to another one when it takes longer: "
+        "the deadlock detector of Temporal's SDK bounds it and, if the process dies, the lease. The value is kept and shown.",
+        kind=Kind.DIFFERENT,
+    ),
+    Difference(
         slug="reset-and-children",
         feature="Resetting a workflow that has open children",
         advice="The new run does not hear of children that were started before the point of the reset, and does not close "

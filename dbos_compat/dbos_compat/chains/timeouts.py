@@ -13,7 +13,8 @@ def timeout_close(new_id: NewId) -> Callable[[LoadedRun, int], Close]:
     """For ``Kernel.timeout_close``. ``new_id`` gives run ids."""
 
     def close(loaded: LoadedRun, now_ms: int) -> Close:
-        ending = after_timeout(loaded.run, loaded.inputs, now_ms, new_id)
+        over_ms = max(now_ms, loaded.run.deadline_ms or 0)  # whoever noticed had a clock that was ahead of ours
+        ending = after_timeout(loaded.run, loaded.inputs, over_ms, new_id)
         record = CloseRecord(kind="timed_out", retry_state=ending.state, new_run_id=ending.new_run_id)
         return Close(
             status=RunStatus.TIMED_OUT,
