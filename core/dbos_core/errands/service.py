@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from dbos_core.commit import Mail, RunRow, RunStatus, StartResult, Verdict
 from dbos_core.errands.aftermath import Aftermath
 from dbos_core.errands.spec import Errand, ErrandKind, Relations, Reply, child_run_id
-from dbos_core.errors import StoreUnavailable
+from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.failpoints import hit
 from dbos_core.phase import Phase
 from dbos_core.runner import Event, EventKind
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
     from dbos_core.live_run import LiveRun
 
+logger = logging.getLogger(__name__)
+
+AFTER_A_BUG_S = 5.0
 AGAIN_S = 0.2
 """While the database is away an errand is tried so often."""
 
@@ -72,6 +76,14 @@ class Errands:
             except StoreUnavailable:
                 again = True
                 await asyncio.sleep(AGAIN_S)
+            except BadCommit as error:  # there cannot be such a workflow
+                logger.warning("%r cannot have %s done to %r: %s", run, errand.kind, errand.workflow_id, error)
+                reply = Reply(key=errand.key, refused=True)
+                break
+            except Exception:
+                logger.exception("errand %s of %r failed and is tried again", errand.key, run)
+                again = True
+                await asyncio.sleep(AFTER_A_BUG_S)
         hit("errand.after")
         if reply is not None:
             self._replied(run, reply)

@@ -21,6 +21,7 @@ from dbos_compat.chains.successor import Ending
 from dbos_compat.convert.answers import Answer
 from dbos_compat.convert.failures import dbos_error_text
 from dbos_compat.convert.records import CloseRecord, close_text
+from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import UNHANDLED, task_failure_text
 from dbos_compat.relations import child_request
@@ -132,13 +133,14 @@ def check_child(command: Command) -> StartWorkflowExecutionRequest:
     try:
         check_start(request)
         timeouts(request)
+        column_text(request.search_attributes.indexed_fields)
         start = command.message.start_child_workflow_execution
         if _VERSIONED and start.HasField("versioning_override"):
             raise Unsupported("worker-versioning", f"start of child workflow {request.workflow_id!r}")
     except Unsupported as unsupported:
         raise TaskFailed(application_failure(str(unsupported), "Unsupported")) from None
-    except RPCError as error:
-        failure = Failure(message=f"BadStartChildExecutionAttributes: {error.message}")
+    except (RPCError, BadSearchAttribute) as error:
+        failure = Failure(message=f"BadStartChildExecutionAttributes: {error}")
         failure.server_failure_info.SetInParent()
         raise TaskFailed(failure, "BAD_START_CHILD_EXECUTION_ATTRIBUTES") from None
     return request
