@@ -258,7 +258,7 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="pending-of-closed-runs",
         kind=Kind.DIFFERENT,
-        feature="Describing a closed run shows no pending activities",
+        feature="Describing a closed run shows no pending activities and children",
         advice="Temporal goes on listing those that were under way when it closed.",
     ),
     Difference(

@@ -76,7 +76,7 @@ async def get_system_info(context: Context, request: GetSystemInfoRequest) -> Ge
 async def get_cluster_info(context: Context, request: GetClusterInfoRequest) -> GetClusterInfoResponse:
     return GetClusterInfoResponse(
         server_version=SERVER_VERSION,
-        cluster_id=str(_namespace_id(context.namespace)),
+        cluster_id=str(namespace_id(context.namespace)),
         cluster_name="dbos-compat",
         history_shard_count=1,
         persistence_store="postgres",
@@ -84,7 +84,7 @@ async def get_cluster_info(context: Context, request: GetClusterInfoRequest) -> 
     )
 
 
-def _namespace_id(namespace: str) -> uuid.UUID:
+def namespace_id(namespace: str) -> uuid.UUID:
     """The same for the same name, wherever it is asked."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"dbos-compat:{namespace}")
 
@@ -94,7 +94,7 @@ def namespace(context: Context) -> DescribeNamespaceResponse:
         namespace_info=NamespaceInfo(
             name=context.namespace,
             state=NamespaceState.NAMESPACE_STATE_REGISTERED,
-            id=str(_namespace_id(context.namespace)),
+            id=str(namespace_id(context.namespace)),
             capabilities=NamespaceInfo.Capabilities(sync_update=True, async_update=True),
         ),
         config=NamespaceConfig(),

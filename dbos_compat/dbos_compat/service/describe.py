@@ -13,6 +13,7 @@ from dbos_compat.convert.metadata import began_ms, metadata_record
 from dbos_compat.convert.times import timestamp
 from dbos_compat.history.events import events
 from dbos_compat.history.failed_tasks import failed_task
+from dbos_compat.service.cluster import namespace_id
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import execution_config, execution_info
 from dbos_compat.service.pending import cancel_requested, pending_activities, pending_children
@@ -36,6 +37,8 @@ async def describe_workflow_execution(
         workflow_execution_info=execution_info(run),
         workflow_extended_info=extended_info(run),
     )
+    if run.parent is not None:
+        response.workflow_execution_info.parent_namespace_id = str(namespace_id(context.namespace))
     if loaded is None:
         return response
     response.workflow_execution_info.history_length = len(events(loaded))

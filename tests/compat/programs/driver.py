@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
+from temporalio.api.enums.v1 import ParentClosePolicy
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import RetryPolicy, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
 
 from tests.compat.support import chain, eventually
 
@@ -24,7 +26,7 @@ OUT_OF_SIGHT = {
     "workflowExecutionExpirationTime", "startedTime", "backoffStartInterval",
     # chosen by the server or the worker at random
     "taskId", "requestId", "runId", "firstExecutionRunId", "originalExecutionRunId", "continuedExecutionRunId",
-    "newExecutionRunId", "firstRunId", "requestIdInfos", "parentWorkflowNamespaceId", "namespaceId",
+    "newExecutionRunId", "firstRunId", "requestIdInfos", "parentWorkflowNamespaceId", "parentNamespaceId", "namespaceId",
     # about the worker and the server
     "identity", "workerIdentity", "lastWorkerIdentity", "sdkMetadata", "meteringMetadata", "workerVersion",
     "binaryChecksum", "mostRecentWorkerVersionStamp", "workerVersioningMode", "versioningInfo", "workerDeploymentName",
@@ -46,6 +48,10 @@ async def sight(client: Client, program: Program, workflow_id: str, queue: str) 
         options["memo"] = program.options["memo"]
     if "run_timeout_s" in program.options:
         options["run_timeout"] = timedelta(seconds=program.options["run_timeout_s"])
+    if "attempts" in program.options:
+        options["retry_policy"] = RetryPolicy(
+            initial_interval=timedelta(milliseconds=10), maximum_attempts=program.options["attempts"]
+        )
     if "summary" in program.options:
         options["static_summary"] = program.options["summary"]
     if "attribute" in program.options:
@@ -61,7 +67,10 @@ async def sight(client: Client, program: Program, workflow_id: str, queue: str) 
             seen["result"] = await handle.result()
         except BaseException as error:
             seen["failure"] = chain(error)
-    seen["runs"] = await runs_seen(client, handle)
+    seen["runs"] = await runs_seen(client, handle, handle.first_execution_run_id or "")
+    seen["children"] = [
+        await child_seen(client, f"{workflow_id}_child{number}") for number in range(1, program.children + 1)
+    ]
     shown: Sight = json.loads(json.dumps(seen, default=str).replace(workflow_id, "<id>"))
     return shown
 
@@ -99,21 +108,55 @@ async def done(handle: WorkflowHandle[Any, Any], number: int, deed: Deed) -> Any
     raise AssertionError(deed)
 
 
-async def runs_seen(client: Client, handle: WorkflowHandle[Any, Any]) -> list[Sight]:
+async def child_seen(client: Client, workflow_id: str) -> Any:
+    """The runs of a child, when what its parent's end means for it has happened; None: it never began."""
+    handle = client.get_workflow_handle(workflow_id)
+
+    async def settled() -> str:
+        description = await handle.describe()
+        if description.parent_id is None or description.status != WorkflowExecutionStatus.RUNNING:
+            return description.raw_description.workflow_execution_info.first_run_id or description.run_id
+        parent = client.get_workflow_handle(description.parent_id, run_id=description.parent_run_id)
+        policy = await policy_of(parent, workflow_id)
+        closed = (await parent.describe()).status not in (
+            WorkflowExecutionStatus.RUNNING,
+            WorkflowExecutionStatus.CONTINUED_AS_NEW,
+        )
+        assert policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON or not closed
+        return description.raw_description.workflow_execution_info.first_run_id or description.run_id
+
+    try:
+        return await runs_seen(client, handle, await eventually(settled))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def policy_of(parent: WorkflowHandle[Any, Any], child_id: str) -> int:
+    """What its parent said shall become of a child."""
+    for event in (await parent.fetch_history()).events:
+        asked = event.start_child_workflow_execution_initiated_event_attributes
+        if asked.workflow_id == child_id:
+            return asked.parent_close_policy
+    raise AssertionError(f"{child_id} was not asked for by its parent")
+
+
+async def runs_seen(client: Client, handle: WorkflowHandle[Any, Any], run_id: str) -> list[Sight]:
     """History, description and listing of every run of the chain."""
     seen = []
-    run_id = handle.first_execution_run_id
     while run_id:
         run = client.get_workflow_handle(handle.id, run_id=run_id)
         history = [clean(MessageToDict(event)) for event in (await run.fetch_history()).events]
         description = await run.describe()
         if description.status != WorkflowExecutionStatus.RUNNING:
             description.raw_description.ClearField("pending_activities")
+            description.raw_description.ClearField("pending_children")
         seen.append(
             {
                 "history": history,
                 "described": clean(MessageToDict(description.raw_description)),
-                "listed": await listed(client, handle.id, run_id, description.status),
+                "listed": await listed(client, handle.id, run_id, description.status, len(history)),
             }
         )
         run_id = following(history, await run.fetch_history())
@@ -129,12 +172,15 @@ def following(history: list[Any], raw: Any) -> str:
     return ""
 
 
-async def listed(client: Client, workflow_id: str, run_id: str, status: WorkflowExecutionStatus | None) -> Any:
-    """The row of a listing, once it shows the status."""
+async def listed(
+    client: Client, workflow_id: str, run_id: str, status: WorkflowExecutionStatus | None, length: int
+) -> Any:
+    """The row of a listing, once it shows the status, and the length of what is closed."""
 
     async def shown() -> Any:
         rows = [row async for row in client.list_workflows(f"WorkflowId = '{workflow_id}' AND RunId = '{run_id}'")]
         assert [row.status for row in rows] == [status]
+        assert rows[0].history_length == (0 if status == WorkflowExecutionStatus.RUNNING else length)
         return clean(MessageToDict(rows[0].raw_info))
 
     return await eventually(shown)

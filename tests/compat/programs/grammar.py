@@ -30,6 +30,7 @@ class Program:
     seed: int
     steps: list[Step]
     deeds: list[Deed]
+    children: int
     options: dict[str, Any]
     """Of the start."""
 
@@ -57,7 +58,7 @@ class _Maker:
         if depth:
             kinds += ["caught", "finally", "within"]
             if not child:
-                kinds += ["child"] * 2
+                kinds += ["child"] * 2 + ["leave_child", "tell_child", "tell_nobody"]
         return self.made(self.chance.choice(kinds), depth, child)
 
     def made(self, kind: str, depth: int, child: bool) -> Step:
@@ -100,6 +101,12 @@ class _Maker:
                 self.children += 1
                 number = self.children
                 return ["caught", [["child", self.block(depth - 1, 2, child=True) + self.end(child=True), number]]]
+            case "leave_child":
+                self.children += 1
+                return [kind, chance.choice(["TERMINATE", "REQUEST_CANCEL", "ABANDON"]), self.children]
+            case "tell_child":
+                self.children += 1
+                return [kind, self.children, self.value()]
             case "meet":
                 return self.meeting()
         return [kind]
@@ -151,4 +158,6 @@ def program(seed: int) -> Program:
         options["summary"] = "made up"
     if chance.random() < 0.3:
         options["attribute"] = chance.choice(WORDS[:2])
-    return Program(seed, steps, maker.deeds, options)
+    if not maker.deeds and not maker.children and chance.random() < 0.3:
+        options["attempts"] = chance.choice([1, 2, 3])
+    return Program(seed, steps, maker.deeds, maker.children, options)

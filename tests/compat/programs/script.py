@@ -201,6 +201,32 @@ class Script:
             )
         )
 
+    async def do_leave_child(self, policy: str, number: int) -> None:
+        """A child that waits, and what becomes of it when this run closes."""
+        await workflow.start_child_workflow(
+            Script.run,
+            args=[[["sleep", 3_600_000]], None],
+            id=f"{workflow.info().workflow_id}_child{number}",
+            parent_close_policy=workflow.ParentClosePolicy[policy],
+        )
+        await asyncio.sleep(0.5)  # it shall wait when this run goes on
+
+    async def do_tell_child(self, number: int, value: Any) -> None:
+        """A child that waits for a signal gets one."""
+        child = await workflow.start_child_workflow(
+            Script.run, args=[[["meet", 1]], None], id=f"{workflow.info().workflow_id}_child{number}"
+        )
+        await asyncio.sleep(0.3)  # its first task is done
+        await child.signal(Script.tell, value)
+        self.log.append(await child)
+
+    async def do_tell_nobody(self) -> None:
+        stranger = workflow.get_external_workflow_handle(f"{workflow.info().workflow_id}_nobody")
+        try:
+            await stranger.signal("tell", "anybody there?")
+        except exceptions.ApplicationError as error:
+            self.log.append(["nobody", chain(error)])
+
     async def do_raise(self, message: str, non_retryable: bool) -> None:
         raise exceptions.ApplicationError(message, "detail", {"n": 1}, type="Raised", non_retryable=non_retryable)
 
