@@ -16,9 +16,10 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from .support import MakeWorker, eventually
 
 Program = tuple[str, ...]
-"""Steps: an activity by its type, "timer", "?x" for patched("x"), "-x" for deprecate_patch("x")."""
+"""Steps: an activity by its type, "timer", "?x" for patched("x"), "-x" for deprecate_patch("x"), "&a" for a local
+activity."""
 
-WORDS = ("a", "b", "timer", "?x", "?y", "-x", "-y", "-z")
+WORDS = ("a", "b", "timer", "?x", "?y", "-x", "-y", "-z", "&a", "&b")
 
 
 @activity.defn(dynamic=True)
@@ -44,6 +45,8 @@ class Follows:
                 workflow.patched(step[1:])
             elif step.startswith("-"):
                 workflow.deprecate_patch(step[1:])
+            elif step.startswith("&"):
+                await workflow.execute_local_activity(step, start_to_close_timeout=timedelta(seconds=30))
             elif step == "timer":
                 await workflow.sleep(timedelta(milliseconds=1))
             else:
