@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from temporalio import workflow
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -69,3 +72,26 @@ async def test_a_deployment_without_versioning_names_its_build(
         for _ in range(3):
             await handle.signal(Asks.proceed)
         assert (await handle.result())[0] == "seven"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_worker_versioning": True, "build_id": "one"},
+        {
+            "deployment_config": WorkerDeploymentConfig(
+                version=WorkerDeploymentVersion(deployment_name="orders", build_id="one"),
+                use_worker_versioning=True,
+                default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+            )
+        },
+    ],
+    ids=["build ids", "deployment"],
+)
+async def test_routing_by_version_is_refused_by_name(
+    engine: str, client: Client, make_worker: MakeWorker, queue: str, options: dict[str, Any]
+) -> None:
+    if engine == "temporal":
+        pytest.skip("a Temporal server routes by version")
+    with pytest.raises(Exception, match="differences.md#worker-versioning"):
+        make_worker(client, task_queue=queue, workflows=[Asks], **options)
