@@ -93,5 +93,5 @@ async def test_routing_by_version_is_refused_by_name(
 ) -> None:
     if engine == "temporal":
         pytest.skip("a Temporal server routes by version")
-    with pytest.raises(Exception, match="differences.md#worker-versioning"):
+    with pytest.raises(Exception, match=r"differences\.md#worker-versioning"):
         make_worker(client, task_queue=queue, workflows=[Asks], **options)
