@@ -10,6 +10,14 @@ STAMP := .venv/.installed
 # Two workers: the crash tests start processes of their own. loadfile keeps a file's servers on one worker.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
+# What rests on the shape of the SDK: its instances, converters, workers, clients, histories.
+OLDEST       := 1.31
+OLDEST_PY    := .venv-oldest/bin/python
+OLDEST_STAMP := .venv-oldest/.installed
+OLDEST_TESTS ?= $(addprefix tests/compat/test_,$(addsuffix .py,activities activity_cancellation activity_operators \
+    async_completion cancel children continue_as_new converters histories interceptors local_activities metrics \
+    patching queries sandbox signals start task_failures updates visibility workers))
+
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
@@ -18,6 +26,9 @@ demo: $(STAMP) ## the checkout flow on an embedded Postgres, killed in the middl
 
 test: $(STAMP) ## the whole test suite (PYTEST_ARGS="-k signal" to narrow it)
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+test-oldest: $(OLDEST_STAMP) ## behaviour on the oldest temporalio that is supported, in a venv of its own
+	@$(OLDEST_PY) -m pytest $(PYTEST_ARGS) -m dbos $(OLDEST_TESTS)
 
 nightly: $(STAMP) ## the long variants: hundreds of kills, thousands of examples
 	@$(PY) -m pytest -n 2 --dist loadfile -m nightly --timeout 1800
@@ -41,7 +52,7 @@ bench: $(STAMP) ## side by side with DBOS and the Temporal dev server (BENCH_ARG
 	@$(PY) -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove .venv and caches
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(STAMP): pyproject.toml
 	@python=; for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -55,4 +66,10 @@ $(STAMP): pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[embedded,shadow,dev]'
 	@touch $(STAMP)
 
-.PHONY: help demo test nightly lint format conformance bench clean
+$(OLDEST_STAMP): $(STAMP)
+	@echo "installing dbos-compat on temporalio $(OLDEST) into .venv-oldest"
+	@$(PY) -m venv --clear .venv-oldest
+	@$(OLDEST_PY) -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]' 'temporalio==$(OLDEST).*'
+	@touch $(OLDEST_STAMP)
+
+.PHONY: help demo test test-oldest nightly lint format conformance bench clean
