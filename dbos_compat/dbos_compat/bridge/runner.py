@@ -77,8 +77,8 @@ SUGGEST_AFTER_EVENTS = 4096
 SUGGEST_AFTER_BYTES = 4 * 1024 * 1024
 """Where Temporal's server begins to suggest continue-as-new."""
 
-_ANSWERED = frozenset({"cancel_activity", "cancel_local", "cancel_child", "cancel_signal"})
-"""Commands to which the workflow may get an answer within the task."""
+_ANSWERED = frozenset({"cancel_activity", "cancel_local", "cancel_child", "cancel_signal", "cancel_timer"})
+"""Commands to which the workflow may get an answer within the task, or that may come too late."""
 
 _ROUNDS_MAX = 1000
 """Activations within one task: far more than any workflow that makes progress needs."""
@@ -398,8 +398,11 @@ class TemporalInterpreter:
             return []
         scheduled = {c.seq: c for c in (*task.commands, *fresh) if c.kind == "activity"}
         resolved = {r["seq"] for r in task.happened if r["k"] == "activity"}
+        rung = {r["seq"] for r in task.happened if r["k"] == "timer"}
         answers: list[WorkflowActivationJob] = self._local_answers(task, fresh)
         for command in fresh:
+            if command.kind == "cancel_timer" and command.seq in rung:
+                task.void.append(command)  # a message that came with it made it needless: it has rung all the same
             if command.kind != "cancel_activity":
                 continue
             unsent = scheduled.get(command.seq)
