@@ -88,7 +88,7 @@ async def close_page(service: EngineService, **fields: Any) -> Any:
 
 async def test_a_start_answers_with_a_run(service: EngineService) -> None:
     response: Any = await service.call("start_workflow_execution", start_request())
-    assert uuid.UUID(response.run_id).version == 4
+    assert uuid.UUID(response.run_id).version == 7
     assert response.started
     assert response.first_execution_run_id == response.run_id
     assert response.link.workflow_event.workflow_id == "order-42"
