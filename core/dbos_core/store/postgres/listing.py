@@ -42,7 +42,7 @@ from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
 
 _OPEN_LAST_MS = 2**63 - 1
 
-# As the indexes have them; run ids are compared plainly where order does not matter, which is the unique index.
+# In the order of bytes, as the indexes for filters have them.
 _FIELDS = {
     Field.WORKFLOW_ID: 'r.workflow_id collate "C"',
     Field.RUN_ID: 'r.run_id collate "C"',
@@ -68,6 +68,12 @@ _TEXTS = {
     Field.PARENT_RUN_ID,
     Field.ROOT_WORKFLOW_ID,
     Field.ROOT_RUN_ID,
+}
+# Those whose index serves other statements too are compared plainly, where order does not matter.
+_PLAIN = {
+    Field.RUN_ID: "r.run_id",
+    Field.PARENT_WORKFLOW_ID: "r.parent_workflow_id",
+    Field.PARENT_RUN_ID: "r.parent_run_id",
 }
 # A root is the run itself or a named one: two probes of two indexes.
 _ROOTS = {
@@ -215,7 +221,7 @@ class _Where:
         if (root := _ROOTS.get(field)) is not None:
             named, itself, name = root
             return f"({named} = any ({found}) or ({name} is null and {itself} = any ({found})))"
-        return f"{'r.run_id' if field is Field.RUN_ID else _FIELDS[field]} = any ({found})"
+        return f"{_PLAIN.get(field, _FIELDS[field])} = any ({found})"
 
     def _field(self, field: Field, op: Op, value: Value, negated: bool) -> str:
         column = _FIELDS[field]

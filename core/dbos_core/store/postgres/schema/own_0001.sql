@@ -77,7 +77,7 @@ create index runs_id on {own}.runs (workflow_id collate "C");
 create index runs_type on {own}.runs (workflow_type collate "C");
 create index runs_started on {own}.runs (start_ms);
 create index runs_ended_otherwise on {own}.runs (status, coalesce(close_ms, 9223372036854775807)) where status > 2;
-create index runs_parent on {own}.runs (parent_workflow_id collate "C") where parent_workflow_id is not null;
+create index runs_parent on {own}.runs (parent_workflow_id) where parent_workflow_id is not null;
 create index runs_root on {own}.runs (root_workflow_id collate "C") where root_workflow_id is not null;
 create index runs_search on {own}.runs using gin (search_attributes jsonb_path_ops) where search_attributes is not null;
 
