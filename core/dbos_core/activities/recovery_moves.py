@@ -69,7 +69,8 @@ class RecoveryMoves(OperatorMoves):
             return self._clock_offered(now_ms, None)
         if self.spec.retry.bounded:
             return self._resume(now_ms) if row.started_ms is None else self._lost(now_ms, row)
-        if row.started_ms is not None or row.due_ms <= now_ms:
+        # An attempt without a trace may have started if it was due, unless an operator held it back.
+        if row.started_ms is not None or (row.due_ms <= now_ms and not self.paused):
             return self._count_as_started(now_ms)
         return self._resume(now_ms)
 

@@ -381,6 +381,16 @@ def restored_is_paused_still():
     assert (kinds(effects), life.state, life.attempt) == (["WriteRow"], State.PAUSED, 2)
 
 
+def restored_is_paused_before_the_attempt_that_was_due():
+    before = paused()
+    (write,) = before.operate(START + 300, reset(keep_paused=True))
+    assert isinstance(write, fx.WriteRow)
+    life = Life()
+    life.recall(Operated.read(write.row.operator))
+    life.restore(LATER, write.row)
+    assert (life.state, life.attempt) == (State.PAUSED, 1)
+
+
 def restored_offer_that_was_paused_meanwhile():
     life = Life()
     life.recall(Operated(pause=Pause(START, "ops", "")))
