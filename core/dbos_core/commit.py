@@ -167,6 +167,9 @@ class Mail:
     created_ms: int = 0
     """Given by the store: strictly increasing per run. 0 until then."""
     serialization: str | None = "portable_json"
+    follows_ms: int | None = field(default=None, compare=False)
+    """Told by the store to the sender, with ``created_ms``: nothing waits for the run that is older than this message and
+    newer than this time. None: not known."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -116,6 +116,7 @@ class Kernel:
         self._loops: list[asyncio.Task[None]] = []
         self._evictions: set[asyncio.Task[Any]] = set()
         self.post = Post(self)
+        self.writer.on_mail = self.post.posted
         self.closing = False
 
     @staticmethod
@@ -383,11 +384,7 @@ class Kernel:
         Raises:
             BadCommit: the database refuses a value.
         """
-        uuid = mail.workflow_uuid
-        verdict = await self.writer.write(Commit(workflow_uuid=uuid, fenced=False, mail=(mail,)))
-        if verdict is Verdict.COMMITTED:
-            self.check_mail(uuid)
-        return verdict
+        return await self.writer.write(Commit(workflow_uuid=mail.workflow_uuid, fenced=False, mail=(mail,)))
 
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         """End an open run whoever owns it."""

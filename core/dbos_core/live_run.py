@@ -81,7 +81,8 @@ class LiveRun:
         self.history_length = 0
         self.mail_seen_ms = 0
         self.mail_high_ms = 0
-        """Time of the newest mail of ours that reached this copy of the run."""
+        """Nothing that this copy of the run has yet to hear of is older: the time of the newest mail of ours that
+        reached it, or that was there when it was loaded."""
         self.inbox: list[Event] = []
         self.known_mail: set[str] = set()
         self.early_mail: list[Mail] | None = None  # a list, as long as it is not known what the run waits for
@@ -132,6 +133,15 @@ class LiveRun:
             self.add_mail(message)
         if self.inbox:
             self.poke()
+
+    def is_next(self, message: Mail) -> bool:
+        """True when a message that was just committed is the oldest of those that this copy has not heard of."""
+        return (
+            message.follows_ms is not None
+            and message.follows_ms <= self.mail_high_ms
+            and self.early_mail is None
+            and self.new is None
+        )
 
     def deliver_outcome(self, outcome: FinalOutcome) -> None:
         """An activity of this run has ended."""

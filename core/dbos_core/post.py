@@ -1,4 +1,10 @@
-"""Post: mail that was announced for runs of this process, fetched for many of them at once."""
+"""Post: mail for runs of this process. What it wrote itself is handed over, what was announced is fetched, for many runs
+at once.
+
+Mail reaches a run in the order of its times. A message that this process wrote needs no look at the database when the
+store says that it follows one that the run here knows (``Mail.follows_ms``); if there is a gap, others have written
+meanwhile, and the look brings all in order.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,14 @@ class Post:
         self._kernel = kernel
         self._wanted: set[str] = set()
         self._fetching = False
+
+    def posted(self, message: Mail) -> None:
+        """A message of this process was committed. If the run lives here and nothing else came before, that was all."""
+        run = self._kernel.live_runs.get(message.workflow_uuid)
+        if run is not None and run.is_next(message):
+            run.deliver_mail((message,))
+        else:
+            self.check(message.workflow_uuid)
 
     def check(self, workflow_uuid: str) -> None:
         """New mail: fetch it if the run lives here, all runs in one query; remember it if the run is on its way here."""

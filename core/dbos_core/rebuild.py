@@ -107,6 +107,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         run.inbox.insert(0, Event(EventKind.RESUME))
     for message in mail:
         run.add_mail(message)
+    run.mail_high_ms = max(run.mail_high_ms, loaded.run.last_mail_ms)
     kernel.errands.perform(run, list(run.errands.values()), again=True)
     if not run.inbox:
         run.fails_no_more()  # what failed was the replay, or is not due
@@ -153,6 +154,7 @@ async def rebuild(kernel: Kernel, run: LiveRun) -> None:
         return
     for message in loaded.mail:
         run.add_mail(message)
+    run.mail_high_ms = max(run.mail_high_ms, loaded.run.last_mail_ms)
     run.ready()
 
 

@@ -35,7 +35,7 @@ class Updates:
         self._changed.pop((uuid, update_id), None)  # a rejected id may be used again
         verdict, row = await kernel.store.admit_update(uuid, update_id, mail, watch=uuid not in kernel.live_runs)
         if verdict is Verdict.COMMITTED:
-            kernel.check_mail(uuid)
+            kernel.post.posted(mail)
         return verdict, row
 
     async def wait(self, workflow_uuid: str, update_id: str, stage: int, timeout_s: float) -> UpdateRow | None:

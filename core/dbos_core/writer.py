@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dbos_core.commit import Commit, Verdict
+from dbos_core.commit import Commit, Mail, Verdict
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.failpoints import hit
 from dbos_core.store.base import Store
@@ -101,6 +101,8 @@ class CheckpointWriter:
         self._flushes = self._commits = self._retries = 0
         self.available = True
         """False while the database does not answer."""
+        self.on_mail: Callable[[Mail], None] = lambda _: None
+        """Called with each message that was committed to a run that was there already, before its sender hears of it."""
 
     def submit(self, commit: Commit, done: Done) -> None:
         """Put a commit into the next flush; ``done`` hears what became of it."""
@@ -181,8 +183,11 @@ class CheckpointWriter:
         hit("writer.after_flush")
         self._flushes += 1
         self._commits += len(batch)
-        for (_, done), verdict in zip(batch, verdicts, strict=True):
+        for (commit, done), verdict in zip(batch, verdicts, strict=True):
             try:
+                if verdict is Verdict.COMMITTED and commit.mail and commit.start is None:
+                    for message in commit.mail:
+                        self.on_mail(message)
                 done(verdict)
             except Exception:
                 logger.exception("a commit's callback raised; only its own run is concerned")

@@ -69,3 +69,30 @@ async def test_a_callback_that_raises_disturbs_nobody(ours: Process) -> None:
     ear = Ear(ours)
     await ours.start("one", claimed=False)
     await ear.hears(WakeKind.WORK, "orders")
+
+
+async def test_what_a_process_wrote_itself_is_told_later_and_of_many_at_once(ours: Process, postgres_url: str) -> None:
+    other = PostgresStore(postgres_url)
+    await other.open()
+    ear, theirs = Ear(ours), Process(other)
+    await ours.start("order-42")
+    await ours.start("order-43")
+
+    for uuid in ("order-42", "order-43", "order-42"):
+        await ours.commit(post(letter(uuid)))
+    await theirs.commit(post(letter("order-43", topic="theirs")))
+
+    await ear.hears(WakeKind.MAIL, "order-42")
+    mail = [wake.key for wake in ear.wakes if wake.kind is WakeKind.MAIL]
+    await other.close()
+    assert mail == ["order-43", "order-42", "order-43"], "theirs at once, then each of ours once"
+
+
+async def test_a_look_for_work_waits_for_every_announcement(ours: Process) -> None:
+    ear = Ear(ours)
+    await ours.start("order-42")
+    await ours.commit(post(letter("order-42")))
+
+    assert await ours.claim() == []
+
+    assert Wake(WakeKind.MAIL, "order-42") in ear.wakes

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 from dbos_core.commit import PARK_FOREVER, Commit, RunStatus, Verdict
 from dbos_core.mailbox import CANCEL
 from dbos_core.store.base import WakeKind
-from tests.store.support import HOUR, QUEUE, close, entry, ids, letter, post
+from tests.store.support import HOUR, QUEUE, close, entry, ids, letter, new_run, post
 
 
 async def test_mail_is_read_back_as_it_was_sent(ours):
@@ -29,6 +30,40 @@ async def test_the_sender_hears_when_its_mail_was_stored(ours):
     await ours.flush(post(first), post(second))
 
     assert [mail.created_ms for mail in await ours.mailbox("order-42")] == [first.created_ms, second.created_ms]
+
+
+async def test_the_sender_hears_what_its_mail_follows(ours, theirs):
+    await ours.start("order-42")
+    first, second, third, fourth = (letter("order-42") for _ in range(4))
+
+    await ours.flush(post(first), post(second))
+    await theirs.commit(post(third))
+    await ours.commit(post(fourth))
+
+    assert first.follows_ms == 0
+    assert second.follows_ms == first.created_ms
+    assert third.follows_ms == second.created_ms
+    assert fourth.follows_ms == third.created_ms
+
+
+async def test_mail_that_is_known_is_not_what_the_next_follows(ours):
+    await ours.start("order-42")
+    first, second = letter("order-42"), letter("order-42")
+    await ours.commit(post(first))
+
+    await ours.flush(post(replace(first)), post(second))
+
+    assert second.follows_ms == first.created_ms
+
+
+async def test_mail_follows_what_came_with_the_start(ours):
+    with_start, later = letter("order-42"), letter("order-42")
+    run = new_run("order-42", at=await ours.store.now_ms())
+    await ours.commit(Commit(workflow_uuid="order-42", fenced=False, start=run, entry=entry(1), mail=(with_start,)))
+
+    await ours.commit(post(later))
+
+    assert later.follows_ms == with_start.created_ms > 0
 
 
 async def test_mail_is_ordered_by_times_that_grow_strictly_per_run(ours, theirs):

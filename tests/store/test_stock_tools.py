@@ -161,3 +161,32 @@ async def test_a_stock_message_holds_back_a_close(ours, stock):
     await stock.send("order-42", '"go"', "approve", "message-1")
 
     assert await ours.park("order-42") is Verdict.MAIL_WAITING
+
+
+async def test_what_comes_after_a_message_of_a_stock_tool_does_not_follow_ours(ours, stock):
+    await ours.start("order-42")
+    before = letter("order-42")
+    await ours.commit(post(before))
+    await stock.send("order-42", '"hurry"', "approve", "stock-1")
+
+    signal, update = letter("order-42"), letter("order-42")
+    await ours.commit(post(signal))
+    await ours.store.admit_update("order-42", "update-1", update)
+
+    [_, strange, *_] = await ours.mailbox("order-42")
+    assert strange.mail_id.startswith("stock-1")
+    for later in (signal, update):
+        assert later.follows_ms is None or later.follows_ms > before.created_ms
+
+
+async def test_once_a_message_of_a_stock_tool_is_consumed_mail_follows_again(ours, stock):
+    await ours.start("order-42")
+    await stock.send("order-42", '"hurry"', "approve", "stock-1")
+    [strange] = await ours.mailbox("order-42")
+    await ours.commit(Commit(workflow_uuid="order-42", entry=entry(2), consumed=(strange.mail_id,)))
+
+    first, second = letter("order-42"), letter("order-42")
+    await ours.commit(post(first))
+    await ours.commit(post(second))
+
+    assert second.follows_ms == first.created_ms

@@ -7,7 +7,7 @@ import asyncio
 from dbos_core.commit import Commit, UpdateRow, Verdict
 from dbos_core.mailbox import UPDATE
 from dbos_core.store.base import WakeKind
-from tests.store.support import QUEUE, entry, letter
+from tests.store.support import QUEUE, entry, letter, post
 
 
 def envelope(to: str, text: str = '{"update": "add"}'):
@@ -25,6 +25,17 @@ async def test_an_admitted_update_is_a_row_and_a_mail(ours):
     [mail] = await ours.mailbox("order-42")
     assert (mail.topic, mail.message) == (UPDATE, '{"update": "add"}')
     assert mail.created_ms == sent.created_ms > 0
+
+
+async def test_the_sender_hears_what_its_update_follows(ours, theirs):
+    await ours.start("order-42")
+    first, second, third = (envelope("order-42") for _ in range(3))
+
+    await ours.store.admit_update("order-42", "update-1", first)
+    await theirs.commit(post(second))
+    await ours.store.admit_update("order-42", "update-2", third)
+
+    assert (first.follows_ms, third.follows_ms) == (0, second.created_ms)
 
 
 async def test_an_admitted_update_wakes_its_run(ours, ear):

@@ -90,7 +90,6 @@ class Aftermath:
                 await kernel.writer.write(
                     Commit(workflow_uuid=news.workflow_uuid, fenced=False, mail=(news,), settled=settled)
                 )
-                kernel.check_mail(news.workflow_uuid)
                 if not children:
                     return
             if children:

@@ -262,8 +262,9 @@ class Tables:
     def add_mail(self, run: Run, mail: Mail, now_ms: int) -> None:
         """Append to the mailbox and say when on ``mail`` itself; a run that nobody owns becomes runnable now."""
         row = run.row
+        mail.follows_ms = row.last_mail_ms
         row.last_mail_ms = mail.created_ms = max(now_ms, row.last_mail_ms + 1)
-        run.mail[mail.mail_id] = replace(mail, workflow_uuid=row.workflow_uuid)
+        run.mail[mail.mail_id] = replace(mail, workflow_uuid=row.workflow_uuid, follows_ms=None)
         self.mail_ids[mail.mail_id] = mail.created_ms
         run.mail_ids.add(mail.mail_id)
         self.wake(WakeKind.MAIL, row.workflow_uuid)

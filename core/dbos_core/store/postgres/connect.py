@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 import re
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -127,6 +128,12 @@ class Database:
         """The session of whoever flushes: taking one from the pool and giving it back costs more than a small flush."""
         self._held_busy = False
         self._filled: dict[str, str] = {}
+        self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Of the pool, those that have ended meanwhile included."""
+
+    def is_ours(self, server_pid: int) -> bool:
+        """Is this one of the pool's sessions? (Behind a pooler nobody knows: False.)"""
+        return any(not session.is_closed() and session.get_server_pid() == server_pid for session in self._sessions)
 
     async def open(self) -> None:
         """Make the pool and prove that the database answers."""
@@ -143,7 +150,11 @@ class Database:
                 command_timeout=COMMAND_TIMEOUT_S,
                 timeout=CONNECT_TIMEOUT_S,
                 server_settings=self.settings,
+                init=self._remember,
             )
+
+    async def _remember(self, session: Any) -> None:
+        self._sessions.add(session)
 
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
         """A session of its own, outside the pool."""

@@ -150,7 +150,7 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
         for i in row["waiting"]:
             verdicts[i] = Verdict.MAIL_WAITING
     if batch.mail:
-        _judge_mail(batch.mail, set(row["boxes"]), times, verdicts)
+        _judge_mail(batch.mail, dict(zip(row["boxes"], row["follows"], strict=True)), times, verdicts)
 
 
 def _lone(name: str, values: dict[str, Any]) -> Any:
@@ -160,8 +160,9 @@ def _lone(name: str, values: dict[str, Any]) -> Any:
 
 
 def _judge_mail(
-    commits: list[tuple[int, Commit]], boxes: set[str], times: dict[str, int], verdicts: list[Verdict]
+    commits: list[tuple[int, Commit]], boxes: dict[str, int | None], times: dict[str, int], verdicts: list[Verdict]
 ) -> None:
+    """``boxes``: by open run, the time of what came before, or None."""
     for i, commit in commits:
         if commit.workflow_uuid not in boxes:
             verdicts[i] = Verdict.RUN_CLOSED
@@ -171,6 +172,9 @@ def _judge_mail(
             created = times.pop(mail.mail_id, None)  # a second message of that id in this flush is a duplicate
             if created is not None:
                 mail.created_ms = created
+                mail.follows_ms = boxes[commit.workflow_uuid]
+                if mail.follows_ms is not None:
+                    boxes[commit.workflow_uuid] = created
                 fresh = True
         verdicts[i] = Verdict.COMMITTED if fresh or not commit.mail else Verdict.DUPLICATE
 

@@ -259,7 +259,8 @@ _UPDATES_OF_ST = "select uuid, updates from st where updates is not null"
 
 _MAIL = """
 boxes as materialized (
-    select d.uuid, d.messages, d.size, greatest(r.last_mail_ms, (select ms from clock) - 1) as before
+    select d.uuid, d.messages, d.size, greatest(r.last_mail_ms, (select ms from clock) - 1) as before,
+           r.last_mail_ms as last
       from unnest($m_uuid::text[], $m_size::int[], $m_messages::text[]) as d (uuid, size, messages),
            lateral (
                 select k.last_mail_ms from {own}.runs k
@@ -282,6 +283,14 @@ mailed as (
                   as m (ord int, id text, topic text, message text, serialization text)
      where (select 1 from {dbos}.notifications n where n.message_uuid = m.id) is null
     returning message_uuid, created_at_epoch_ms, destination_uuid)"""
+
+# A stock tool's message (its id is not one of ours, see ``mailbox``) has a time of its own: while one waits, nobody can say
+# what comes before ours but who reads them all.
+_FOLLOWS = """array(select case when (select 1 from {dbos}.notifications n
+                               where n.destination_uuid = boxes.uuid and not n.consumed
+                                 and left(n.message_uuid, 4) <> 'dc1:'
+                               limit 1) is null then boxes.last end
+               from boxes) as follows"""
 
 _POSTED = "select message_uuid, created_at_epoch_ms from mailed"
 _POSTED_BY_ST = "select message_uuid, created_at_epoch_ms from st_mail"
@@ -332,6 +341,7 @@ def compose(shape: int) -> tuple[str, tuple[str, ...]]:
     if shape & S.MAIL:
         ctes.append(_MAIL)
         answers.append("array(select uuid from boxes) as boxes")
+        answers.append(_FOLLOWS)
         wakes.append(_WORK_OF_MAIL)
         if shape & S.ANNOUNCE_MAIL:
             wakes.append(_MAIL_WAKE)

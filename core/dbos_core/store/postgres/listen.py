@@ -24,6 +24,10 @@ MESSAGES_CHANNEL = "dbos_notifications_channel"
 
 RECONNECT_FIRST_S = 0.1
 RECONNECT_MAX_S = 5.0
+OWN_MAIL_S = 0.5
+"""A process hands over by itself what it wrote to its runs (``post``), so of its own announcements of messages it is told
+later, and of many at once: in case that it could not."""
+
 PROBE_S = 15.0
 """How often a silent session is asked whether it is still there: a dead network says nothing by itself."""
 
@@ -40,6 +44,8 @@ class Listener:
         self._prefix = db.schemas.own + "|"
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._asking = asyncio.Lock()
+        self._own_mail: dict[str, None] = {}
+        """Keys of announcements that were our own and have not been told."""
 
     def add(self, callback: Callable[[Wake], None]) -> None:
         self._callbacks.append(callback)
@@ -51,6 +57,7 @@ class Listener:
 
     async def stop(self) -> None:
         task, self._task = self._task, None
+        self._own_mail.clear()
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -60,6 +67,7 @@ class Listener:
         """Return when every wake that was committed before this call has been heard (or the session is lost)."""
         with contextlib.suppress(*_LOST):
             await self._ask()
+        self._tell_own_mail()
 
     async def _ask(self) -> None:
         # A session delivers what is notified before it says that it is ready again.
@@ -115,7 +123,7 @@ class Listener:
         self._connection = None
         connection.terminate()
 
-    def _own(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+    def _own(self, _connection: Any, pid: int, _channel: str, payload: object) -> None:
         text = str(payload)
         if not text.startswith(self._prefix):
             return  # another namespace's
@@ -125,14 +133,30 @@ class Listener:
         except ValueError:
             logger.debug("a wake of a kind that this release does not know: %s", kind)
             return
-        self._emit(wake)
+        if wake.kind is WakeKind.MAIL:
+            self._mail(key, pid)
+        else:
+            self._emit(wake)
 
-    def _message(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+    def _message(self, _connection: Any, pid: int, _channel: str, payload: object) -> None:
         # The id ends at some "::", and ids and topics may hold more of them. A wake for a run that does not exist is
         # harmless, so every reading is announced.
         parts = str(payload).split("::")
         for n in range(1, len(parts)):
-            self._emit(Wake(WakeKind.MAIL, "::".join(parts[:n])))
+            self._mail("::".join(parts[:n]), pid)
+
+    def _mail(self, key: str, pid: int) -> None:
+        if not self._db.is_ours(pid):
+            self._emit(Wake(WakeKind.MAIL, key))
+            return
+        if not self._own_mail:
+            asyncio.get_running_loop().call_later(OWN_MAIL_S, self._tell_own_mail)
+        self._own_mail[key] = None
+
+    def _tell_own_mail(self) -> None:
+        keys, self._own_mail = self._own_mail, {}
+        for key in keys:
+            self._emit(Wake(WakeKind.MAIL, key))
 
     def _emit(self, wake: Wake) -> None:
         for callback in self._callbacks:

@@ -12,7 +12,7 @@ _ADMIT = """
     known as materialized (
         select stage, outcome from {own}.updates where workflow_uuid = $1 and update_id = $2 and stage > 0),
     box as materialized (
-        select r.workflow_uuid, greatest(r.last_mail_ms + 1, (select ms from clock)) as created_ms
+        select r.workflow_uuid, greatest(r.last_mail_ms + 1, (select ms from clock)) as created_ms, r.last_mail_ms as last
           from {own}.runs r
          where r.workflow_uuid = $1 and r.status = 1 and not exists (select from known)
            for no key update),
@@ -38,6 +38,10 @@ _ADMIT = """
                 consumed_by_function_id = null
             where n.consumed and n.destination_uuid = excluded.destination_uuid)
     select (select created_ms from box join admitted using (workflow_uuid)) as created_ms,
+           (select last from box
+             where not exists (select from {dbos}.notifications n
+                                where n.destination_uuid = $1 and not n.consumed
+                                  and left(n.message_uuid, 4) <> 'dc1:')) as follows_ms,
            exists (select from box) as is_open,
            (select stage from known) as stage,
            (select outcome from known) as outcome,
@@ -80,7 +84,7 @@ async def admit_update(
         return Verdict.DUPLICATE, UpdateRow(update_id=update_id, stage=row["stage"], outcome=row["outcome"])
     if row["created_ms"] is None:
         return Verdict.RUN_CLOSED, None
-    mail.created_ms = row["created_ms"]
+    mail.created_ms, mail.follows_ms = row["created_ms"], row["follows_ms"]
     return Verdict.COMMITTED, UpdateRow(update_id=update_id, stage=1)
 
 
