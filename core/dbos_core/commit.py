@@ -218,7 +218,7 @@ class Commit:
     """Seqs whose rows go away."""
     updates: tuple[UpdateRow, ...] = ()
     settled: tuple[str, ...] = ()
-    """Closed runs (workflow_uuids) to take out of the outbox, whatever the verdict."""
+    """Closed runs (workflow_uuids) to take out of the outbox, unless there is mail and the verdict is RUN_CLOSED."""
 
 
 PARK_FOREVER = 2**62
@@ -330,6 +330,8 @@ class Reset:
     mail: tuple[Mail, ...]
     """Messages that shall reach the workflow once more."""
     updates: tuple[UpdateRow, ...]
+    children: tuple[int, ...]
+    """Children of ``base_uuid``, by number, that are the new run's from now on."""
     close: Close
     """How the current run ends if it is open. It reaches nobody: the new run goes on in its place."""
     base_metadata: str | None

@@ -93,6 +93,8 @@ async def reset(kernel: Kernel, plan: Reset) -> StartAnswer | None:
     answer = await kernel.store.reset(kernel.process_id, plan)
     if answer is not None and answer.terminated is not None:
         kernel.closed_from_outside(answer.terminated, reaches_others=False)
+    if answer is not None and plan.children:  # one may have told the run before of its end in this very moment
+        kernel.spawn(kernel.errands.aftermath.reopened([answer.run.workflow_uuid]), f"children of {plan.new.run_id}")
     return answer
 
 

@@ -24,7 +24,7 @@ from dbos_compat.convert.records import CloseRecord, Sender, close_record, close
 from dbos_compat.convert.times import duration
 from dbos_compat.service.start import Parent, derived_uuid, new_run, terminate_record
 from dbos_core.commit import Close, Mail, NewRun, ParentClosePolicy, ParentLink, RunRow, RunStatus
-from dbos_core.errands.spec import Errand, ErrandKind, child_run_id
+from dbos_core.errands.spec import Errand, ErrandKind, child_run_id, news_id
 from dbos_core.mailbox import CANCEL, CHILD, OWN_ID
 
 SERVICE = "history-service"
@@ -142,7 +142,7 @@ class TemporalRelations:
         if close.new_run_id or child.status not in _OUTCOMES:
             return None
         return Mail(
-            mail_id=f"{OWN_ID}{child.parent.run_id}:child:{child.parent.seq}",
+            mail_id=news_id(child.parent.run_id, child.parent.seq),
             workflow_uuid=child.parent.workflow_uuid,
             topic=CHILD,
             message=news_text(child, close),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ParentClosePolicy
 
 from .kin import Kid, attributes, ended, family, status_of, story
-from .support import MakeWorker
+from .support import MakeWorker, eventually
 
 AT_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=3)
 
@@ -148,3 +151,55 @@ async def test_children_belong_to_a_run(
         await ended(client, f"{wid}-TERMINATE", WorkflowExecutionStatus.TERMINATED)
         await ended(client, f"{wid}-REQUEST_CANCEL", WorkflowExecutionStatus.COMPLETED)
         assert await status_of(client, f"{wid}-ABANDON") == WorkflowExecutionStatus.RUNNING
+
+
+@workflow.defn
+class Waits:
+    """Starts a child, waits for a signal, and returns what the child has heard."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @workflow.run
+    async def run(self) -> Any:
+        child = await workflow.start_child_workflow(Kid.run, "wait", id=workflow.info().workflow_id + "-kid")
+        await workflow.wait_condition(lambda: bool(self.said))
+        heard = await child
+        await workflow.wait_condition(lambda: "end" in self.said)
+        return heard
+
+    @workflow.signal
+    def say(self, what: str) -> None:
+        self.said.append(what)
+
+
+@pytest.mark.parametrize("when", ["open", "closed"])
+async def test_a_parent_that_is_reset_keeps_its_children(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str, when: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Waits, Kid]):
+        handle = await client.start_workflow(Waits.run, id=wid, task_queue=queue)
+        kid = client.get_workflow_handle(f"{wid}-kid")
+
+        async def it_waits() -> None:
+            assert len((await handle.fetch_history()).events) >= 9
+
+        await eventually(it_waits)
+        await handle.signal(Waits.say, "go on")
+        await attributes(handle, "WORKFLOW_EXECUTION_SIGNALED")
+        if when == "closed":
+            await kid.signal(Kid.hear, "before")
+            await attributes(handle, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
+        reset = await client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=wid, run_id=handle.result_run_id or ""),
+                workflow_task_finish_event_id=9,
+                request_id=str(uuid4()),
+            )
+        )
+        again = client.get_workflow_handle(wid, run_id=reset.run_id)
+        if when == "open":
+            await kid.signal(Kid.hear, "after")
+        await again.signal(Waits.say, "end")
+        assert await again.result() == ["after" if when == "open" else "before"]

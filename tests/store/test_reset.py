@@ -41,6 +41,7 @@ async def plan(ours: Process, base: NewRun, *, at: int, current: str = "order-42
         "entry": entry(at, '"went back"', name="reset"),
         "mail": (),
         "updates": (),
+        "children": (),
         "close": close(RunStatus.TERMINATED, seen=None),
         "base_metadata": '{"reset": 1}',
         "seen": (current, newest, loaded.run.last_mail_ms),

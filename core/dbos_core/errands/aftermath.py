@@ -87,14 +87,22 @@ class Aftermath:
             news = self._errands.relations.news(row) if row.parent is not None else None
             if news is not None:
                 settled = () if children else (uuid,)
-                await kernel.writer.write(
+                verdict = await kernel.writer.write(
                     Commit(workflow_uuid=news.workflow_uuid, fenced=False, mail=(news,), settled=settled)
                 )
-                if not children:
+                if verdict is Verdict.RUN_CLOSED:
+                    await self._tell_another(row)
+                elif not children:
                     return
             if children:
                 await self._meet_policies(row)
         await kernel.writer.write(Commit(workflow_uuid=uuid, fenced=False, settled=(uuid,)))
+
+    async def _tell_another(self, row: RunRow) -> None:
+        """Its parent is closed; if that was reset meanwhile, another run is the child's parent now."""
+        for fresh in await self._kernel.store.rows([row.workflow_uuid], watch=False):
+            if fresh.parent != row.parent and (news := self._errands.relations.news(fresh)) is not None:
+                await self._kernel.send(news)
 
     async def _meet_policies(self, parent: RunRow) -> None:
         kernel = self._kernel

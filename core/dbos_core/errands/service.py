@@ -116,6 +116,9 @@ class Errands:
         if errand.workflow_id == sender.workflow_id:
             return False  # as on Temporal: nobody is external to itself
         target = await kernel.find(errand.workflow_id, errand.run_id or None)
+        if target is not None and errand.child_only and not _is_child(target, sender):
+            # What this process remembers of it may be older than the reset that made it the sender's child.
+            target = await kernel.store.find(errand.workflow_id, errand.run_id or None)
         while target is not None and (not errand.child_only or _is_child(target, sender)):
             letter = self.relations.letter(errand, sender, target)
             if target.status is not RunStatus.RUNNING:

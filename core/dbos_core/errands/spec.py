@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import NAMESPACE_OID, uuid5
 
+from dbos_core.mailbox import OWN_ID
+
 if TYPE_CHECKING:
     from dbos_core.commit import Close, Mail, NewRun, RunRow
 
@@ -92,3 +94,8 @@ class Relations(Protocol):
 def child_run_id(parent_run_id: str, seq: int) -> str:
     """The run id of a child: the same whoever starts it."""
     return str(uuid5(NAMESPACE_OID, f"{parent_run_id}/child/{seq}"))
+
+
+def news_id(parent_run_id: str, seq: int) -> str:
+    """The id of the message by which a run hears of its child's end, however often it is sent."""
+    return f"{OWN_ID}{parent_run_id}:child:{seq}"

@@ -23,7 +23,7 @@ def flush(tables: Tables, process_id: str, commits: Sequence[Commit], *, again: 
     # Starts first, owners last: a run that would close or park in the same flush sees the mail that came with it.
     for i, commit in sorted(enumerate(commits), key=lambda pair: _rank(pair[1])):
         verdicts[i] = _one(tables, process_id, commit, again, now_ms)
-        for workflow_uuid in commit.settled:
+        for workflow_uuid in () if verdicts[i] is Verdict.RUN_CLOSED else commit.settled:
             tables.outbox.pop(workflow_uuid, None)
     return [verdicts[i] for i in range(len(commits))]
 

@@ -80,6 +80,10 @@ def reset(tables: Tables, process_id: str, plan: Reset, now_ms: int) -> StartAns
     else:
         run = tables.add_run(new, new.workflow_uuid, None, now_ms)
     base = tables.runs[plan.base_uuid]
+    for other in tables.runs.values():
+        link = other.row.parent
+        if link is not None and link.workflow_uuid == plan.base_uuid and link.seq in plan.children:
+            other.row.parent = replace(link, workflow_uuid=new.workflow_uuid, run_id=new.run_id)
     run.journal.update((position, entry) for position, entry in base.journal.items() if position < plan.entry.position)
     run.journal[plan.entry.position] = plan.entry
     run.updates.update((update.update_id, replace(update)) for update in plan.updates)

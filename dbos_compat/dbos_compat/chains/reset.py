@@ -24,7 +24,8 @@ from dbos_compat.errors import invalid
 from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.history.numbering import EventIds, Record
 from dbos_core.commit import Close, JournalRow, LoadedRun, Mail, NewRun, Reset, RunStatus, UpdateRow
-from dbos_core.mailbox import NULL_TOPIC, OWN_ID, UPDATE, is_signal
+from dbos_core.errands.spec import news_id
+from dbos_core.mailbox import CHILD, NULL_TOPIC, OWN_ID, UPDATE, is_signal
 from dbos_core.succession import following
 
 ADMITTED_STAGE = 1
@@ -180,6 +181,16 @@ def plan(
                 message=dumps(message),
             )
         )
+    children, news = _children(base, point)
+    mail += [
+        Mail(
+            mail_id=news_id(run_id, message["seq"]),
+            workflow_uuid=new.workflow_uuid,
+            topic=CHILD,
+            message=dumps(message),
+        )
+        for message in news
+    ]
     newest = current.entries[-1].position if current.entries else 0
     metadata = metadata_record(base.run.metadata)
     metadata.reset_run_id = run_id
@@ -189,10 +200,30 @@ def plan(
         entry=_reset_row(point, base, request, run_id=run_id, now_ms=now_ms),
         mail=tuple(mail),
         updates=tuple(updates),
+        children=children,
         close=_termination(request, now_ms),
         base_metadata=metadata_text(metadata),
         seen=(current.run.workflow_uuid, newest, current.run.last_mail_ms),
     )
+
+
+def _children(base: LoadedRun, point: Point) -> tuple[tuple[int, ...], list[Record]]:
+    """The children that have begun and not ended at the point; and what those of them said that have ended since."""
+    kept: list[Record] = []
+    since: list[Record] = []
+    for entry in base.entries:
+        events = json.loads(entry.record)["ev"]
+        (kept if entry.position < point.position else since).extend(events)
+    kept += point.happened
+    begun = {event["seq"] for event in kept if _is_start(event)}
+    open_ = begun - {event["m"]["seq"] for event in kept if event["k"] == "child"}
+    said = [event["m"] for event in since if event["k"] == "child"]
+    said += [json.loads(letter.message) for letter in base.mail if letter.topic == CHILD]
+    return tuple(sorted(open_)), [message for message in said if message["seq"] in open_]
+
+
+def _is_start(event: Record) -> bool:
+    return event["k"] == "errand" and event["e"] == "child" and not event.get("refused")
 
 
 def _reset_row(

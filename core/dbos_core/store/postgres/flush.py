@@ -36,8 +36,8 @@ class Batch:
     starts: list[tuple[int, Commit, NewRun]] = field(default_factory=list)
     fenced: list[tuple[int, Commit]] = field(default_factory=list)
     mail: list[tuple[int, Commit]] = field(default_factory=list)
-    settled: list[str] = field(default_factory=list)
-    """Rows of the outbox that are done with."""
+    settled: list[tuple[str, str | None]] = field(default_factory=list)
+    """Rows of the outbox that are done with; the second: if mail to this run is accepted."""
 
 
 async def flush(db: Database, author: Author, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
@@ -77,7 +77,7 @@ def _batches(commits: Sequence[Commit]) -> list[Batch]:
             batch.fenced.append((i, commit))
         elif commit.mail or not commit.settled:
             batch.mail.append((i, commit))
-        batch.settled += commit.settled
+        batch.settled += [(uuid, commit.workflow_uuid if commit.mail else None) for uuid in commit.settled]
     if batch.starts:
         # Two starts of one id in one flush: the first is tried, the others have met it.
         ids: set[str] = set()
@@ -120,7 +120,8 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
         shape |= put_mail(batch.mail, values)
     if batch.settled:
         shape |= Shape.SETTLED
-        values["settled"] = batch.settled
+        values["settled"] = [uuid for uuid, _ in batch.settled]
+        values["settled_by"] = [box for _, box in batch.settled]
     shape |= put_reach(batch.starts, batch.fenced, values)
     if author.announce_mail and shape & (Shape.MAIL | Shape.START_MAIL):
         shape |= Shape.ANNOUNCE_MAIL

@@ -191,7 +191,8 @@ _OUTBOX_OF_ST = "select uuid, $process::text from st where reaches"
 
 _SETTLED = """
 settled as (
-    delete from {own}.outbox o using unnest($settled::text[]) as d (uuid) where o.workflow_uuid = d.uuid)"""
+    delete from {own}.outbox o using unnest($settled::text[], $settled_by::text[]) as d (uuid, box)
+     where o.workflow_uuid = d.uuid and (d.box is null/*mail:box*/))"""
 
 _CONSUMED = """
 read as materialized (
@@ -345,6 +346,9 @@ def compose(shape: int) -> tuple[str, tuple[str, ...]]:
         wakes.append(_WORK_OF_MAIL)
         if shape & S.ANNOUNCE_MAIL:
             wakes.append(_MAIL_WAKE)
+    if shape & S.SETTLED:
+        accepted = " or (select 1 from boxes b where b.uuid = d.box) is not null" if shape & S.MAIL else ""
+        ctes.append(_SETTLED.replace("/*mail:box*/", accepted))
     posted = [text for part, text in ((S.START_MAIL, _POSTED_BY_ST), (S.MAIL, _POSTED)) if shape & part]
     if posted:
         ctes.append("\nposted as materialized (" + _union(posted) + ")")
@@ -438,8 +442,6 @@ def _writes(shape: int) -> list[str]:
         parts += successors(_union(sources))
     if shape & S.OUTBOX:
         parts.append(_from(_OUTBOX, shape, (S.FENCED, _OUTBOX_OF_F), (S.START, _OUTBOX_OF_ST)))
-    if shape & S.SETTLED:
-        parts.append(_SETTLED)
     if shape & S.CONSUMED:
         parts.append(_CONSUMED)
     if shape & (S.ACTIVITIES | S.START_ACTIVITIES):

@@ -32,6 +32,10 @@ _UPDATES = """
     select $1, t.update_id, t.stage, t.outcome
       from json_to_recordset($2::json) as t (update_id text, stage int, outcome text)"""
 
+_CHILDREN = """
+    update {own}.runs set parent_workflow_uuid = $3, parent_run_id = $4
+     where parent_workflow_id = $1 and parent_workflow_uuid = $2 and parent_seq = any ($5::int[])"""
+
 _METADATA = "update {own}.runs set metadata = $2 where workflow_uuid = $1"
 
 
@@ -88,6 +92,11 @@ async def _fill(db: Database, connection: Connection, author: Author, plan: Rese
     if plan.updates:
         rows = [{"update_id": u.update_id, "stage": u.stage, "outcome": u.outcome} for u in plan.updates]
         await connection.execute(db.sql(_UPDATES), uuid, json.dumps(rows))
+    if plan.children:
+        new = plan.new
+        await connection.execute(
+            db.sql(_CHILDREN), new.workflow_id, plan.base_uuid, uuid, new.run_id, list(plan.children)
+        )
     if plan.mail:
         await apply(db, connection, author, [Commit(workflow_uuid=uuid, fenced=False, mail=plan.mail)])
     await connection.execute(db.sql(_METADATA), plan.base_uuid, plan.base_metadata)
