@@ -134,15 +134,6 @@ class LiveRun:
         if self.inbox:
             self.poke()
 
-    def is_next(self, message: Mail) -> bool:
-        """True when a message that was just committed is the oldest of those that this copy has not heard of."""
-        return (
-            message.follows_ms is not None
-            and message.follows_ms <= self.mail_high_ms
-            and self.early_mail is None
-            and self.new is None
-        )
-
     def deliver_outcome(self, outcome: FinalOutcome) -> None:
         """An activity of this run has ended."""
         deadline = self.row.deadline_ms

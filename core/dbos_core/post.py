@@ -16,6 +16,7 @@ from dbos_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
+    from dbos_core.live_run import LiveRun
 
 _AGAIN_S = 0.2
 
@@ -31,7 +32,7 @@ class Post:
     def posted(self, message: Mail) -> None:
         """A message of this process was committed. If the run lives here and nothing else came before, that was all."""
         run = self._kernel.live_runs.get(message.workflow_uuid)
-        if run is not None and run.is_next(message):
+        if run is not None and _is_next(run, message):
             run.deliver_mail((message,))
         else:
             self.check(message.workflow_uuid)
@@ -78,3 +79,13 @@ class Post:
                     asked[uuid].deliver_mail(found)
         finally:
             self._fetching = False
+
+
+def _is_next(run: LiveRun, message: Mail) -> bool:
+    """True when a message that was just committed is the oldest of those that this copy has not heard of."""
+    return (
+        message.follows_ms is not None
+        and message.follows_ms <= run.mail_high_ms
+        and run.early_mail is None
+        and run.new is None
+    )
