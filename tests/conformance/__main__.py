@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from tests.conformance import document, processes
-from tests.conformance.home import BadCheckout, Home
+from tests.conformance.home import BadCheckout, Home, installed_temporalio
 from tests.conformance.ledger import unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import terminal_table
@@ -77,7 +77,7 @@ def main(
             server = PostgresServer(embedded.url)
             if pytest_arguments:
                 raise typer.Exit(_once(setting, server, pytest_arguments))
-            run = _all(setting, server, temporalio, tests, jobs)
+            run = _all(setting, server, tests, jobs)
         run.save(results / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
     status = _verdict(run, tests, verbose)
     if accept:
@@ -123,7 +123,7 @@ def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int
         ).returncode
 
 
-def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[SuiteTest], jobs: int) -> Run:
+def _all(setting: Setting, server: PostgresServer, tests: list[SuiteTest], jobs: int) -> Run:
     """The chosen tests, file by file."""
     work = list(batches(tests))
     begun = time.monotonic()
@@ -147,7 +147,7 @@ def _all(setting: Setting, server: PostgresServer, temporalio: str, tests: list[
             raise
     results = {result.id: result for batch in done for result in batch.results.values()}
     failures = tuple(failure for batch in done for failure in batch.close_failures)
-    return Run(setting.mode, temporalio, results, failures, time.monotonic() - begun)
+    return Run(setting.mode, installed_temporalio(setting.python), results, failures, time.monotonic() - begun)
 
 
 def _verdict(run: Run, tests: list[SuiteTest], verbose: bool) -> int:

@@ -73,6 +73,12 @@ class Home:
         return python
 
 
+def installed_temporalio(python: Path) -> str:
+    """The release of temporalio that an interpreter has."""
+    ask = "from importlib.metadata import version; print(version('temporalio'))"
+    return subprocess.run([str(python), "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def _git(checkout: Path, *arguments: str) -> bytes | None:
     """What git prints there; nothing when it cannot."""
     answer = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=False)

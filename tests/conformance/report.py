@@ -28,10 +28,10 @@ class Line:
         result = run.results.get(test.id)
         self.tests += 1
         self.server_seconds += test.server_seconds
-        if result is not None:
-            self.passed += result.passed
-            self.refused += not result.passed and entry_for(test, result) is not None
-            self.seconds += result.seconds
+        passed = result is not None and result.passed
+        self.passed += passed
+        self.refused += not passed and entry_for(test, result) is not None
+        self.seconds += result.seconds if result is not None else 0
 
     @property
     def failed(self) -> int:

@@ -17,6 +17,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import ConnectConfig, ServiceClient
 
 import dbos_compat
+from dbos_compat.elsewhere import Elsewhere
 from dbos_compat.engine import Engine
 from dbos_compat.private import EngineServiceClient
 
@@ -43,7 +44,7 @@ class LocalEngine:
 class SplitEngine(LocalEngine):
     """Workers in this process, everything that a client asks in another."""
 
-    def __init__(self, client: Client, process: RpcProcess) -> None:
+    def __init__(self, client: Client, process: Elsewhere[RpcProcess]) -> None:
         super().__init__(client)
         self.process = process
         self.client = Client(RemoteServiceClient(client.service_client.config, self.engine, process))
@@ -81,7 +82,7 @@ async def connect() -> LocalEngine | Server:
     # The SDK's tests start their server so, too.
     client = await dbos_compat.connect(url, runtime=Runtime.default(), suggest_continue_as_new_after=50)
     if mode == "two-processes":
-        return SplitEngine(client, await RpcProcess.start(url))
+        return SplitEngine(client, Elsewhere(lambda: RpcProcess.start(url)))
     engine = LocalEngine(client)
     if mode == "evicted":
         _evict_always(engine.engine)

@@ -20,6 +20,7 @@ import google.protobuf.symbol_database
 from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, RPCStatusCode
 
+from dbos_compat.elsewhere import Elsewhere
 from dbos_compat.engine import Engine
 from dbos_compat.private import EngineServiceClient
 
@@ -103,9 +104,9 @@ class RpcProcess:
 
 
 class RemoteServiceClient(EngineServiceClient):
-    """Workers stay here, on the local engine; every RPC goes to the other process."""
+    """Workers stay here, on the local engine; every RPC goes to the other process, from whatever loop it comes."""
 
-    def __init__(self, config: ConnectConfig, engine: Engine, process: RpcProcess) -> None:
+    def __init__(self, config: ConnectConfig, engine: Engine, process: Elsewhere[RpcProcess]) -> None:
         super().__init__(config, engine)
         self._process = process
 
@@ -126,7 +127,8 @@ class RemoteServiceClient(EngineServiceClient):
             "service": service,
             "timeout": timeout.total_seconds() if timeout is not None else None,
         }
-        answer, body = await self._process.call(head, req.SerializeToString())
+        message = req.SerializeToString()
+        answer, body = await self._process.call(lambda process: process.call(head, message))
         if "error" in answer:
             raise RPCError(answer["error"], RPCStatusCode(answer["status"]), body)
         if "raised" in answer:
