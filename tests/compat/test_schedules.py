@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio import workflow
@@ -53,25 +54,19 @@ class Report:
             "name": name,
             "id": workflow.info().workflow_id,
             "by": str(attributes["TemporalScheduledById"]),
-            "at": attributes["TemporalScheduledStartTime"].isoformat(),  # type: ignore[union-attr]
+            "at": attributes["TemporalScheduledStartTime"].isoformat(),
             "before": str(workflow.get_last_completion_result(dict)),
             "memo": str(workflow.memo_value("why", default=None)),
         }
 
 
-def action(unique: str, queue: str, **options: object) -> ScheduleActionStartWorkflow:
-    return ScheduleActionStartWorkflow(
-        "Report",
-        "daily",
-        id=f"report-{unique}",
-        task_queue=queue,
-        **options,  # type: ignore[arg-type]
-    )
+def action(unique: str, queue: str, **options: Any) -> ScheduleActionStartWorkflow:
+    return ScheduleActionStartWorkflow("Report", "daily", id=f"report-{unique}", task_queue=queue, **options)
 
 
-def at_no_time(unique: str, queue: str, **options: object) -> Schedule:
+def at_no_time(unique: str, queue: str, **options: Any) -> Schedule:
     """A schedule that does nothing by itself."""
-    return Schedule(action=action(unique, queue), spec=ScheduleSpec(), **options)  # type: ignore[arg-type]
+    return Schedule(action=action(unique, queue), spec=ScheduleSpec(), **options)
 
 
 async def acted(handle: ScheduleHandle, number: int) -> ScheduleDescription:

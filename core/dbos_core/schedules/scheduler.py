@@ -155,11 +155,12 @@ class Scheduler:
             await asyncio.wait([busy])
         task = self._kernel.loop.create_task(self._rounds(row, now_ms), name=f"schedule {row.schedule_id}")
         self._busy[row.schedule_id] = task
-        try:
-            await asyncio.wait([task])
-        finally:
-            if task.done() and self._busy.get(row.schedule_id) is task:
-                del self._busy[row.schedule_id]
+        task.add_done_callback(lambda _: self._done(row.schedule_id, task))
+        await asyncio.wait([task])
+
+    def _done(self, schedule_id: str, task: asyncio.Task[None]) -> None:
+        if self._busy.get(schedule_id) is task:
+            del self._busy[schedule_id]
 
     async def _rounds(self, row: ScheduleRow, now_ms: int) -> None:
         begun = self._kernel.clock.now_ms()
