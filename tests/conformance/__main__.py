@@ -20,7 +20,7 @@ from tests.conformance.home import BadCheckout, Home, installed_temporalio
 from tests.conformance.ledger import unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import terminal_table
-from tests.conformance.results import Run, kept_runs, regressions, steady
+from tests.conformance.results import Run, kept_runs, newest, regressions, steady
 from tests.conformance.suite import SDK_VERSION, SuiteTest, chosen, pass_list, read_ids, suite
 from tests.fixtures.postgres import PostgresServer, temporary_server
 from tests.fixtures.process import REPOSITORY
@@ -58,7 +58,7 @@ def main(
     verbose: Annotated[bool, typer.Option(help="Print each failure.")] = False,
     accept: Annotated[bool, typer.Option(help="Put what passed three times in a row on the pass-list.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/conformance.md.")] = False,
-    render: Annotated[bool, typer.Option(help="Run nothing; take the results of the last run.")] = False,
+    render: Annotated[bool, typer.Option(help="Run nothing; take each test's newest outcome.")] = False,
 ) -> None:
     """Run the suite's files, print the table, and fail when a test of the pass-list does not pass."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what was started is ended
@@ -106,10 +106,11 @@ def _setting(place: Home, sdk: Path | None, mode: Mode, temporalio: str, timeout
 
 
 def _last(results: Path) -> Run:
+    """The newest outcome of each test."""
     runs = kept_runs(results)
     if not runs:
         raise typer.BadParameter(f"no run is kept in {results}")
-    return runs[-1]
+    return newest(runs)
 
 
 def _once(setting: Setting, server: PostgresServer, arguments: list[str]) -> int:

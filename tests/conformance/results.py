@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,6 +114,14 @@ def steady(runs: Iterable[Run], times: int = 3) -> set[str]:
 def kept_runs(folder: Path) -> list[Run]:
     """All runs kept in a folder, from old to new (their names are dates)."""
     return [Run.load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def newest(runs: Sequence[Run]) -> Run:
+    """One run of the newest outcome of each test, out of runs from old to new."""
+    results = {test: result for run in runs for test, result in run.results.items()}
+    return Run(
+        runs[-1].mode, runs[-1].temporalio, results, runs[-1].close_failures, sum(r.seconds for r in results.values())
+    )
 
 
 def regressions(run: Run, promised: Iterable[str], asked: Iterable[str]) -> list[Result]:

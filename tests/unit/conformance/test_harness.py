@@ -19,7 +19,7 @@ from tests.conformance.home import BadCheckout, Home
 from tests.conformance.ledger import entry_for, unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import lines, markdown_table, terminal_table
-from tests.conformance.results import HUNG, Result, Run, kept_runs, read_rows, regressions, steady
+from tests.conformance.results import HUNG, Result, Run, kept_runs, newest, read_rows, regressions, steady
 from tests.conformance.suite import DATA, EXCUSES, FEATURES, SuiteTest, chosen, read_ids, suite
 from tests.fixtures.postgres import PostgresServer
 
@@ -87,6 +87,13 @@ class TestVerdict:
         run = ran((ONE, "passed"), (TWO, "failed"), why="because")
         run.save(tmp_path / "kept" / "1.json")
         assert kept_runs(tmp_path / "kept") == [run]
+
+    def test_the_newest_outcome_of_each_test_counts(self) -> None:
+        runs = [ran((ONE, "failed"), (TWO, "passed")), ran((ONE, "passed"))]
+        assert {test: result.outcome for test, result in newest(runs).results.items()} == {
+            ONE.id: "passed",
+            TWO.id: "passed",
+        }
 
 
 class TestLedger:
