@@ -24,6 +24,7 @@ from dbos_core.commit import (
     Mail,
     NewRun,
     RunRow,
+    RunStatus,
     StartAnswer,
     StartResult,
     UpdateRow,
@@ -339,7 +340,14 @@ class Kernel:
                     await self.send(message)
             if new.claimed:
                 self.spawn(self.claims.retake(answer.run.workflow_uuid, 1, None), f"adopt {answer.run.workflow_uuid}")
+        elif self._is_ours_unseen(answer.run):
+            # It was claimed here while the copy of this start stood in its place.
+            self.spawn(self.claims.retake(answer.run.workflow_uuid, 1, None), f"adopt {answer.run.workflow_uuid}")
         return answer
+
+    def _is_ours_unseen(self, run: RunRow) -> bool:
+        ours = run.owner == self.process_id and run.status is RunStatus.RUNNING
+        return ours and not self.knows(run.workflow_uuid) and not self.closing
 
     async def _start_fast(
         self, new: NewRun, runner: Runner | None, mail: Sequence[Mail], updates: Sequence[UpdateRow]

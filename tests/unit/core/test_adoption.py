@@ -13,7 +13,7 @@ from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome, OutcomeKind, RetryState
-from dbos_core.commit import Close, Entry, LoadedRun, Mail, NewRun, RunRow, RunStatus
+from dbos_core.commit import Close, Commit, Entry, LoadedRun, Mail, NewRun, RunRow, RunStatus, StartResult, Verdict
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import OUTCOME, OWN_ID
 from dbos_core.retry import RetryPolicy
@@ -115,11 +115,16 @@ class Idle:
 
 
 class SlowLoads:
-    """A process's view of the store whose answers to ``load`` are on their way for as long as the gate is closed."""
+    """A process's view of the store whose answers to ``load`` (or flushes) are on their way while the gate is closed."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.loading = Gate()
+        self.flushing = Gate()
+
+    async def flush(self, process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        await self.flushing.passed()
+        return await self._store.flush(process_id, commits, again=again)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -154,15 +159,17 @@ class Shop:
         kernel = await self.kernel(self.store.sibling())
         kernel.activities.serve(QUEUE, Idle(), 10)
         kernel.serve(Script())
-        now = self.clock.now_ms()
-        new = NewRun(
-            workflow_uuid="order-42", workflow_id="order-42", run_id=RUN_ID, first_run_id=RUN_ID, workflow_type="Order",
-            task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-        )  # fmt: skip
-        await kernel.start(new, derived_uuid="order-42~2", terminate_record="{}")
+        await kernel.start(self.new(), derived_uuid="order-42~2", terminate_record="{}")
         await settle()
         self.kernels.remove(kernel)
         await kernel.close()
+
+    def new(self) -> NewRun:
+        now = self.clock.now_ms()
+        return NewRun(
+            workflow_uuid="order-42", workflow_id="order-42", run_id=RUN_ID, first_run_id=RUN_ID, workflow_type="Order",
+            task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
+        )  # fmt: skip
 
     async def status(self) -> RunStatus:
         row = await self.store.find("order-42", None)
@@ -201,6 +208,32 @@ async def test_a_message_sent_while_its_run_is_being_loaded_reaches_it(shop: Sho
     await settle()
 
     assert script.seen == ["signal"]
+    assert await shop.status() is RunStatus.COMPLETED
+
+
+async def test_a_start_that_meets_its_own_run_on_its_way_does_not_leave_it_behind(shop: Shop) -> None:
+    """The start's copy in memory stands in the way of the run that has just been claimed, and is then dropped."""
+    view = SlowLoads(shop.store.sibling())
+    view.loading.close()
+    view.flushing.close()
+    script = Script()
+    owner = await shop.kernel(view)
+    owner.serve(script)
+    await settle()
+    assert view.loading.waiting, "the run is not on its way: this would prove nothing"
+    starting = asyncio.create_task(owner.start(shop.new(), derived_uuid="order-42~3", terminate_record="{}"))
+    await settle()
+    view.loading.open()
+    await settle()
+    view.flushing.open()
+    await settle()
+    assert (await starting).result is StartResult.SAME_REQUEST
+    await settle()
+
+    assert owner.live("order-42") is not None
+    await owner.send(signal())
+    await settle()
+    assert script.seen[-1] == "signal"
     assert await shop.status() is RunStatus.COMPLETED
 
 
