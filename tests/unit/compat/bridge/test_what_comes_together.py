@@ -66,7 +66,9 @@ async def test_a_signal_and_the_timer_that_it_makes_needless() -> None:
             identity="",
             request_id="1",
         )
-        await kernel.writer.write(Commit(workflow_uuid="patient", fenced=False, mail=(mail,)))
+        await kernel.store.flush(
+            kernel.process_id, [Commit(workflow_uuid="patient", fenced=False, mail=(mail,))], again=False
+        )
         run = kernel.live("patient")
         assert run is not None
         clock.jump(HOUR_MS)
