@@ -78,7 +78,7 @@ async def results(client: Client, handle: ScheduleHandle, reports: int) -> list[
     found = []
     for made in described.info.recent_actions:
         assert isinstance(made.action, ScheduleActionExecutionStartWorkflow)
-        run = client.get_workflow_handle_for(NightlyReport.run, made.action.workflow_id)
+        run = client.get_workflow_handle(made.action.workflow_id, result_type=Report)
         found.append(await run.result())
     return found
 
