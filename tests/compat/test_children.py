@@ -195,12 +195,15 @@ async def test_the_history_of_a_parent(client: Client, make_worker: MakeWorker, 
     async with serve(make_worker, client, queue):
         handle = await client.start_workflow(Parent.run, "execute", id=wid, task_queue=queue)
         await handle.result()
-        assert await story(handle) == [
+        told = await story(handle)
+        assert told[:3] == [
             "1 WORKFLOW_EXECUTION_STARTED",
             "5 START_CHILD_WORKFLOW_EXECUTION_INITIATED",
             "6 CHILD_WORKFLOW_EXECUTION_STARTED",
-            "10 CHILD_WORKFLOW_EXECUTION_COMPLETED",
-            "14 WORKFLOW_EXECUTION_COMPLETED",
+        ]
+        assert [line.split()[1] for line in told[3:]] == [  # a child that is quick begins and ends in one task
+            "CHILD_WORKFLOW_EXECUTION_COMPLETED",
+            "WORKFLOW_EXECUTION_COMPLETED",
         ]
         completed = await attributes(handle, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
         assert (completed.initiated_event_id, completed.started_event_id) == (5, 6)

@@ -104,10 +104,11 @@ async def test_activities_whose_commit_was_not_answered_are_told_by_the_next_cla
     await ours.commit(Commit(workflow_uuid="order-42", activities=(row,)))
     real = asyncpg.transaction.Transaction.__aexit__
     cuts = iter([True])
+    here = asyncio.current_task()
 
     async def leave(self: Any, *error: Any) -> None:
         await real(self, *error)
-        if next(cuts, False):
+        if asyncio.current_task() is here and next(cuts, False):  # not what the store does in the background
             raise asyncpg.ConnectionDoesNotExistError("cut by the test")
 
     monkeypatch.setattr(asyncpg.transaction.Transaction, "__aexit__", leave)

@@ -235,7 +235,7 @@ class Database:
             attempt += 1
             try:
                 with translated(what):
-                    if held and not self._held_busy:
+                    if held and self._pool_max > 1 and not self._held_busy:
                         return await self._on_held(body)
                     return await self._on_session(body)
             except StoreUnavailable:
