@@ -1,9 +1,16 @@
 """The proof: do Temporal and dbos-compat do the same with this workflow?
 
-Nothing public yet. What will live here: a run on either engine as one typed *trace*
-(steps, arrivals, outcome), the ways to obtain the second trace (replay, free run,
-live mirror), the diff of two traces, reports, and the determinism kit that drives the
-kernel through orders of events and crashes.
+Observe, then judge. What there is so far is pure:
+
+* ``trace``: a run on either engine as one frozen value: steps, arrivals, outcome;
+* ``sources``: where traces come from: ``history`` (Temporal, live or exported), ``journal`` (the core);
+* ``diff``: two traces and the allowances → differences, each with a level, a kind, a path and a fingerprint
+  (``difference``), found by ``align``, ``branches`` and ``json_paths``;
+* ``allow``: the reviewed file of accepted differences;
+* ``groups``: the same difference in many runs, with one minimal exemplar.
+
+All but the sources use the standard library alone. What will live here as well: the ways to the second trace (replay, free
+run, live mirror), reports, and the determinism kit that drives the kernel through orders of events and crashes.
 """
 
 __all__: list[str] = []

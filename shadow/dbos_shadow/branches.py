@@ -1,0 +1,104 @@
+"""Order between independent branches: what is no difference, although the two traces are not written alike.
+
+An activation may wake several branches of a workflow at once, two activities' results, say. Which of them stands first in
+the record is chance, and each branch goes on where it was: their steps come in either order. That is so only where the two
+traces show *the same resolutions in another order* to the code. Where it saw the same in the same order, it had no reason
+to ask in another one, and the order of its steps counts. Messages (signals, updates, a cancel request) are always seen in
+order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+
+from dbos_shadow.trace import Arrival, ArrivalKind, Step, Trace
+
+__all__ = ["content", "in_the_order_of"]
+
+
+def content(step: Step) -> Hashable:
+    """All of a step that is its own: not its place, nor numbers that count steps."""
+    return (step.key, step.inputs, step.named, step.options, step.duration_ms, step.failure)
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What arrived since the stretch before, and the steps that it led to, all of one activation."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+
+def _stretches(trace: Trace) -> list[_Stretch]:
+    found: list[_Stretch] = []
+    arrivals, next_arrival = trace.arrivals, 0
+    for index, step in enumerate(trace.steps):
+        if not found or trace.steps[found[-1].steps[-1]].activation != step.activation:
+            found.append(_Stretch())
+            while next_arrival < len(arrivals) and arrivals[next_arrival].activation <= step.activation:
+                found[-1].arrivals.append(arrivals[next_arrival])
+                next_arrival += 1
+        found[-1].steps.append(index)
+    return found
+
+
+def in_the_order_of(expected: Trace, actual: Trace) -> tuple[Trace, list[int]]:
+    """The actual trace with its free steps in the expected order; and which step each of them was."""
+    order: list[int] = []
+    known: dict[int, int] = {}
+    for mine, theirs in zip(_stretches(expected), _stretches(actual), strict=False):
+        if len(mine.steps) != len(theirs.steps):
+            break
+        before, after = _woken(mine.arrivals, {}), _woken(theirs.arrivals, known)
+        if before != after and Counter(before) == Counter(after):
+            order += _matched(expected.steps, mine.steps, actual.steps, theirs.steps)
+        else:
+            order += theirs.steps
+        known.update(zip(order[-len(mine.steps) :], mine.steps, strict=True))
+    order += range(len(order), len(actual.steps))
+    if all(index == place for place, index in enumerate(order)):
+        return actual, order
+    return _reordered(actual, order), order
+
+
+def _woken(arrivals: Sequence[Arrival], known: dict[int, int]) -> list[Hashable]:
+    """The resolutions, told apart by the step that they resolve."""
+    found: list[Hashable] = []
+    for arrival in arrivals:
+        if arrival.is_message:
+            continue
+        step = None if arrival.step is None else known.get(arrival.step, arrival.step)
+        if arrival.kind is ArrivalKind.LOCAL_ACTIVITY:  # it stands beside its step, not after it
+            found.append((arrival.kind, arrival.name, arrival.how, arrival.values))
+        else:
+            found.append((arrival.kind, step))
+    return found
+
+
+def _matched(
+    expected: Sequence[Step], wanted: Sequence[int], actual: Sequence[Step], free: Sequence[int]
+) -> Sequence[int]:
+    """The free steps in the wanted order, if it is only their order that differs."""
+    left = list(free)
+    found: list[int] = []
+    for index in wanted:
+        same = next((j for j in left if content(actual[j]) == content(expected[index])), None)
+        if same is None:
+            same = next((j for j in left if actual[j].key == expected[index].key), None)
+        if same is None:
+            return free
+        found.append(same)
+        left.remove(same)
+    return found
+
+
+def _reordered(trace: Trace, order: list[int]) -> Trace:
+    place = {index: position for position, index in enumerate(order)}
+    steps = [trace.steps[index] for index in order]
+    return replace(
+        trace,
+        steps=tuple([s if s.target is None else replace(s, target=place.get(s.target, s.target)) for s in steps]),
+        arrivals=tuple([a if a.step is None else replace(a, step=place.get(a.step, a.step)) for a in trace.arrivals]),
+    )

@@ -1,0 +1,427 @@
+"""(expected trace, actual trace, allowances) → differences. Pure: it knows no engine, no clock and no file.
+
+Levels, kinds and paths are told in ``difference``, what order is free in ``branches``. What is compared:
+
+* the outcome (L0), unless one side's record is not complete;
+* steps, aligned by kind and name (L1), and each aligned pair by its inputs and other values (L2), options and headers (L3)
+  and duration (L4). Ids count where workflow code chooses them (children, external workflows, activities with ids of their
+  own); numbers that the SDK has counted do not, for they follow from the order;
+* messages (signals, updates, cancel requests) in the order in which the workflow saw them (L1), and their values (L2);
+* what resolved a step: how, and with which value (L2);
+* where things arrived: after how many of the workflow's steps (L1). This is asked only while the steps are the same, since
+  a step too few moves everything behind it, and would be told again and again.
+
+Not compared: attempts and failures of attempts that were retried (chance), wall clock times (``at_ms``: distributions of
+many runs say more), and how arrivals were batched, where no step stands between them.
+
+What nobody can compare is listed as ``unchecked``: values that a source does not record or that only a codec can read, and
+what one side cannot know since its record is cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from dbos_shadow.align import Alignment, Item, align
+from dbos_shadow.allow import Accepted, Allowances
+from dbos_shadow.branches import content, in_the_order_of
+from dbos_shadow.difference import Difference, Kind, Level, Unchecked
+from dbos_shadow.json_paths import differing
+from dbos_shadow.trace import (
+    Arrival,
+    ArrivalKind,
+    Failure,
+    Incomplete,
+    Named,
+    Opaque,
+    Options,
+    Plain,
+    Step,
+    StepKind,
+    Trace,
+    Value,
+    Values,
+    canonical,
+)
+
+__all__ = ["Comparison", "diff"]
+
+NOTHING = Allowances()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What the comparison of two traces has found, where it happened first at the front."""
+
+    workflow_type: str
+    differences: tuple[Difference, ...]
+    """Those that nobody has accepted, or whose acceptance is over."""
+    accepted: tuple[tuple[Difference, Accepted], ...] = ()
+    expired: tuple[Accepted, ...] = ()
+    """Entries whose day is over, and whose differences are therefore among ``differences``."""
+    unchecked: tuple[Unchecked, ...] = ()
+    incomplete: tuple[Incomplete, ...] = ()
+    """Why a side's record is not the whole run."""
+    rows: tuple[tuple[int | None, int | None], ...] = ()
+    """Steps side by side, expected and actual, for a list in two columns."""
+
+    @property
+    def clean(self) -> bool:
+        """No difference at all, accepted ones included. It says nothing of what was not checked."""
+        return not self.differences and not self.accepted
+
+    @property
+    def first(self) -> Difference | None:
+        """The first divergence."""
+        return self.differences[0] if self.differences else None
+
+
+def diff(expected: Trace, actual: Trace, allowances: Allowances = NOTHING) -> Comparison:
+    """Compare two traces of one workflow."""
+    work = _Work(expected, actual)
+    work.compare()
+    differences: list[Difference] = []
+    accepted: list[tuple[Difference, Accepted]] = []
+    expired: dict[str, Accepted] = {}
+    for difference in sorted(work.differences, key=lambda found: found.place):
+        entry = allowances.get(difference.fingerprint)
+        if entry is not None and entry.holds(allowances.today):
+            accepted.append((difference, entry))
+            continue
+        differences.append(difference)
+        if entry is not None:
+            expired[entry.fingerprint] = entry
+    return Comparison(
+        workflow_type=expected.workflow_type,
+        differences=tuple(differences),
+        accepted=tuple(accepted),
+        expired=tuple(expired.values()),
+        unchecked=tuple(work.unchecked),
+        incomplete=tuple(side.incomplete for side in (expected, actual) if side.incomplete is not None),
+        rows=tuple(work.rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is being compared: the beginning of its path, and its steps."""
+
+    label: str
+    step: int | None = None
+    actual_step: int | None = None
+
+
+class _Work:
+    def __init__(self, expected: Trace, actual: Trace) -> None:
+        self.expected = expected
+        self.original = actual
+        self.actual, self._order = in_the_order_of(expected, actual)
+        self.differences: list[Difference] = []
+        self.unchecked: list[Unchecked] = []
+        self.rows: list[tuple[int | None, int | None]] = []
+        self._partner: dict[int, int] = {}
+        """Actual step (as reordered) → expected step."""
+        self._same_steps = True
+        self._cut = expected.incomplete is not None or actual.incomplete is not None
+
+    def compare(self) -> None:
+        start = _Place("start")
+        for part, mine, theirs, level in (
+            ("workflow_type", self.expected.workflow_type, self.actual.workflow_type, Level.SEQUENCE),
+            ("queue", self.expected.task_queue, self.actual.task_queue, Level.OPTIONS),
+        ):
+            self._scalar(start, level, part, mine, theirs)
+        self._values(start, Level.INPUTS, "inputs", self.expected.inputs, self.actual.inputs)
+        self._steps()
+        self._messages()
+        self._resolutions()
+        self._outcome()
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _steps(self) -> None:
+        mine, theirs = self.expected.steps, self.actual.steps
+        found = align([_item(step) for step in mine], [_item(step) for step in theirs])
+        self._same_steps = found.clean
+        self._spare_what_was_cut(found)
+        for i, j in found.pairs + found.moved:
+            self._partner[j] = i
+        for i, j in found.pairs:
+            self._pair(i, j)
+        for i, j in found.moved:
+            self._sequence(Kind.ORDER, "step", i, j)
+            self._pair(i, j)
+        for i, j in found.replaced:
+            self._sequence(Kind.TYPE, "step", i, j)
+        for i in found.missing:
+            self._sequence(Kind.MISSING, "step", i, None)
+        for j in found.extra:
+            self._sequence(Kind.EXTRA, "step", None, j)
+        self.rows = self._side_by_side(found)
+
+    def _spare_what_was_cut(self, found: Alignment) -> None:
+        """Behind the end of a record that was cut nobody knows what came."""
+        last_mine = max((i for i, _ in found.pairs), default=-1)
+        last_theirs = max((j for _, j in found.pairs), default=-1)
+        if self.expected.incomplete and not any(i > last_mine for i in found.missing):
+            for j in [j for j in found.extra if j > last_theirs]:
+                found.extra.remove(j)
+                self._unchecked("incomplete", _Place(self.actual.steps[j].label, None, self._order[j]), "step")
+        if self.actual.incomplete and not any(j > last_theirs for j in found.extra):
+            for i in [i for i in found.missing if i > last_mine]:
+                found.missing.remove(i)
+                self._unchecked("incomplete", _Place(self.expected.steps[i].label, i), "step")
+
+    def _sequence(self, kind: Kind, part: str, i: int | None, j: int | None) -> None:
+        before = self.expected.steps[i].label if i is not None else None
+        after = self.actual.steps[j].label if j is not None else None
+        place = _Place(before or after or "", i, None if j is None else self._order[j])
+        self._add(place, Level.SEQUENCE, kind, part, _text(before), _text(after))
+
+    def _pair(self, i: int, j: int) -> None:
+        mine, theirs = self.expected.steps[i], self.actual.steps[j]
+        place = _Place(mine.label, i, self._order[j])
+        if mine.inputs is None or theirs.inputs is None:
+            if mine.inputs is not theirs.inputs:
+                self._unchecked("not_recorded", place, "inputs")
+        else:
+            self._values(place, Level.INPUTS, "inputs", mine.inputs, theirs.inputs)
+        self._named(place, mine.named, theirs.named)
+        if _chosen(mine) or _chosen(theirs):
+            self._scalar(place, Level.INPUTS, "id", mine.id, theirs.id)
+        self._failure(place, Level.INPUTS, "failure", mine.failure, theirs.failure)
+        if mine.options is None or theirs.options is None:
+            if mine.options is not theirs.options:
+                self._unchecked("not_recorded", place, "options")
+        else:
+            self._options(place, mine.options, theirs.options)
+        self._scalar(place, Level.TIMING, "duration_ms", mine.duration_ms, theirs.duration_ms)
+        if theirs.target is not None and mine.target is not None:
+            target = self._partner.get(theirs.target)
+            if target is not None and target != mine.target:
+                self._add(place, Level.SEQUENCE, Kind.VALUE, "target", str(mine.target), str(target))
+
+    def _side_by_side(self, found: Alignment) -> list[tuple[int | None, int | None]]:
+        partner = dict(found.pairs + found.moved + found.replaced)
+        alone = [j for j in range(len(self.actual.steps)) if j not in set(partner.values())]
+        rows: list[tuple[int | None, int | None]] = []
+        for i in range(len(self.expected.steps)):
+            j = partner.get(i)
+            while alone and j is not None and alone[0] < j:
+                rows.append((None, self._order[alone.pop(0)]))
+            rows.append((i, None if j is None else self._order[j]))
+        return rows + [(None, self._order[j]) for j in alone]
+
+    # -- arrivals ------------------------------------------------------------------------------------------------------
+
+    def _messages(self) -> None:
+        mine = [arrival for arrival in self.expected.arrivals if arrival.is_message]
+        theirs = [arrival for arrival in self.actual.arrivals if arrival.is_message]
+        found = align([_message(a) for a in mine], [_message(a) for a in theirs])
+        for kind, pairs in ((None, found.pairs), (Kind.ORDER, found.moved), (Kind.TYPE, found.replaced)):
+            for i, j in pairs:
+                place = self._at(mine[i], theirs[j])
+                if kind is not None:
+                    self._add(place, Level.SEQUENCE, kind, "arrival", _text(mine[i].label), _text(theirs[j].label))
+                if kind is not Kind.TYPE:
+                    self._values(place, Level.INPUTS, "values", mine[i].values, theirs[j].values)
+                if kind is None:
+                    self._where(place, mine[i], theirs[j])
+        for i in found.missing:
+            self._lone(Kind.MISSING, mine[i])
+        for j in found.extra:
+            self._lone(Kind.EXTRA, theirs[j])
+
+    def _resolutions(self) -> None:
+        mine: dict[tuple[ArrivalKind, int | None], Arrival]
+        mine = {(a.kind, a.step): a for a in self.expected.arrivals if a.step is not None}
+        theirs = {(a.kind, self._partner.get(a.step)): a for a in self.actual.arrivals if a.step is not None}
+        known = set(self._partner.values())
+        for key, arrival in mine.items():
+            other = theirs.get(key)
+            if other is None:
+                if key[1] in known and self._same_steps:
+                    self._lone(Kind.MISSING, arrival)
+                continue
+            place = self._at(arrival, other)
+            self._scalar(place, Level.INPUTS, "how", arrival.how, other.how, Kind.TYPE)
+            self._scalar(place, Level.INPUTS, "retry_state", arrival.retry_state, other.retry_state)
+            if arrival.how == other.how:
+                self._values(place, Level.INPUTS, "values", arrival.values, other.values)
+                self._failure(place, Level.INPUTS, "failure", arrival.failure, other.failure)
+            self._where(place, arrival, other)
+        for key, arrival in theirs.items():
+            if key not in mine and key[1] is not None and self._same_steps:
+                self._lone(Kind.EXTRA, arrival)
+
+    def _at(self, mine: Arrival, theirs: Arrival) -> _Place:
+        actual = None if theirs.step is None else self._order[theirs.step]
+        return _Place(f"arrival {mine.label}", mine.step, actual)
+
+    def _lone(self, kind: Kind, arrival: Arrival) -> None:
+        """An arrival that only one side has."""
+        side, order = (self.expected, None) if kind is Kind.MISSING else (self.actual, self._order)
+        step = arrival.step if arrival.step is None or order is None else order[arrival.step]
+        place = _Place(
+            f"arrival {arrival.label}", step if kind is Kind.MISSING else None, step if kind is Kind.EXTRA else None
+        )
+        if self._cut:
+            self._unchecked("incomplete", place, "arrival")
+        elif not arrival.is_message and _given_up(side, arrival):
+            self._unchecked("given_up", place, "arrival")
+        else:
+            texts = (_text(arrival.label), None) if kind is Kind.MISSING else (None, _text(arrival.label))
+            self._add(place, Level.SEQUENCE, kind, "arrival", *texts)
+
+    def _where(self, place: _Place, mine: Arrival, theirs: Arrival) -> None:
+        if not self._same_steps:
+            return
+        before, after = _steps_before(self.expected, mine), _steps_before(self.actual, theirs)
+        if before != after:
+            self._add(place, Level.SEQUENCE, Kind.ORDER, "where", str(before), str(after))
+
+    # -- outcome -------------------------------------------------------------------------------------------------------
+
+    def _outcome(self) -> None:
+        mine, theirs = self.expected.outcome, self.actual.outcome
+        place = _Place("outcome")
+        if self._cut:
+            self._unchecked("incomplete", place, "status")
+        elif mine.status is not theirs.status:
+            self._scalar(place, Level.OUTCOME, "status", mine.status.value, theirs.status.value, Kind.TYPE)
+        else:
+            self._values(place, Level.OUTCOME, "values", mine.values, theirs.values)
+            self._failure(place, Level.OUTCOME, "failure", mine.failure, theirs.failure)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _values(self, place: _Place, level: Level, part: str, mine: Values, theirs: Values) -> None:
+        for index in range(max(len(mine), len(theirs))):
+            inside = f"{part}[{index}]"
+            if index >= len(theirs):
+                self._add(place, level, Kind.MISSING, inside, _shown(mine[index]), None)
+            elif index >= len(mine):
+                self._add(place, level, Kind.EXTRA, inside, None, _shown(theirs[index]))
+            else:
+                self._value(place, level, inside, mine[index], theirs[index])
+
+    def _value(self, place: _Place, level: Level, part: str, mine: Value, theirs: Value) -> None:
+        if mine == theirs:
+            return
+        if isinstance(mine, Plain) and isinstance(theirs, Plain):
+            for spot in differing(mine.value, theirs.value, part):
+                self._add(place, level, spot.kind, spot.path, spot.left, spot.right)
+        elif any(isinstance(side, Opaque) and side.sealed for side in (mine, theirs)):
+            self._unchecked("sealed", place, part)
+        else:
+            same = isinstance(mine, Opaque) and isinstance(theirs, Opaque) and mine.encoding == theirs.encoding
+            self._add(place, level, Kind.VALUE if same else Kind.TYPE, part, _shown(mine), _shown(theirs))
+
+    def _named(self, place: _Place, mine: Named, theirs: Named) -> None:
+        before, after = dict(mine), dict(theirs)
+        for name in sorted(before.keys() | after.keys()):
+            level = Level.OPTIONS if name.startswith("headers.") else Level.INPUTS
+            if name not in after:
+                self._add(place, level, Kind.MISSING, name, _shown(before[name]), None)
+            elif name not in before:
+                self._add(place, level, Kind.EXTRA, name, None, _shown(after[name]))
+            else:
+                self._value(place, level, name, before[name], after[name])
+
+    def _options(self, place: _Place, mine: Options, theirs: Options) -> None:
+        before, after = dict(mine), dict(theirs)
+        for name in sorted(before.keys() | after.keys()):
+            self._scalar(place, Level.OPTIONS, f"options.{name}", before.get(name), after.get(name))
+
+    def _failure(self, place: _Place, level: Level, part: str, mine: Failure | None, theirs: Failure | None) -> None:
+        if mine == theirs:
+            return
+        if mine is None or theirs is None:
+            self._scalar(place, level, part, mine.kind if mine else None, theirs.kind if theirs else None)
+            return
+        self._scalar(place, level, f"{part}.kind", mine.kind, theirs.kind, Kind.TYPE)
+        self._scalar(place, level, f"{part}.type", mine.type, theirs.type)
+        self._scalar(place, level, f"{part}.message", mine.message, theirs.message)
+        self._scalar(place, level, f"{part}.non_retryable", mine.non_retryable, theirs.non_retryable)
+        self._scalar(place, level, f"{part}.retry_state", mine.retry_state, theirs.retry_state)
+        self._values(place, level, f"{part}.details", mine.details, theirs.details)
+        sealed = (mine.sealed,) if mine.sealed else ()
+        self._values(place, level, f"{part}.sealed", sealed, (theirs.sealed,) if theirs.sealed else ())
+        self._failure(place, level, f"{part}.cause", mine.cause, theirs.cause)
+
+    def _scalar(
+        self, place: _Place, level: Level, part: str, mine: object, theirs: object, kind: Kind = Kind.VALUE
+    ) -> None:
+        if mine == theirs:
+            return
+        if theirs is None:
+            kind = Kind.MISSING
+        elif mine is None:
+            kind = Kind.EXTRA
+        self._add(place, level, kind, part, _text(mine), _text(theirs))
+
+    def _add(
+        self, place: _Place, level: Level, kind: Kind, part: str, expected: str | None, actual: str | None
+    ) -> None:
+        self.differences.append(
+            Difference(
+                workflow_type=self.expected.workflow_type,
+                level=level,
+                kind=kind,
+                path=f"{place.label}: {part}",
+                step=place.step,
+                actual_step=place.actual_step,
+                expected=expected,
+                actual=actual,
+            )
+        )
+
+    def _unchecked(self, reason: str, place: _Place, part: str) -> None:
+        path = f"{place.label}: {part}"
+        self.unchecked.append(Unchecked(path=path, reason=reason, step=place.step, actual_step=place.actual_step))
+
+
+def _item(step: Step) -> Item:
+    return Item(step.kind.value, step.key, content(step))
+
+
+def _message(arrival: Arrival) -> Item:
+    key = (arrival.kind.value, arrival.name)
+    return Item(arrival.kind.value, key, (key, arrival.values))
+
+
+def _steps_before(trace: Trace, arrival: Arrival) -> int:
+    """How many steps the workflow had asked for when it saw this."""
+    return bisect_left(trace.steps, arrival.activation, key=lambda step: step.activation)
+
+
+_CHOSEN_IDS = frozenset({StepKind.CHILD, StepKind.SIGNAL_EXTERNAL, StepKind.CANCEL_EXTERNAL})
+
+
+def _chosen(step: Step) -> bool:
+    """Did workflow code choose the id? One that is a number was counted by the SDK."""
+    return step.kind in _CHOSEN_IDS or (step.kind is StepKind.ACTIVITY and not step.id.isdecimal())
+
+
+_CANCELLED = frozenset({ArrivalKind.ACTIVITY, ArrivalKind.TIMER, ArrivalKind.CHILD, ArrivalKind.CHILD_STARTED})
+
+
+def _given_up(trace: Trace, arrival: Arrival) -> bool:
+    """May the workflow have stopped waiting for it? Then one engine may have recorded what the other had no reason to."""
+    if arrival.kind not in _CANCELLED:
+        return False
+    if any(a.kind is ArrivalKind.CANCEL for a in trace.arrivals):
+        return True
+    return any(step.target == arrival.step and step.kind.value.startswith("cancel_") for step in trace.steps)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else canonical(value)
+
+
+def _shown(value: Value) -> str:
+    """A value in a difference: JSON, or what is known of bytes without showing them."""
+    if isinstance(value, Plain):
+        return value.text
+    return canonical({"encoding": value.encoding, "bytes": len(value.data)})

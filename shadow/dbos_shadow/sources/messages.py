@@ -1,0 +1,190 @@
+"""Messages of Temporal's API → what a trace says of them. The same for both sources, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payload, RetryPolicy
+from temporalio.api.enums.v1 import ParentClosePolicy, TimeoutType, WorkflowIdReusePolicy
+from temporalio.api.failure.v1 import Failure as FailureMessage
+from temporalio.api.history.v1 import (
+    ActivityTaskScheduledEventAttributes,
+    StartChildWorkflowExecutionInitiatedEventAttributes,
+    WorkflowExecutionContinuedAsNewEventAttributes,
+)
+
+from dbos_shadow.trace import NULL, Failure, Named, Opaque, Option, Options, Plain, StepKind, Value, Values
+
+CHANGE_VERSION = "TemporalChangeVersion"
+"""The search attribute that a patch brings: nobody asked for it."""
+
+ReadValue = Callable[[Payload], Value]
+
+
+def value(payload: Payload) -> Value:
+    """One payload. What a codec has made of it should be undone before: sealed values cannot be compared."""
+    if payload.external_payloads:
+        return Opaque("external", payload.data)
+    encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
+    if encoding == "binary/null":
+        return NULL
+    if encoding.startswith("json/"):
+        return Plain.read(payload.data, encoding)
+    return Opaque(encoding, payload.data)
+
+
+def values(payloads: Iterable[Payload]) -> Values:
+    return tuple([value(payload) for payload in payloads])
+
+
+def named(**groups: Mapping[str, Payload]) -> Named:
+    """Values by name, those of ``headers={"a": …}`` as ``headers.a``."""
+    return tuple(
+        sorted(
+            [(f"{group}.{key}", value(fields[key])) for group, fields in groups.items() for key in fields],
+            key=lambda pair: pair[0],
+        )
+    )
+
+
+def options(**given: Option | None) -> Options:
+    """Options by name; what is None, empty or 0 does not apply and is left out."""
+    return tuple(sorted([(name, option) for name, option in given.items() if option], key=lambda pair: pair[0]))
+
+
+def ms(duration: Duration) -> int:
+    """Milliseconds, rounded up as the engine does: a timer is never early."""
+    return duration.seconds * 1000 + -(-duration.nanos // 1_000_000)
+
+
+def at_ms(time: Timestamp) -> int:
+    return time.seconds * 1000 + time.nanos // 1_000_000
+
+
+def retry(policy: RetryPolicy) -> dict[str, Option]:
+    return {
+        "retry_initial_ms": ms(policy.initial_interval),
+        "retry_coefficient": policy.backoff_coefficient,
+        "retry_maximum_interval_ms": ms(policy.maximum_interval),
+        "retry_maximum_attempts": policy.maximum_attempts,
+        "retry_non_retryable": tuple(policy.non_retryable_error_types),
+    }
+
+
+def failure(message: FailureMessage) -> Failure:
+    """A failure without what is an engine's own: stack traces, event ids, identities, run ids."""
+    which = message.WhichOneof("failure_info")
+    info: Any = getattr(message, which) if which else None
+    kind = _FAILURES.get(which or "", "")
+    details: Values = ()
+    type_ = ""
+    if kind == "application":
+        type_, details = info.type, values(info.details.payloads)
+    elif kind == "timeout":
+        type_ = TimeoutType.Name(info.timeout_type).removeprefix("TIMEOUT_TYPE_").lower()
+        details = values(info.last_heartbeat_details.payloads)
+    elif kind == "canceled":
+        details = values(info.details.payloads)
+    elif kind == "activity":
+        type_ = info.activity_type.name
+    elif kind == "child":
+        type_ = info.workflow_type.name
+    elif kind == "nexus":
+        type_ = f"{info.endpoint}/{info.service}/{info.operation}"
+    elif kind == "nexus_handler":
+        type_ = info.type
+    return Failure(
+        kind=kind,
+        message=message.message,
+        type=type_,
+        non_retryable=bool(getattr(info, "non_retryable", False)),
+        retry_state=int(getattr(info, "retry_state", 0)),
+        details=details,
+        sealed=value(message.encoded_attributes) if message.HasField("encoded_attributes") else None,
+        cause=failure(message.cause) if message.HasField("cause") else None,
+    )
+
+
+_FAILURES = {
+    "application_failure_info": "application",
+    "timeout_failure_info": "timeout",
+    "canceled_failure_info": "canceled",
+    "terminated_failure_info": "terminated",
+    "server_failure_info": "server",
+    "reset_workflow_failure_info": "reset",
+    "activity_failure_info": "activity",
+    "child_workflow_execution_failure_info": "child",
+    "nexus_operation_execution_failure_info": "nexus",
+    "nexus_handler_failure_info": "nexus_handler",
+}
+
+
+# -- the three requests with many fields: what they add to a step ------------------------------------------------------
+
+
+def activity(asked: ActivityTaskScheduledEventAttributes) -> dict[str, Any]:
+    return {
+        "kind": StepKind.ACTIVITY,
+        "name": asked.activity_type.name,
+        "id": asked.activity_id,
+        "inputs": values(asked.input.payloads),
+        "named": named(headers=asked.header.fields),
+        "options": options(
+            queue=asked.task_queue.name,
+            schedule_to_close_ms=ms(asked.schedule_to_close_timeout),
+            schedule_to_start_ms=ms(asked.schedule_to_start_timeout),
+            start_to_close_ms=ms(asked.start_to_close_timeout),
+            heartbeat_ms=ms(asked.heartbeat_timeout),
+            priority=asked.priority.priority_key,
+            **retry(asked.retry_policy),
+        ),
+    }
+
+
+def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[str, Any]:
+    close = ParentClosePolicy.Name(asked.parent_close_policy).removeprefix("PARENT_CLOSE_POLICY_")
+    reuse = WorkflowIdReusePolicy.Name(asked.workflow_id_reuse_policy).removeprefix("WORKFLOW_ID_REUSE_POLICY_")
+    return {
+        "kind": StepKind.CHILD,
+        "name": asked.workflow_type.name,
+        "id": asked.workflow_id,
+        "inputs": values(asked.input.payloads),
+        "named": named(
+            headers=asked.header.fields,
+            memo=asked.memo.fields,
+            search_attributes=asked.search_attributes.indexed_fields,
+        ),
+        "options": options(
+            queue=asked.task_queue.name,
+            execution_timeout_ms=ms(asked.workflow_execution_timeout),
+            run_timeout_ms=ms(asked.workflow_run_timeout),
+            task_timeout_ms=ms(asked.workflow_task_timeout),
+            parent_close_policy=close.lower(),
+            id_reuse_policy=reuse.lower(),
+            cron=asked.cron_schedule,
+            priority=asked.priority.priority_key,
+            **retry(asked.retry_policy),
+        ),
+    }
+
+
+def continue_as_new(asked: WorkflowExecutionContinuedAsNewEventAttributes) -> dict[str, Any]:
+    return {
+        "kind": StepKind.CONTINUE_AS_NEW,
+        "name": asked.workflow_type.name,
+        "inputs": values(asked.input.payloads),
+        "named": named(
+            headers=asked.header.fields,
+            memo=asked.memo.fields,
+            search_attributes=asked.search_attributes.indexed_fields,
+        ),
+        "options": options(
+            queue=asked.task_queue.name,
+            run_timeout_ms=ms(asked.workflow_run_timeout),
+            task_timeout_ms=ms(asked.workflow_task_timeout),
+            backoff_ms=ms(asked.backoff_start_interval),
+        ),
+    }
