@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 __all__ = [
-    "MESSAGES",
-    "NULL",
     "Arrival",
     "ArrivalKind",
     "Failure",
     "Incomplete",
+    "MESSAGES",
+    "NULL",
     "Named",
     "Opaque",
     "Option",
