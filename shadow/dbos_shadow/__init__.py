@@ -5,7 +5,7 @@ Observe, then judge. What there is so far is pure:
 * ``trace``: a run on either engine as one frozen value: steps, arrivals, outcome;
 * ``sources``: where traces come from: ``history`` (Temporal, live or exported), ``journal`` (the core);
 * ``diff``: two traces and the allowances → differences, each with a level, a kind, a path and a fingerprint
-  (``difference``), found by ``align``, ``branches`` and ``json_paths``;
+  (``difference``), found with the help of ``align``, ``branches``, ``parts`` and ``json_paths``;
 * ``allow``: the reviewed file of accepted differences;
 * ``groups``: the same difference in many runs, with one minimal exemplar.
 

@@ -27,22 +27,14 @@ from dbos_shadow.align import Alignment, Item, align
 from dbos_shadow.allow import Accepted, Allowances
 from dbos_shadow.branches import content, in_the_order_of
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
-from dbos_shadow.json_paths import differing
+from dbos_shadow.parts import Parts, Place, text
 from dbos_shadow.trace import (
     Arrival,
     ArrivalKind,
-    Failure,
     Incomplete,
-    Named,
-    Opaque,
-    Options,
-    Plain,
     Step,
     StepKind,
     Trace,
-    Value,
-    Values,
-    canonical,
 )
 
 __all__ = ["Comparison", "diff"]
@@ -80,7 +72,10 @@ class Comparison:
 def diff(expected: Trace, actual: Trace, allowances: Allowances = NOTHING) -> Comparison:
     """Compare two traces of one workflow."""
     work = _Work(expected, actual)
-    work.compare()
+    if expected == actual and expected.incomplete is None and all(step.inputs is not None for step in expected.steps):
+        work.rows = [(index, index) for index in range(len(expected.steps))]
+    else:
+        work.compare()
     differences: list[Difference] = []
     accepted: list[tuple[Difference, Accepted]] = []
     expired: dict[str, Accepted] = {}
@@ -97,28 +92,17 @@ def diff(expected: Trace, actual: Trace, allowances: Allowances = NOTHING) -> Co
         differences=tuple(differences),
         accepted=tuple(accepted),
         expired=tuple(expired.values()),
-        unchecked=tuple(work.unchecked),
+        unchecked=tuple(work.gaps),
         incomplete=tuple(side.incomplete for side in (expected, actual) if side.incomplete is not None),
         rows=tuple(work.rows),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What is being compared: the beginning of its path, and its steps."""
-
-    label: str
-    step: int | None = None
-    actual_step: int | None = None
-
-
-class _Work:
+class _Work(Parts):
     def __init__(self, expected: Trace, actual: Trace) -> None:
+        super().__init__(expected.workflow_type)
         self.expected = expected
-        self.original = actual
         self.actual, self._order = in_the_order_of(expected, actual)
-        self.differences: list[Difference] = []
-        self.unchecked: list[Unchecked] = []
         self.rows: list[tuple[int | None, int | None]] = []
         self._partner: dict[int, int] = {}
         """Actual step (as reordered) → expected step."""
@@ -126,13 +110,13 @@ class _Work:
         self._cut = expected.incomplete is not None or actual.incomplete is not None
 
     def compare(self) -> None:
-        start = _Place("start")
+        start = Place("start")
         for part, mine, theirs, level in (
             ("workflow_type", self.expected.workflow_type, self.actual.workflow_type, Level.SEQUENCE),
             ("queue", self.expected.task_queue, self.actual.task_queue, Level.OPTIONS),
         ):
-            self._scalar(start, level, part, mine, theirs)
-        self._values(start, Level.INPUTS, "inputs", self.expected.inputs, self.actual.inputs)
+            self.scalar(start, level, part, mine, theirs)
+        self.values(start, Level.INPUTS, "inputs", self.expected.inputs, self.actual.inputs)
         self._steps()
         self._messages()
         self._resolutions()
@@ -167,40 +151,38 @@ class _Work:
         if self.expected.incomplete and not any(i > last_mine for i in found.missing):
             for j in [j for j in found.extra if j > last_theirs]:
                 found.extra.remove(j)
-                self._unchecked("incomplete", _Place(self.actual.steps[j].label, None, self._order[j]), "step")
+                self.unchecked("incomplete", Place(self.actual.steps[j].label, None, self._order[j]), "step")
         if self.actual.incomplete and not any(j > last_theirs for j in found.extra):
             for i in [i for i in found.missing if i > last_mine]:
                 found.missing.remove(i)
-                self._unchecked("incomplete", _Place(self.expected.steps[i].label, i), "step")
+                self.unchecked("incomplete", Place(self.expected.steps[i].label, i), "step")
 
     def _sequence(self, kind: Kind, part: str, i: int | None, j: int | None) -> None:
         before = self.expected.steps[i].label if i is not None else None
         after = self.actual.steps[j].label if j is not None else None
-        place = _Place(before or after or "", i, None if j is None else self._order[j])
-        self._add(place, Level.SEQUENCE, kind, part, _text(before), _text(after))
+        place = Place(before or after or "", i, None if j is None else self._order[j])
+        self.add(place, Level.SEQUENCE, kind, part, text(before), text(after))
 
     def _pair(self, i: int, j: int) -> None:
         mine, theirs = self.expected.steps[i], self.actual.steps[j]
-        place = _Place(mine.label, i, self._order[j])
+        place = Place(mine.label, i, self._order[j])
         if mine.inputs is None or theirs.inputs is None:
-            if mine.inputs is not theirs.inputs:
-                self._unchecked("not_recorded", place, "inputs")
+            self.unchecked("not_recorded", place, "inputs")
         else:
-            self._values(place, Level.INPUTS, "inputs", mine.inputs, theirs.inputs)
-        self._named(place, mine.named, theirs.named)
+            self.values(place, Level.INPUTS, "inputs", mine.inputs, theirs.inputs)
+        self.named(place, mine.named, theirs.named)
         if _chosen(mine) or _chosen(theirs):
-            self._scalar(place, Level.INPUTS, "id", mine.id, theirs.id)
-        self._failure(place, Level.INPUTS, "failure", mine.failure, theirs.failure)
+            self.scalar(place, Level.INPUTS, "id", mine.id, theirs.id)
+        self.failure(place, Level.INPUTS, "failure", mine.failure, theirs.failure)
         if mine.options is None or theirs.options is None:
-            if mine.options is not theirs.options:
-                self._unchecked("not_recorded", place, "options")
+            self.unchecked("not_recorded", place, "options")
         else:
-            self._options(place, mine.options, theirs.options)
-        self._scalar(place, Level.TIMING, "duration_ms", mine.duration_ms, theirs.duration_ms)
+            self.options(place, mine.options, theirs.options)
+        self.scalar(place, Level.TIMING, "duration_ms", mine.duration_ms, theirs.duration_ms)
         if theirs.target is not None and mine.target is not None:
             target = self._partner.get(theirs.target)
             if target is not None and target != mine.target:
-                self._add(place, Level.SEQUENCE, Kind.VALUE, "target", str(mine.target), str(target))
+                self.add(place, Level.SEQUENCE, Kind.VALUE, "target", str(mine.target), str(target))
 
     def _side_by_side(self, found: Alignment) -> list[tuple[int | None, int | None]]:
         partner = dict(found.pairs + found.moved + found.replaced)
@@ -223,9 +205,9 @@ class _Work:
             for i, j in pairs:
                 place = self._at(mine[i], theirs[j])
                 if kind is not None:
-                    self._add(place, Level.SEQUENCE, kind, "arrival", _text(mine[i].label), _text(theirs[j].label))
+                    self.add(place, Level.SEQUENCE, kind, "arrival", text(mine[i].label), text(theirs[j].label))
                 if kind is not Kind.TYPE:
-                    self._values(place, Level.INPUTS, "values", mine[i].values, theirs[j].values)
+                    self.values(place, Level.INPUTS, "values", mine[i].values, theirs[j].values)
                 if kind is None:
                     self._where(place, mine[i], theirs[j])
         for i in found.missing:
@@ -245,141 +227,56 @@ class _Work:
                     self._lone(Kind.MISSING, arrival)
                 continue
             place = self._at(arrival, other)
-            self._scalar(place, Level.INPUTS, "how", arrival.how, other.how, Kind.TYPE)
-            self._scalar(place, Level.INPUTS, "retry_state", arrival.retry_state, other.retry_state)
+            self.scalar(place, Level.INPUTS, "how", arrival.how, other.how, Kind.TYPE)
+            self.scalar(place, Level.INPUTS, "retry_state", arrival.retry_state, other.retry_state)
             if arrival.how == other.how:
-                self._values(place, Level.INPUTS, "values", arrival.values, other.values)
-                self._failure(place, Level.INPUTS, "failure", arrival.failure, other.failure)
+                self.values(place, Level.INPUTS, "values", arrival.values, other.values)
+                self.failure(place, Level.INPUTS, "failure", arrival.failure, other.failure)
             self._where(place, arrival, other)
         for key, arrival in theirs.items():
             if key not in mine and key[1] is not None and self._same_steps:
                 self._lone(Kind.EXTRA, arrival)
 
-    def _at(self, mine: Arrival, theirs: Arrival) -> _Place:
+    def _at(self, mine: Arrival, theirs: Arrival) -> Place:
         actual = None if theirs.step is None else self._order[theirs.step]
-        return _Place(f"arrival {mine.label}", mine.step, actual)
+        return Place(f"arrival {mine.label}", mine.step, actual)
 
     def _lone(self, kind: Kind, arrival: Arrival) -> None:
         """An arrival that only one side has."""
         side, order = (self.expected, None) if kind is Kind.MISSING else (self.actual, self._order)
         step = arrival.step if arrival.step is None or order is None else order[arrival.step]
-        place = _Place(
+        place = Place(
             f"arrival {arrival.label}", step if kind is Kind.MISSING else None, step if kind is Kind.EXTRA else None
         )
         if self._cut:
-            self._unchecked("incomplete", place, "arrival")
+            self.unchecked("incomplete", place, "arrival")
         elif not arrival.is_message and _given_up(side, arrival):
-            self._unchecked("given_up", place, "arrival")
+            self.unchecked("given_up", place, "arrival")
         else:
-            texts = (_text(arrival.label), None) if kind is Kind.MISSING else (None, _text(arrival.label))
-            self._add(place, Level.SEQUENCE, kind, "arrival", *texts)
+            texts = (text(arrival.label), None) if kind is Kind.MISSING else (None, text(arrival.label))
+            self.add(place, Level.SEQUENCE, kind, "arrival", *texts)
 
-    def _where(self, place: _Place, mine: Arrival, theirs: Arrival) -> None:
+    def _where(self, place: Place, mine: Arrival, theirs: Arrival) -> None:
         if not self._same_steps:
             return
+        if mine.kind is ArrivalKind.LOCAL_ACTIVITY:
+            return  # Temporal runs several of them in one task
         before, after = _steps_before(self.expected, mine), _steps_before(self.actual, theirs)
         if before != after:
-            self._add(place, Level.SEQUENCE, Kind.ORDER, "where", str(before), str(after))
+            self.add(place, Level.SEQUENCE, Kind.ORDER, "where", str(before), str(after))
 
     # -- outcome -------------------------------------------------------------------------------------------------------
 
     def _outcome(self) -> None:
         mine, theirs = self.expected.outcome, self.actual.outcome
-        place = _Place("outcome")
+        place = Place("outcome")
         if self._cut:
-            self._unchecked("incomplete", place, "status")
+            self.unchecked("incomplete", place, "status")
         elif mine.status is not theirs.status:
-            self._scalar(place, Level.OUTCOME, "status", mine.status.value, theirs.status.value, Kind.TYPE)
+            self.scalar(place, Level.OUTCOME, "status", mine.status.value, theirs.status.value, Kind.TYPE)
         else:
-            self._values(place, Level.OUTCOME, "values", mine.values, theirs.values)
-            self._failure(place, Level.OUTCOME, "failure", mine.failure, theirs.failure)
-
-    # -- parts ---------------------------------------------------------------------------------------------------------
-
-    def _values(self, place: _Place, level: Level, part: str, mine: Values, theirs: Values) -> None:
-        for index in range(max(len(mine), len(theirs))):
-            inside = f"{part}[{index}]"
-            if index >= len(theirs):
-                self._add(place, level, Kind.MISSING, inside, _shown(mine[index]), None)
-            elif index >= len(mine):
-                self._add(place, level, Kind.EXTRA, inside, None, _shown(theirs[index]))
-            else:
-                self._value(place, level, inside, mine[index], theirs[index])
-
-    def _value(self, place: _Place, level: Level, part: str, mine: Value, theirs: Value) -> None:
-        if mine == theirs:
-            return
-        if isinstance(mine, Plain) and isinstance(theirs, Plain):
-            for spot in differing(mine.value, theirs.value, part):
-                self._add(place, level, spot.kind, spot.path, spot.left, spot.right)
-        elif any(isinstance(side, Opaque) and side.sealed for side in (mine, theirs)):
-            self._unchecked("sealed", place, part)
-        else:
-            same = isinstance(mine, Opaque) and isinstance(theirs, Opaque) and mine.encoding == theirs.encoding
-            self._add(place, level, Kind.VALUE if same else Kind.TYPE, part, _shown(mine), _shown(theirs))
-
-    def _named(self, place: _Place, mine: Named, theirs: Named) -> None:
-        before, after = dict(mine), dict(theirs)
-        for name in sorted(before.keys() | after.keys()):
-            level = Level.OPTIONS if name.startswith("headers.") else Level.INPUTS
-            if name not in after:
-                self._add(place, level, Kind.MISSING, name, _shown(before[name]), None)
-            elif name not in before:
-                self._add(place, level, Kind.EXTRA, name, None, _shown(after[name]))
-            else:
-                self._value(place, level, name, before[name], after[name])
-
-    def _options(self, place: _Place, mine: Options, theirs: Options) -> None:
-        before, after = dict(mine), dict(theirs)
-        for name in sorted(before.keys() | after.keys()):
-            self._scalar(place, Level.OPTIONS, f"options.{name}", before.get(name), after.get(name))
-
-    def _failure(self, place: _Place, level: Level, part: str, mine: Failure | None, theirs: Failure | None) -> None:
-        if mine == theirs:
-            return
-        if mine is None or theirs is None:
-            self._scalar(place, level, part, mine.kind if mine else None, theirs.kind if theirs else None)
-            return
-        self._scalar(place, level, f"{part}.kind", mine.kind, theirs.kind, Kind.TYPE)
-        self._scalar(place, level, f"{part}.type", mine.type, theirs.type)
-        self._scalar(place, level, f"{part}.message", mine.message, theirs.message)
-        self._scalar(place, level, f"{part}.non_retryable", mine.non_retryable, theirs.non_retryable)
-        self._scalar(place, level, f"{part}.retry_state", mine.retry_state, theirs.retry_state)
-        self._values(place, level, f"{part}.details", mine.details, theirs.details)
-        sealed = (mine.sealed,) if mine.sealed else ()
-        self._values(place, level, f"{part}.sealed", sealed, (theirs.sealed,) if theirs.sealed else ())
-        self._failure(place, level, f"{part}.cause", mine.cause, theirs.cause)
-
-    def _scalar(
-        self, place: _Place, level: Level, part: str, mine: object, theirs: object, kind: Kind = Kind.VALUE
-    ) -> None:
-        if mine == theirs:
-            return
-        if theirs is None:
-            kind = Kind.MISSING
-        elif mine is None:
-            kind = Kind.EXTRA
-        self._add(place, level, kind, part, _text(mine), _text(theirs))
-
-    def _add(
-        self, place: _Place, level: Level, kind: Kind, part: str, expected: str | None, actual: str | None
-    ) -> None:
-        self.differences.append(
-            Difference(
-                workflow_type=self.expected.workflow_type,
-                level=level,
-                kind=kind,
-                path=f"{place.label}: {part}",
-                step=place.step,
-                actual_step=place.actual_step,
-                expected=expected,
-                actual=actual,
-            )
-        )
-
-    def _unchecked(self, reason: str, place: _Place, part: str) -> None:
-        path = f"{place.label}: {part}"
-        self.unchecked.append(Unchecked(path=path, reason=reason, step=place.step, actual_step=place.actual_step))
+            self.values(place, Level.OUTCOME, "values", mine.values, theirs.values)
+            self.failure(place, Level.OUTCOME, "failure", mine.failure, theirs.failure)
 
 
 def _item(step: Step) -> Item:
@@ -414,14 +311,3 @@ def _given_up(trace: Trace, arrival: Arrival) -> bool:
     if any(a.kind is ArrivalKind.CANCEL for a in trace.arrivals):
         return True
     return any(step.target == arrival.step and step.kind.value.startswith("cancel_") for step in trace.steps)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else canonical(value)
-
-
-def _shown(value: Value) -> str:
-    """A value in a difference: JSON, or what is known of bytes without showing them."""
-    if isinstance(value, Plain):
-        return value.text
-    return canonical({"encoding": value.encoding, "bytes": len(value.data)})

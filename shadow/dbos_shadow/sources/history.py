@@ -47,7 +47,7 @@ def from_json(text: str, *, workflow_id: str = "", closed: bool | None = None) -
         ValueError: the text is not JSON, or it is no history.
     """
     try:
-        return trace(WorkflowHistory.from_json(workflow_id, text), workflow_id=workflow_id, closed=closed)
+        return trace(WorkflowHistory.from_json(workflow_id, text), closed=closed)
     except json.JSONDecodeError as error:
         raise ValueError(f"This is not JSON; was the export of the history cut? {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, ParseError) as error:
@@ -67,7 +67,10 @@ def trace(
         closed: what the server says of the run, if it was asked. A run that is closed and has no closing event here was
             cut at its end; without the argument nobody can tell it from a run that is open.
     """
-    events = list(history.events if isinstance(history, WorkflowHistory) else history)
+    if isinstance(history, WorkflowHistory):
+        workflow_id = workflow_id or history.workflow_id
+        history = history.events
+    events = list(history)
     if not events:
         return Trace(workflow_type="", origin="history", incomplete=_incomplete("empty", "The history has no events."))
     first = events[0]
