@@ -21,6 +21,7 @@ what one side cannot know since its record is cut.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dbos_shadow.align import Alignment, Item, align
@@ -125,8 +126,7 @@ class _Work(Parts):
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _steps(self) -> None:
-        mine, theirs = self.expected.steps, self.actual.steps
-        found = align([_item(step) for step in mine], [_item(step) for step in theirs])
+        found = align(_items(self.expected), _items(self.actual))
         self._same_steps = found.clean
         self._spare_what_was_cut(found)
         for i, j in found.pairs + found.moved:
@@ -279,8 +279,15 @@ class _Work(Parts):
             self.failure(place, Level.OUTCOME, "failure", mine.failure, theirs.failure)
 
 
-def _item(step: Step) -> Item:
-    return Item(step.kind.value, step.key, content(step))
+def _items(trace: Trace) -> list[Item]:
+    """The steps to be aligned. How each ended belongs to it: of equal steps in a loop, it tells which one is which."""
+    ends: dict[int, list[Hashable]] = {}
+    for arrival in trace.arrivals:
+        if arrival.step is not None:
+            ends.setdefault(arrival.step, []).append((arrival.kind, arrival.how, arrival.values, arrival.failure))
+    return [
+        Item(step.kind.value, step.key, (content(step), *ends.get(index, ()))) for index, step in enumerate(trace.steps)
+    ]
 
 
 def _message(arrival: Arrival) -> Item:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from dbos_shadow.diff import diff
 from dbos_shadow.difference import Difference, Kind, Level
@@ -184,6 +184,24 @@ def test_batching_alone_is_no_difference() -> None:
     assert diff(apart, together).clean
 
 
+def local(name: str, activation: int) -> Step:
+    return Step(kind=StepKind.LOCAL_ACTIVITY, name=name, inputs=None, options=None, activation=activation)
+
+
+def ended(step: int, activation: int) -> Arrival:
+    return Arrival(kind=ArrivalKind.LOCAL_ACTIVITY, step=step, values=plain("ok"), activation=activation)
+
+
+def test_local_activities_may_share_a_task_and_what_nobody_recorded_is_unchecked() -> None:
+    one_task = trace([local("a", 1), local("b", 1)], [ended(0, 1), ended(1, 1)])
+    two_tasks = trace([local("a", 1), local("b", 2)], [ended(0, 1), ended(1, 2)])
+    for comparison in (diff(one_task, two_tasks), diff(one_task, one_task)):
+        assert comparison.clean
+        assert [(entry.path, entry.step) for entry in comparison.unchecked] == [
+            (f"local_activity {name}: {part}", step) for step, name in enumerate("ab") for part in ("inputs", "options")
+        ]
+
+
 def test_behind_a_cut_nothing_is_missing() -> None:
     cut = replace(
         CHECKOUT,
@@ -239,7 +257,7 @@ def test_a_fingerprint_is_over_type_level_path_and_kind_and_not_over_values_or_p
     assert one(0, 7).fingerprint != one(0, 7, "Cart").fingerprint
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(traces())
 def test_a_trace_does_not_differ_from_itself(drawn: Trace) -> None:
     moved_in_time = replace(drawn, steps=tuple(replace(step, at_ms=step.at_ms + 7) for step in drawn.steps))
@@ -252,7 +270,7 @@ def test_a_trace_does_not_differ_from_itself(drawn: Trace) -> None:
 TURNED = {Kind.MISSING: Kind.EXTRA, Kind.EXTRA: Kind.MISSING}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(traces(), traces())
 def test_what_is_missing_one_way_is_extra_the_other(one: Trace, other: Trace) -> None:
     there, back = diff(one, other).differences, diff(other, one).differences
@@ -263,7 +281,7 @@ def test_what_is_missing_one_way_is_extra_the_other(one: Trace, other: Trace) ->
     assert len(there) == len(back)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(traces(), traces())
 def test_traces_that_ask_for_different_things_differ(one: Trace, other: Trace) -> None:
     if sorted(step.key for step in one.steps) != sorted(step.key for step in other.steps):
