@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
+
+from dbos_shadow.longest_common import longest_common
 
 __all__ = ["Alignment", "Item", "align"]
 
@@ -97,13 +98,15 @@ def _matched(
 ) -> list[Block]:
     """Pair what is equal inside of a block; what is left between the pairs."""
     lefts, rights = block
-    matcher = SequenceMatcher(None, [left[i] for i in lefts], [right[j] for j in rights], autojunk=False)
     gaps: list[Block] = []
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag == "equal":
-            pairs += zip(lefts[i1:i2], rights[j1:j2], strict=True)
-        else:
-            gaps.append((lefts[i1:i2], rights[j1:j2]))
+    after_i = after_j = 0
+    common = longest_common([left[i] for i in lefts], [right[j] for j in rights])
+    for i, j in [*common, (len(lefts), len(rights))]:
+        if i > after_i or j > after_j:
+            gaps.append((lefts[after_i:i], rights[after_j:j]))
+        if i < len(lefts):
+            pairs.append((lefts[i], rights[j]))
+        after_i, after_j = i + 1, j + 1
     return gaps
 
 

@@ -94,10 +94,9 @@ class Difference:
     @property
     def place(self) -> tuple[int, int, str, str]:
         """By which differences are sorted: where it happened first, then how serious it is."""
-        if self.step is not None:
-            where = self.step
-        elif self.actual_step is not None:
-            where = self.actual_step
+        steps = [step for step in (self.step, self.actual_step) if step is not None]
+        if steps:
+            where = min(steps) if self.kind is Kind.ORDER else steps[0]
         else:
             where = -1 if self.path.startswith("start:") else 1 << 30
         return (where, self.level.value, self.path, self.kind.value)

@@ -74,7 +74,7 @@ MUTATIONS: dict[str, tuple[Trace, Found]] = {
         with_step(CHECKOUT, 3, name="bill"),
         (Level.SEQUENCE, Kind.TYPE, "activity charge: step", 3),
     ),
-    "a gather swapped": (swapped(CHECKOUT, 0, 1), (Level.SEQUENCE, Kind.ORDER, "activity reserve: step", 0)),
+    "a gather swapped": (swapped(CHECKOUT, 0, 1), (Level.SEQUENCE, Kind.ORDER, "activity quote: step", 1)),
     "another timer cancelled": (
         with_step(trace([timer(1), timer(2), Step(kind=StepKind.CANCEL_TIMER, target=0, activation=2)]), 2, target=1),
         (Level.SEQUENCE, Kind.VALUE, "cancel_timer: target", 2),
