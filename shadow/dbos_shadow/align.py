@@ -2,11 +2,14 @@
 
 Each item has a *key* (what it is) and a *content* (all that is compared of it). What is wholly equal is paired first, so
 that one step left out of a loop is one missing step and not a shift of all that follow; then what has the same key, then,
-of what is left over, what merely stands elsewhere, then what stands in the other's place.
+of what is left over, what merely stands elsewhere, then what stands in the other's place. Where all keys agree and the
+contents are not the same ones in another order, the items belong together as they stand: an input computed otherwise in
+each round of a loop is a matter of inputs, though the second round now has what the first had.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -78,6 +81,9 @@ Block = tuple[list[int], list[int]]
 
 def _align(left: Sequence[Item], right: Sequence[Item]) -> Alignment:
     found = Alignment()
+    if _same_keys_other_contents(left, right):
+        found.pairs = [(index, index) for index in range(len(left))]
+        return found
     whole: Block = (list(range(len(left))), list(range(len(right))))
     gaps: list[Block] = []
     for gap in _matched([item.content for item in left], [item.content for item in right], whole, found.pairs):
@@ -91,6 +97,12 @@ def _align(left: Sequence[Item], right: Sequence[Item]) -> Alignment:
     found.moved.sort()
     found.replaced.sort()
     return found
+
+
+def _same_keys_other_contents(left: Sequence[Item], right: Sequence[Item]) -> bool:
+    if [item.key for item in left] != [item.key for item in right]:
+        return False
+    return Counter(item.content for item in left) != Counter(item.content for item in right)
 
 
 def _matched(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from dbos_shadow import longest_common as module
 from dbos_shadow.align import Item, align
 from dbos_shadow.diff import diff
-from dbos_shadow.difference import Kind
+from dbos_shadow.difference import Kind, Level
 from dbos_shadow.longest_common import longest_common
+from dbos_shadow.trace import Trace
 from tests.unit.shadow.traces import activity, trace
 
 words = st.text("abc", max_size=8)
@@ -74,6 +75,17 @@ def test_everybody_is_somewhere_once_and_the_other_way_round_is_the_same(one: st
     assert rises(there.pairs)
     assert (there.missing, there.extra) == (back.extra, back.missing)
     assert sorted((j, i) for i, j in back.pairs) == sorted(there.pairs)
+
+
+def test_an_input_computed_otherwise_in_each_round_is_a_matter_of_inputs() -> None:
+    def polls(first: int) -> Trace:
+        return trace([activity("poll", n, activation=n) for n in range(first, first + 5)])
+
+    found = [(d.level, d.kind, d.step, d.actual_step) for d in diff(polls(0), polls(1)).differences]
+    assert found == [(Level.INPUTS, Kind.VALUE, n, n) for n in range(5)]
+    both = [activity("pay", 1), activity("pay", 2)]
+    swapped = diff(trace(both), trace(both[::-1])).differences
+    assert [(d.level, d.kind) for d in swapped] == [(Level.SEQUENCE, Kind.ORDER)]
 
 
 def test_a_long_loop_with_one_round_less_and_some_changed() -> None:
