@@ -34,6 +34,7 @@ from dbos_compat.service.common import (
 from dbos_core.commit import Mail, RunRow, RunStatus, UpdateRow, Verdict
 from dbos_core.failing import REFUSE_FROM
 from dbos_core.mailbox import OWN_ID, UPDATE
+from dbos_core.phase import Phase
 from dbos_core.questions import QuestionFailed
 from dbos_core.updates import UpdateAborted
 
@@ -160,7 +161,7 @@ async def update_run(
     context: Context, run: RunRow, request: UpdateWorkflowExecutionRequest
 ) -> UpdateWorkflowExecutionResponse:
     kernel = context.kernel
-    check_ready(run)
+    check_ready(context, run)
     update_id = request.request.meta.update_id or kernel.entropy.uuid()
     mail = update_mail(
         request.request,
@@ -175,9 +176,12 @@ async def update_run(
     return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
 
 
-def check_ready(run: RunRow) -> None:
+def check_ready(context: Context, run: RunRow) -> None:
     """An update of a run whose tasks fail would wait for nothing; it cannot mend the run either."""
     if run.status is RunStatus.RUNNING and run.task_attempt >= REFUSE_FROM:
+        live = context.kernel.live(run.workflow_uuid)
+        if live is not None and live.phase is Phase.COMMITTING:
+            return  # a task went well: its commit is on its way, and others may have seen what it did already
         raise not_ready("Unable to perform workflow execution update due to Workflow Task in failed state.")
 
 
