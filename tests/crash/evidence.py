@@ -35,6 +35,16 @@ class Ran:
     at: float
 
 
+_BEGINS = '{"what": '
+
+
+def _read(line: str) -> dict[str, Any]:
+    """One line. A process that was killed in the middle of writing leaves a beginning, on which the next line follows:
+    it did not come to what it wanted to write down."""
+    read: dict[str, Any] = json.loads(line[line.rindex(_BEGINS) :])
+    return read
+
+
 class Ledger:
     """The file that the programs write."""
 
@@ -45,7 +55,7 @@ class Ledger:
         if not self.path.exists():
             return []
         complete = [line for line in self.path.read_text().split("\n")[:-1] if line]
-        return [line for line in map(json.loads, complete) if line["what"] == what]
+        return [line for line in map(_read, complete) if line["what"] == what]
 
     def ran(self, workflow_id: str | None = None) -> list[Ran]:
         """Every execution of an activity, oldest first."""
