@@ -106,6 +106,17 @@ def read(command: WorkflowCommand) -> Command | Rejected | None:
     return handler(command)
 
 
+def _durations(message: Any, **fields: str) -> list[str]:
+    """Those of the message's durations that are set, in milliseconds: key in the record = field of the message."""
+    return [f'"{key}":{ms(getattr(message, name))}' for key, name in fields.items() if message.HasField(name)]
+
+
+def _user_metadata(command: WorkflowCommand) -> list[str]:
+    if not command.HasField("user_metadata"):
+        return []
+    return [f'"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"']
+
+
 def _schedule_activity(command: WorkflowCommand) -> Command:
     a = command.schedule_activity
     inputs = payloads_text(a.arguments)
@@ -115,22 +126,20 @@ def _schedule_activity(command: WorkflowCommand) -> Command:
     ]
     if a.headers:
         parts.append(f'"h":{payload_map_text(a.headers)}')
-    for key, name in (
-        ("s2c", "schedule_to_close_timeout"),
-        ("s2s", "schedule_to_start_timeout"),
-        ("stc", "start_to_close_timeout"),
-        ("hb", "heartbeat_timeout"),
-    ):
-        if a.HasField(name):  # type: ignore[arg-type]
-            parts.append(f'"{key}":{ms(getattr(a, name))}')
+    parts += _durations(
+        a,
+        s2c="schedule_to_close_timeout",
+        s2s="schedule_to_start_timeout",
+        stc="start_to_close_timeout",
+        hb="heartbeat_timeout",
+    )
     if a.HasField("retry_policy"):
         parts.append(f'"retry":{_retry_text(a.retry_policy)}')
     if a.cancellation_type:
         parts.append(f'"ct":{a.cancellation_type}')
     if a.HasField("priority"):
         parts.append(f'"prio":"{b64encode(a.priority.SerializeToString()).decode()}"')
-    if command.HasField("user_metadata"):
-        parts.append(f'"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"')
+    parts += _user_metadata(command)
     return Command(
         "activity",
         f"activity {a.seq} {a.activity_id} {a.activity_type}",
@@ -148,14 +157,13 @@ def _schedule_local_activity(command: WorkflowCommand) -> Command:
     parts = [
         f'"k":"local_activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},"in":{inputs}'
     ]
-    for key, name in (
-        ("s2c", "schedule_to_close_timeout"),
-        ("s2s", "schedule_to_start_timeout"),
-        ("stc", "start_to_close_timeout"),
-        ("threshold", "local_retry_threshold"),
-    ):
-        if a.HasField(name):  # type: ignore[arg-type]
-            parts.append(f'"{key}":{ms(getattr(a, name))}')
+    parts += _durations(
+        a,
+        s2c="schedule_to_close_timeout",
+        s2s="schedule_to_start_timeout",
+        stc="start_to_close_timeout",
+        threshold="local_retry_threshold",
+    )
     if a.HasField("retry_policy"):
         parts.append(f'"retry":{_retry_text(a.retry_policy)}')
     if a.cancellation_type:
@@ -196,9 +204,7 @@ def _request_cancel_activity(command: WorkflowCommand) -> Command:
 def _start_timer(command: WorkflowCommand) -> Command:
     timer = command.start_timer
     duration = ms(timer.start_to_fire_timeout)
-    meta = ""
-    if command.HasField("user_metadata"):
-        meta = f',"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"'
+    meta = "".join([f",{part}" for part in _user_metadata(command)])
     return Command(
         "timer",
         f"timer {timer.seq}",
@@ -277,13 +283,7 @@ def _start_child(command: WorkflowCommand) -> Command:
     ]
     if c.headers:
         parts.append(f'"h":{payload_map_text(c.headers)}')
-    for key, name in (
-        ("xt", "workflow_execution_timeout"),
-        ("rt", "workflow_run_timeout"),
-        ("tt", "workflow_task_timeout"),
-    ):
-        if c.HasField(name):  # type: ignore[arg-type]
-            parts.append(f'"{key}":{ms(getattr(c, name))}')
+    parts += _durations(c, xt="workflow_execution_timeout", rt="workflow_run_timeout", tt="workflow_task_timeout")
     if c.HasField("retry_policy"):
         parts.append(f'"retry":{_retry_text(c.retry_policy)}')
     if c.cron_schedule:
@@ -296,8 +296,7 @@ def _start_child(command: WorkflowCommand) -> Command:
         parts.append(f'"ct":{c.cancellation_type}')
     if c.HasField("priority"):
         parts.append(f'"prio":"{b64encode(c.priority.SerializeToString()).decode()}"')
-    if command.HasField("user_metadata"):
-        parts.append(f'"meta":"{b64encode(command.user_metadata.SerializeToString()).decode()}"')
+    parts += _user_metadata(command)
     return Command(
         "child",
         f"child {c.seq} {c.workflow_id} {c.workflow_type}",
@@ -371,13 +370,7 @@ def _continue_as_new(command: WorkflowCommand) -> Command:
         parts.append(f'"queue":{dumps(c.task_queue)}')
     if c.headers:
         parts.append(f'"h":{payload_map_text(c.headers)}')
-    for key, name in (
-        ("run", "workflow_run_timeout"),
-        ("task", "workflow_task_timeout"),
-        ("backoff", "backoff_start_interval"),
-    ):
-        if c.HasField(name):  # type: ignore[arg-type]
-            parts.append(f'"{key}":{ms(getattr(c, name))}')
+    parts += _durations(c, run="workflow_run_timeout", task="workflow_task_timeout", backoff="backoff_start_interval")
     if c.memo:
         parts.append(f'"memo":{payload_map_text(c.memo)}')
     if fields := _indexed_fields(c):
