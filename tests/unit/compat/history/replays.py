@@ -16,7 +16,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from tests.unit.compat.history.programs import WORKFLOWS
+from tests.unit.compat.history.program_workflows import WORKFLOWS
 
 # The core panics on a history that it cannot read, and then the replay never ends.
 WITHIN_S = 20

@@ -24,7 +24,8 @@ from temporalio.workflow import NondeterminismError
 from dbos_compat.history.closing import close_event
 from dbos_compat.history.events import events
 from dbos_compat.history.numbering import EventIds
-from tests.unit.compat.history.programs import ACTIVITIES, INT, KEYWORD, PROGRAMS, WORKFLOWS, Place
+from tests.unit.compat.history.program_workflows import ACTIVITIES, INT, KEYWORD, WORKFLOWS
+from tests.unit.compat.history.programs import PROGRAMS, Place
 from tests.unit.compat.history.recorder import CLOSES, attributes, canonical, kind, record
 from tests.unit.compat.history.replays import replay
 
