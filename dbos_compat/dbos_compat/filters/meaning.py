@@ -25,6 +25,7 @@ from dbos_compat.filters.syntax import (
     parse_syntax,
 )
 from dbos_compat.filters.values import (
+    STATUS_NAMES,
     as_moment,
     attribute_value,
     check_operator,
@@ -135,6 +136,8 @@ class _Meaning:
         value = self.value(column, node.right)
         check_operator(operator, column.name, column.kind)
         op = Op(operator.replace("NOT STARTS_WITH", Op.NOT_STARTS_WITH.value))
+        if op in (Op.STARTS_WITH, Op.NOT_STARTS_WITH) and column.kind is FieldType.STATUS:
+            raise _no_prefix(operator, STATUS_NAMES[int(value)])
         also = column.moment(value)
         if op in (Op.EQ, Op.NE):
             if also is not None:
@@ -145,10 +148,7 @@ class _Meaning:
     def member(self, column: _Column, operator: str, values: tuple[Value, ...]) -> Filter:
         if operator in ("STARTS_WITH", "NOT STARTS_WITH"):
             shown = " ".join(str(value) for value in values)
-            raise BadFilter(
-                f'invalid expression: right-hand side of "{operator.lower()}" operator must be a literal string '
-                f"(got: [{shown}])"
-            )
+            raise _no_prefix(operator, f"[{shown}]")
         if operator not in ("IN", "NOT IN"):
             raise BadFilter(f"operation is not supported: operator '{operator}' with a list of values")
         values += tuple(also for value in values if (also := column.moment(value)) is not None)
@@ -246,6 +246,12 @@ class _Meaning:
 
 _GUIDE = LEDGER["filters-on-history-size"].anchor
 _LOWERED = {name.lower() for name in SYSTEM_ATTRIBUTES}
+
+
+def _no_prefix(operator: str, got: str) -> BadFilter:
+    return BadFilter(
+        f'invalid expression: right-hand side of "{operator.lower()}" operator must be a literal string (got: {got})'
+    )
 
 
 def _literal(kind: Kind, text: str) -> Value:

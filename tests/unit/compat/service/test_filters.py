@@ -161,6 +161,14 @@ REFUSALS = [
         "T starts_with 'Hello'",
         "operation is not supported: operator 'STARTS_WITH' not supported for Text type search attribute 'T'",
     ),
+    (
+        "ExecutionStatus starts_with 'Running'",
+        'invalid expression: right-hand side of "starts_with" operator must be a literal string (got: Running)',
+    ),
+    (
+        "ExecutionStatus NOT STARTS_WITH 'Failed'",
+        'invalid expression: right-hand side of "not starts_with" operator must be a literal string (got: Failed)',
+    ),
     ("T in ('a')", "operation is not supported: operator 'IN' not supported for Text type search attribute 'T'"),
     ("TaskQueue='q' limit 1", "operation is not supported: 'LIMIT' clause"),
     (
