@@ -17,7 +17,9 @@ _STATUS = {
     for number in WorkflowExecutionStatus.values()
 } | dict(WorkflowExecutionStatus.items())
 
-STATUS_NAMES = {number: name for name, number in _STATUS.items() if not name.startswith("WORKFLOW_EXECUTION_STATUS_")}
+STATUS_NAMES: dict[int, str] = {
+    number: name for name, number in _STATUS.items() if not name.startswith("WORKFLOW_EXECUTION_STATUS_")
+}
 """How Temporal writes a status in filters and groups."""
 
 _OPERATORS = {
