@@ -166,5 +166,5 @@ async def count_workflow_executions(
 def _group_value(value: Value) -> Payload:
     return Payload(
         metadata={"encoding": b"json/plain", "type": b"Keyword"},
-        data=dumps(STATUS_NAMES[int(value)]).encode(),  # type: ignore[index]
+        data=dumps(STATUS_NAMES[int(value)]).encode(),
     )
