@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dbos_shadow.diff import Comparison
+from dbos_shadow.trace import Trace
 
 __all__ = ["Judgement", "Reason", "Verdict", "Way", "judge"]
 
@@ -74,8 +75,15 @@ class Judgement:
     way: Way = Way.REPLAY
     reason: Reason | None = None
     note: str = ""
-    """For people, without payload values: what happened and what to do."""
+    """For people: what happened and what to do. A report shows it only where it is told to, since a note may quote."""
+    subject: str = ""
+    """The one thing that a reason is about, by its name: the activity without a stub, the feature that is not supported,
+    the code of an incomplete trace. An identifier, never a value: reports show it."""
     comparison: Comparison | None = None
+    expected: Trace | None = field(default=None, repr=False)
+    """The trace that was recorded: for step lists and distributions. Not kept with a stored result."""
+    actual: Trace | None = field(default=None, repr=False)
+    """The core's."""
     masked: Mapping[str, int] = field(default_factory=dict)
     """How many places each mask has hidden in this run."""
     shape: str = ""
