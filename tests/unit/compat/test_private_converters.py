@@ -1,13 +1,15 @@
-"""A converter without a context is asked for one only once; any other as ever."""
+"""The stock converter is quicker and does what it did; any other is left alone."""
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
@@ -110,3 +112,67 @@ def test_a_changed_copy_is_looked_at_anew() -> None:
     assert takes_no_context(DataConverter.default)
     assert not takes_no_context(dataclasses.replace(DataConverter.default, payload_codec=Codec()))
     assert takes_no_context(dataclasses.replace(DataConverter.default, payload_codec=None))
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Count(enum.IntEnum):
+    ONE = 1
+
+
+class Name(str):
+    """Derived from a scalar: not one."""
+
+
+VALUES = [
+    0, 7, -3, 10**30, True, False, "", "plain", 'quo"te\\ and \n control \x00', "grüße 🦆", "\ud800", 1.5, float("inf"), None,
+    [1, "a"], {"b": 1, "a": [True]}, b"bytes", Point(1, 2), Count.ONE, Name("derived"), RawValue(Payload(data=b"raw")),
+]  # fmt: skip
+
+
+def stock() -> PayloadConverter:
+    """The default converter as a worker has it, wrapped where this release wraps it."""
+    return DataConverter.default.payload_converter
+
+
+class Derived(DefaultPayloadConverter):
+    """Not quickened: it goes the SDK's way, and so says what that is."""
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_a_scalar_is_written_as_ever(value: Any) -> None:
+    try:
+        expected = Derived().to_payloads([value])
+    except UnicodeEncodeError:
+        with pytest.raises(UnicodeEncodeError):
+            stock().to_payloads([value])
+        return
+    assert stock().to_payloads([value]) == expected
+    assert stock().to_payloads([1, value, "x"]) == Derived().to_payloads([1, value, "x"])
+
+
+DATA = [
+    b"1", b"-12", b"1.0", b"1e3", b" 1", b"1 ", b"1x", b"", b"true", b"false", b'"a"', b'"\\u00fc"', '"ü"'.encode(), b'"a',
+    b"null", b"[1]", b'\xef\xbb\xbf"a"', b"1" * 5000, b"NaN",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hint", [int, str, bool, float, Any, list[int], Annotated[int, []], Count, None], ids=str)
+@pytest.mark.parametrize("data", DATA, ids=lambda data: repr(data[:12]))
+def test_a_scalar_is_read_as_ever(data: bytes, hint: Any) -> None:
+    payloads = [Payload(metadata={"encoding": b"json/plain"}, data=data)]
+    assert outcome(stock(), payloads, [hint]) == outcome(Derived(), payloads, [hint])
+    assert outcome(stock(), payloads, None) == outcome(Derived(), payloads, None)
+    assert outcome(stock(), payloads, [hint, int]) == outcome(Derived(), payloads, [hint, int])
+
+
+def outcome(converter: PayloadConverter, payloads: Sequence[Payload], hints: Any) -> str:
+    """What comes of reading: values with their types, or the error with its cause."""
+    try:
+        return repr([(type(value), value) for value in converter.from_payloads(payloads, hints)])
+    except Exception as error:
+        return repr((type(error), str(error), type(error.__cause__)))
