@@ -315,7 +315,7 @@ class TemporalInterpreter:
                 activities=self._builder.activities,
                 others=self._builder.others,
                 start=self._start,
-                replaying=task.replaying,
+                replaying=task.as_replay,
             )
             if made is not None:
                 jobs.append(made)
@@ -323,8 +323,7 @@ class TemporalInterpreter:
         after_start = 1 if jobs and jobs[0].HasField("initialize_workflow") else 0
         if self._reset:
             jobs.insert(after_start, reseed(self._row.run_id))
-        if task.recorded is not None:
-            jobs[after_start:after_start] = announced(task.recorded["cmds"])
+        jobs[after_start:after_start] = announced(task.announce)
         return jobs
 
     def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
@@ -347,7 +346,7 @@ class TemporalInterpreter:
             self._suggested = started_id >= self._runner.suggest_after or size >= SUGGEST_AFTER_BYTES
         else:
             self._suggested = "suggest" in task.recorded
-        activation = self._activation(task.at_ms, task.ids.started, task.replaying, task.flags)
+        activation = self._activation(task.at_ms, task.ids.started, task.as_replay, task.flags)
         activation.jobs.extend(jobs)
         self._opened = True
         task.rounds += 1

@@ -13,7 +13,9 @@ class Task:
 
     __slots__ = (
         "accepted",
+        "announce",
         "answered",
+        "as_replay",
         "at_ms",
         "commands",
         "flags",
@@ -49,6 +51,10 @@ class Task:
         self.happened: list[Mapping[str, Any]] = []
         """The records and what came before them: all that this task handles."""
         self.replaying = replaying
+        self.as_replay = replaying
+        """What the workflow is told of it."""
+        self.announce: Sequence[Mapping[str, Any]] = () if recorded is None else recorded["cmds"]
+        """Commands that were recorded: of the patches among them the workflow is told beforehand."""
         self.flags = flags
         self.recorded = recorded
         self.position = position

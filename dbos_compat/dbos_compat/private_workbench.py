@@ -1,0 +1,54 @@
+"""The SDK's workflow worker for a workbench: runs of many task queues, one after the other, all of them inline.
+
+Like ``private`` it knows private names of temporalio, and nobody else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+
+from dbos_compat.private import WorkflowHost
+from dbos_compat.sdk_release import Name, verify
+
+
+class BenchHost(WorkflowHost):
+    """A host whose runs each say which task queue they are of: a workflow reads it in its info, and activities go there
+    that name none."""
+
+    def __init__(self, host: WorkflowHost) -> None:
+        """``host`` is the one that the SDK's worker was given; it is not used any more."""
+        super().__init__(host._worker)
+        verify([Name(self._worker, name) for name in ("_task_queue",) if not hasattr(self._worker, name)])
+        self._queues: dict[str, str] = {}
+
+    @property
+    def inline(self) -> bool:
+        """Are instances activated on the event loop, without the SDK's thread pool?"""
+        return self._inline_allowed
+
+    def opened(self, run_id: str, task_queue: str) -> None:
+        """An instance for this run is going to be made."""
+        self._queues[run_id] = task_queue
+
+    def activate(
+        self, activation: WorkflowActivation, workflow_type: str
+    ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
+        queue = self._queues.pop(activation.run_id, None)
+        if queue is not None:
+            self._worker._task_queue = queue
+        if self._inline_allowed:
+            # There is nobody on this event loop whom a slow activation would keep waiting.
+            self._quick[workflow_type] = True
+            init: Any = next(
+                (j.initialize_workflow for j in activation.jobs if j.HasField("initialize_workflow")), None
+            )
+            if init is not None and activation.run_id not in self._worker._running_workflows:
+                try:
+                    self._create(activation, init)
+                except Exception as error:
+                    return self._creation_failed(activation, error)
+        return super().activate(activation, workflow_type)

@@ -1,0 +1,130 @@
+"""The workbench: the workflows of a worker, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload, WorkflowType
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from dbos_compat.convert.records import start_text
+from dbos_compat.workbench import Workbench
+from dbos_core.activities.spec import FinalOutcome, OutcomeKind, RetryState
+from dbos_core.commit import RunRow, RunStatus
+from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter
+from tests.unit.compat.bench_workflows import RAN, Order, charge
+
+
+def opened(bench: Workbench, queue: str, run_id: str = "run") -> Interpreter:
+    started = WorkflowExecutionStartedEventAttributes(
+        workflow_type=WorkflowType(name="Order"),
+        task_queue=TaskQueue(name=queue),
+        original_execution_run_id=run_id,
+        attempt=1,
+    )
+    started.input.payloads.append(Payload(metadata={"encoding": b"json/plain"}, data=b"7"))
+    row = RunRow(
+        workflow_uuid="order",
+        workflow_id="order",
+        run_id=run_id,
+        first_run_id=run_id,
+        workflow_type="Order",
+        task_queue=queue,
+        status=RunStatus.RUNNING,
+        start_ms=1_000,
+        execution_ms=1_000,
+    )
+    return bench.runner.open(row, start_text(started))
+
+
+async def activated(interpreter: Interpreter, position: int, *events: Event) -> Decision:
+    decision = interpreter.activate(Activation(position, 2_000, list(events)))
+    return decision if isinstance(decision, Decision) else await decision
+
+
+async def to_the_end(interpreter: Interpreter) -> Decision:
+    first = await activated(interpreter, 1, Event(EventKind.START))
+    assert [spec.activity_type for spec in first.schedule] == ["charge"]
+    outcome = FinalOutcome(
+        seq=1,
+        kind=OutcomeKind.COMPLETED,
+        record='{"j":"charged"}',
+        retry_state=RetryState.UNSPECIFIED,
+        timeout=None,
+        attempt=1,
+        started_ms=1_500,
+        identity="x",
+        last_failure=None,
+        heartbeat=None,
+    )
+    return await activated(interpreter, 2, Event(EventKind.ACTIVITY, outcome=outcome))
+
+
+@pytest.mark.parametrize("options", [{}, {"workflow_runner": UnsandboxedWorkflowRunner()}], ids=["sandboxed", "plain"])
+async def test_runs_of_any_queue_and_no_activity(options: dict[str, Any]) -> None:
+    outputs = []
+    async with Workbench([Order], activities=[charge], **options) as bench:
+        assert bench.knows("Order")
+        assert not bench.knows("Invoice")
+        for queue in ("one", "two", "one"):
+            interpreter = opened(bench, queue)
+            ended = await to_the_end(interpreter)
+            assert ended.close is not None
+            assert ended.close.status is RunStatus.COMPLETED
+            outputs.append(str(ended.close.output))
+            leaving = interpreter.evict()
+            if leaving is not None:
+                await leaving
+    assert outputs[0] == outputs[2]
+    assert "one charged" in outputs[0]
+    assert outputs[1] == outputs[0].replace("one", "two")
+    assert RAN == []
+    with pytest.raises(RuntimeError, match="not open"):
+        assert bench.runner
+
+
+class Shouts(Interceptor):
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002  # the SDK's name
+    ) -> type[WorkflowInboundInterceptor] | None:
+        return _Shouts
+
+
+class _Shouts(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        return str(await self.next.execute_workflow(input)).upper()
+
+
+async def test_interceptors_have_their_say() -> None:
+    async with Workbench([Order], interceptors=[Shouts()], workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        ended = await to_the_end(opened(bench, "q"))
+    assert ended.close is not None
+    assert "Q CHARGED" in str(ended.close.output)
+
+
+async def test_nobody_answers() -> None:
+    bench = Workbench([Order])
+    client: Client = bench._client
+    with pytest.raises(RPCError, match="start_workflow_execution was called on a workbench") as caught:
+        await client.start_workflow("Order", 1, id="x", task_queue="q")
+    assert caught.value.status is RPCStatusCode.UNIMPLEMENTED
+
+
+async def test_what_a_worker_refuses_is_refused() -> None:
+    with pytest.raises(ValueError, match="Order"):
+        async with Workbench([Order, Order]):
+            pass
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "dbos_compat workbench"]
