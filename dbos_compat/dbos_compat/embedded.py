@@ -120,6 +120,21 @@ class EmbeddedPostgres:
         return self.database_url(DATABASE)
 
     @property
+    def cluster_dir(self) -> Path:
+        """Postgres's own data directory, for its tools."""
+        return self._cluster
+
+    @property
+    def bin_dir(self) -> Path:
+        """Where Postgres's programs are."""
+        return self._binaries.folder
+
+    @property
+    def account(self) -> str | None:
+        """The system account that the server runs as; None: this process's own."""
+        return self._binaries.account
+
+    @property
     def log_file(self) -> Path:
         """What the server says."""
         return self._cluster / "server.log"
