@@ -4,7 +4,7 @@ Pure. Whoever reads a filter language makes these values (``dbos_compat.filters`
 (``store/postgres/listing.py``, ``store/memory_search.py``), with the same meaning:
 
 * comparing with a value that a run does not have is neither true nor false, as in SQL; ``IsNull`` asks for it;
-* text is compared by its bytes;
+* text is compared by its bytes, and false is less than true;
 * a list attribute equals a value that it contains; a text attribute equals words that it contains, whatever their case.
 """
 

@@ -243,6 +243,14 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Temporal's visibility store lags. Here list and count read the same rows that start and close write.",
     ),
     Difference(
+        slug="times-in-milliseconds",
+        kind=Kind.DIFFERENT,
+        feature="Times of runs are whole milliseconds",
+        advice="Temporal keeps microseconds and more: start, execution and close times, those of events, and what list filters "
+        "compare. Here a run that took less than a millisecond has an ExecutionDuration of 0. Times in search attributes "
+        "keep their microseconds.",
+    ),
+    Difference(
         slug="filters-on-history-size",
         feature="HistorySizeBytes and StateTransitionCount in list filters",
         advice="Use HistoryLength, which closed runs have.",

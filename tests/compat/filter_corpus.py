@@ -45,7 +45,7 @@ POPULATION: dict[str, tuple[str, list[Pair]]] = {
     "bare": ("wait", []),
     "stopped": ("terminate", [Pair(KEYWORD, "a 'quoted' one"), Pair(TEXT, "sweet sour"), Pair(INT, -3)]),
     "cancelled": ("cancel", [Pair(KEYWORDS, ["green"]), Pair(DATETIME, moment("2026-01-02T03:04:05.678"))]),
-    "failed": ("fail", [Pair(KEYWORD, "100%"), Pair(DOUBLE, 2.5), Pair(DATETIME, moment("2025-01-01"))]),
+    "failed": ("fail", [Pair(KEYWORD, "100%"), Pair(DOUBLE, 2.5), Pair(DATETIME, moment("2025-01-01T00:00:00.125"))]),
     "done": ("go", [Pair(KEYWORD, "green"), Pair(INT, 2**40), Pair(BOOL, True), Pair(DOUBLE, 2.0)]),
     "done2": ("go", [Pair(KEYWORD, "gr_en"), Pair(KEYWORDS, ["single"]), Pair(TEXT, "ÄPFEL und birnen")]),
 }
@@ -129,7 +129,7 @@ STRINGS = [
 NUMBERS = ["0", "1", "2", "-3", "1.5", "2.0", "2.5", "-0.5", "1099511627776", "1e3"]
 TIMES = [
     "'2025-01-01T00:00:00Z'", "'2026-01-02T03:04:05.678Z'", "'2026-01-02T04:04:05.678+01:00'", "'2030-01-01T00:00:00Z'",
-    "'2025-01-01'", "'now'", "1735689600000000000", "0", "'2026-01-02 03:04:05'",
+    "'2025-01-01'", "'now'", "1735689600125000000", "'2025-01-01T00:00:00.125Z'", "0", "'2026-01-02 03:04:05'",
 ]  # fmt: skip
 STATUSES = [
     "'Running'", "'Completed'", "'Failed'", "'Terminated'", "'Canceled'", "'TimedOut'", "'ContinuedAsNew'", "1", "2", "5",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from functools import partial
 
@@ -17,6 +18,14 @@ from .filter_corpus import Planted, queries
 from .support import eventually
 
 SEED = 20261122
+
+KNOWN = {
+    r"WorkflowType (NOT )?STARTS_WITH 'fruit'": "SQLite's LIKE takes no notice of case; on Postgres Temporal's does, as ours",
+    r"ExecutionDuration <=? '?1\b'?": "times are kept in milliseconds here, see the ledger",
+}
+"""Filters that are not compared, and why. What else the development server answers as its SQLite does, and no other store
+of Temporal, keeps out of the corpus: a time of a whole second in a search attribute equals nothing there, since the texts
+differ in length."""
 
 
 @pytest.mark.temporal
@@ -48,11 +57,11 @@ async def compare(temporal_address: str, postgres_url: str, texts: list[str]) ->
             await population.plant()
             await eventually(partial(shown, population))
         differences = []
-        for text in dict.fromkeys(texts):
+        for text in dict.fromkeys(text for text in texts if not any(re.search(known, text) for known in KNOWN)):
             expected, got = [await population.answer(text) for population in populations]
             if expected != got:
                 differences.append(f"{text!r}\n  Temporal: {expected}\n  here:     {got}")
-        assert not differences, f"{len(differences)} of {len(texts)} filters:\n" + "\n".join(differences[:40])
+        assert not differences, f"{len(differences)} of {len(texts)} filters:\n" + "\n".join(differences)
     finally:
         await dbos_compat.disconnect(ours)
 

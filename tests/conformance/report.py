@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from tests.conformance.expected import excuses
 from tests.conformance.ledger import entry_for
 from tests.conformance.results import Run
 from tests.conformance.suite import SuiteTest
@@ -20,7 +21,7 @@ class Line:
     tests: int = 0
     passed: int = 0
     refused: int = 0
-    """Failed, and an entry of the ledger says why."""
+    """Failed, and an entry of the ledger says why, or the list of the mode."""
     seconds: float = 0.0
     server_seconds: float = 0.0
 
@@ -30,7 +31,7 @@ class Line:
         self.server_seconds += test.server_seconds
         passed = result is not None and result.passed
         self.passed += passed
-        self.refused += not passed and entry_for(test, result) is not None
+        self.refused += not passed and (entry_for(test, result) is not None or test.id in excuses(run.mode))
         self.seconds += result.seconds if result is not None else 0
 
     @property
@@ -54,7 +55,7 @@ class Line:
         ]
 
 
-HEAD = ("area", "tests", "passed", "", "in the ledger", "failed", "s", "server s")
+HEAD = ("area", "tests", "passed", "", "accounted for", "failed", "s", "server s")
 
 SUMS: tuple[tuple[str, frozenset[str]], ...] = (
     ("core", frozenset({"core"})),

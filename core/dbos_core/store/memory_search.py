@@ -116,7 +116,7 @@ def _compare(target: Target, op: Op, wanted: Value, row: RunRow) -> bool | None:
         if op is Op.STARTS_WITH:
             return value.startswith(wanted)
         return _COMPARE[op](value.encode(), wanted.encode())
-    if op is not Op.STARTS_WITH and _number(value) and _number(wanted):
+    if op is not Op.STARTS_WITH and _ordered(value, wanted):
         return _COMPARE[op](value, wanted)
     return None
 
@@ -125,6 +125,11 @@ def _same(value: Any, wanted: Value) -> bool:
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     return bool(value == wanted)
+
+
+def _ordered(value: object, wanted: object) -> bool:
+    """Numbers have an order among themselves, and so have false and true."""
+    return (_number(value) and _number(wanted)) or (isinstance(value, bool) and isinstance(wanted, bool))
 
 
 def _number(value: object) -> bool:

@@ -29,19 +29,39 @@ class Kind(enum.Enum):
     END = "end"
 
 
-# fmt: off
-RESERVED = frozenset({
-    "add", "and", "as", "asc", "auto_increment", "between", "binary", "by", "case", "collate", "convert", "create", "cross",
-    "current_date", "current_time", "current_timestamp", "substr", "substring", "database", "databases", "default", "delete",
-    "desc", "describe", "distinct", "div", "drop", "else", "end", "escape", "exists", "explain", "false", "for", "force",
-    "from", "group", "having", "if", "ignore", "in", "index", "inner", "insert", "interval", "into", "is", "join", "key",
-    "left", "like", "limit", "localtime", "localtimestamp", "lock", "match", "maxvalue", "mod", "natural", "next", "not",
-    "null", "on", "or", "order", "outer", "regexp", "rename", "replace", "right", "rlike", "schema", "select", "separator",
-    "set", "show", "starts_with", "straight_join", "table", "tables", "then", "to", "true", "union", "unique", "update",
-    "use", "using", "utc_date", "utc_time", "utc_timestamp", "values", "when", "where",
-})
-# fmt: on
+RESERVED = frozenset(
+    """
+    add all alter analyze and as asc auto_increment between binary boolean by case cast collate column constraint
+    convert create cross current_date current_time current_timestamp database databases default delete desc describe
+    distinct div drop else end escape exists explain extended false for force from full group group_concat having if
+    ignore in index inner insert interval into is join key left like limit localtime localtimestamp lock match
+    maxvalue mod natural next not null on or order outer processlist regexp rename replace right rlike schema select
+    separator set show sql_cache sql_no_cache starts_with straight_join stream substr substring table tables then to
+    true union unique update use using utc_date utc_time utc_timestamp values when where
+    """.split()  # noqa: SIM905 - a table
+)
 """Keywords that are no names."""
+
+UNRESERVED = frozenset(
+    """
+    accessible against asensitive before begin bigint bit blob bool both call cascade change char character charset
+    check comment commit committed condition continue current_user cursor date datetime day_hour day_minute
+    day_second dec decimal declare delayed deterministic distinctrow double duplicate each elseif enclosed enum
+    escaped exit expansion fetch float float4 float8 foreign fulltext generated geometry geometrycollection get
+    global grant high_priority hour_minute infile inout insensitive int int1 int2 integer isolation iterate json
+    key_block_size keys kill language last_insert_id leading leave less level linear lines linestring load long
+    longblob longtext loop low_priority mediumblob mediumint mediumtext minute_second mode modifies multilinestring
+    multipoint multipolygon names nchar no_write_to_binlog numeric offset only optimize option optionally out
+    outfile partition point polygon precision primary procedure query range read read_write reads real references
+    release reorganize repair repeat repeatable require restrict return revoke rollback schemas sensitive
+    serializable session share signal signed smallint spatial specific sql sql_big_result sqlexception ssl start
+    starting status stored terminated text than time timestamp tinyblob tinyint tinytext trailing transaction
+    trigger truncate uncommitted undo unlock unsigned usage varbinary varchar varcharacter variables varying view
+    vindex vindexes virtual vitess_keyspaces vitess_shards vitess_tablets vschema_tables while with write xor year
+    year_month zerofill
+    """.split()  # noqa: SIM905 - a table
+)
+"""Keywords that may be names too. An error shows keywords in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +80,22 @@ class Token:
     @property
     def near(self) -> str | None:
         """How an error shows the token; symbols have no text there."""
-        if self.kind in (Kind.SYMBOL, Kind.END):
+        if self.kind in (Kind.SYMBOL, Kind.END) or not self.text:
             return None
-        return self.word if self.word in RESERVED else self.text
+        return self.word if self.word in RESERVED or self.word in UNRESERVED else self.text
 
 
 _TOKEN = re.compile(
     r"""(?:[ \n\r\t]|--[^\n]*\n?|\#[^\n]*\n?|//[^\n]*\n?|/\*.*?\*/)*(?:
-        (?P<other>[xX]'[0-9a-fA-F]*'|[bB]'[01]*'|::?[A-Za-z_@][A-Za-z0-9_@.]*|\?|0[xX][0-9a-fA-F]*(?![A-Za-z_@]))
+        (?P<other>[xX]'(?:[0-9a-fA-F]{2})*'|[bB]'[01]*'|::?[A-Za-z_@][A-Za-z0-9_@.]*|\?|0[xX][0-9a-fA-F]*(?![A-Za-z_@]))
+      | (?:[xX]'(?P<hex>[0-9a-fA-F]*)'?|[bB]'(?P<bits>[01]*))
       | (?P<name>[A-Za-z_@][A-Za-z0-9_@]*)
       | `(?P<quoted>(?:[^`]|``)+)`
       | '(?P<single>(?:[^'\\]|\\.|'')*)'(?!')
       | "(?P<double>(?:[^"\\]|\\.|"")*)"(?!")
       | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d*)?)(?P<letter>(?=[A-Za-z_@]))?
       | (?P<symbol><=>|<=|>=|<>|!=|&&|\|\||<<|>>|->>|->|[=<>!(),;*+/%.&|^~-])
-      | ['"`](?P<open>.*)
+      | (?P<mark>['"`])(?P<open>.*)
       | (?P<broken>/\*.*|.)
       | (?P<end>\Z)
     )""",
@@ -121,7 +142,9 @@ def _read(match: re.Match[str]) -> tuple[Kind, str]:
         return Kind.SYMBOL, groups["symbol"]
     if groups["end"] is not None:
         return Kind.END, ""
-    return Kind.BROKEN, groups["open"] if groups["open"] is not None else groups["broken"]
+    if groups["open"] is not None:
+        return Kind.BROKEN, _unescape(groups["open"], groups["mark"])
+    return Kind.BROKEN, next(groups[name] for name in ("hex", "bits", "broken") if groups[name] is not None)
 
 
 def _unescape(body: str, quote: str) -> str:

@@ -137,7 +137,11 @@ class _Meaning:
         check_operator(operator, column.name, column.kind)
         op = Op(operator.replace("NOT STARTS_WITH", Op.NOT_STARTS_WITH.value))
         if op in (Op.STARTS_WITH, Op.NOT_STARTS_WITH) and column.kind is FieldType.STATUS:
-            raise _no_prefix(operator, STATUS_NAMES[int(value)])
+            match node.right:
+                case Literal(Kind.STRING, text):
+                    raise _no_prefix(operator, text)
+                case _:
+                    raise _no_prefix(operator, STATUS_NAMES[int(value)])
         also = column.moment(value)
         if op in (Op.EQ, Op.NE):
             if also is not None:

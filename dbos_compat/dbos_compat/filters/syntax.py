@@ -331,7 +331,7 @@ class _Parser:
             if known is None and token.word in RESERVED - {"if", "left", "right", "replace", "mod"}:
                 raise self.unexpected()
             self.at += 2
-            self.skip_to_close()
+            self.arguments() if known is None else self.skip_to_close()
             return Odd(known or FUNCTION)
         if token.word.startswith(("current_", "utc_", "localtime")) and token.word in RESERVED:
             self.take()
@@ -358,6 +358,27 @@ class _Parser:
             word = self.take().word
             depth += (word == "case") - (word == "end")
         return Odd("*sqlparser.CaseExpr")
+
+    def arguments(self) -> None:
+        """Of a function, behind its parenthesis."""
+        self.deeper()
+        self.accept("distinct")
+        if not self.accept(")"):
+            self.argument()
+            while self.accept(","):
+                self.argument()
+            self.expect(")")
+        self.nesting -= 1
+
+    def argument(self) -> None:
+        if self.accept("*"):
+            return
+        self.either()
+        if self.accept("as") or self.token.kind is Kind.QUOTED_NAME or self.nameable():
+            self.part()
+
+    def nameable(self) -> bool:
+        return self.token.kind is Kind.NAME and self.token.word not in RESERVED
 
     def skip_to_close(self) -> None:
         """Over something in parentheses that cannot mean anything; the first is taken."""

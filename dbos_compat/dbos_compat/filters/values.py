@@ -117,14 +117,19 @@ def attribute_value(value: Value, name: str, kind: FieldType | None) -> Value:
 def _status(value: Value, name: str) -> int:
     if isinstance(value, str) and value in _STATUS:
         return int(_STATUS[value])
-    if isinstance(value, int) and not isinstance(value, bool) and value in _STATUS.values():
-        return value
+    if isinstance(value, int) and not isinstance(value, bool) and _int32(value) in _STATUS.values():
+        return _int32(value)
     if isinstance(value, bool):
         raise _wrong_type(value, name, FieldType.STATUS)
     if isinstance(value, float):
         raise BadFilter(f"invalid expression: unexpected value type float64 for search attribute {name}")
     shown = f"'{value}'" if isinstance(value, str) else str(value)
     raise BadFilter(f"invalid expression: invalid ExecutionStatus value {shown}")
+
+
+def _int32(value: int) -> int:
+    """What is left of a number in 32 bits: that is how Temporal reads the number of a status."""
+    return (value + 2**31) % 2**32 - 2**31
 
 
 def _moment(value: Value, name: str) -> Value:
@@ -174,8 +179,8 @@ def _wrong_type(value: Value, name: str, kind: FieldType) -> BadFilter:
             shown = json.dumps(value, ensure_ascii=False)
         case bool():
             shown = str(value).lower()
-        case float() if value.is_integer() and abs(value) < 1e21:
-            shown = str(int(value))
+        case float():  # Temporal checks it before it looks at the sign
+            shown = str(int(abs(value))) if value.is_integer() and abs(value) < 1e21 else str(abs(value))
         case _:
             shown = str(value)
     given = {bool: "bool", int: "int64", float: "float64", str: "string"}[type(value)]

@@ -7,7 +7,9 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,13 @@ from rich.console import Console
 
 from dbos_compat.differences import LEDGER
 from tests.conformance import document
+from tests.conformance.expected import EXPECTED, Excuse, excuses, stale
 from tests.conformance.home import BadCheckout, Home
 from tests.conformance.ledger import entry_for, unexplained
 from tests.conformance.processes import Batch, Setting, batches, run_batch
 from tests.conformance.report import lines, markdown_table, terminal_table
 from tests.conformance.results import HUNG, Result, Run, kept_runs, newest, read_rows, regressions, steady
-from tests.conformance.suite import DATA, EXCUSES, FEATURES, SuiteTest, chosen, read_ids, suite
+from tests.conformance.suite import DATA, EXCUSES, FEATURES, SuiteTest, chosen, pass_list, read_ids, suite
 from tests.fixtures.postgres import PostgresServer
 
 
@@ -115,6 +118,33 @@ class TestLedger:
         assert unexplained([ONE], ran((ONE, "failed"), why="assert 1 == 2"))
 
 
+class TestExpected:
+    def test_the_list_names_tests_that_count_and_that_no_pass_list_promises(self) -> None:
+        counted = {test.id for test in suite() if test.counts}
+        for mode in tomllib.loads(EXPECTED.read_text()):
+            excused = excuses(mode)
+            assert not set(excused) - counted
+            assert not set(excused) & set(read_ids(pass_list(mode))), mode
+            assert all(excuse.reason.endswith(".") for excuse in excused.values())
+
+    def test_an_excused_failure_is_accounted_for_in_its_mode_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        excused = {"plain": {ONE.id: Excuse("it counts.", sometimes=False)}}
+        for place in ("expected", "ledger", "report", "document"):
+            monkeypatch.setattr(f"tests.conformance.{place}.excuses", lambda mode: excused.get(mode, {}))
+        run = ran((ONE, "failed"), (TWO, "passed"))
+        assert not unexplained([ONE, TWO], run)
+        assert not stale([ONE, TWO], run)
+        assert "| it counts. | 1 |" in document.render([ONE, TWO], run)
+        assert [result.id for result in unexplained([ONE, TWO], replace(run, mode="evicted"))] == [ONE.id]
+        assert [result.id for result in stale([ONE, TWO], ran((ONE, "passed")))] == [ONE.id]
+
+    def test_who_passes_by_luck_is_not_asked_to_leave_the_list(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "tests.conformance.expected.excuses", lambda mode: {ONE.id: Excuse("a race.", sometimes=True)}
+        )
+        assert not stale([ONE], ran((ONE, "passed")))
+
+
 class TestTables:
     TESTS = (made("a", area="x"), made("b", area="x"), made("c", "S6", area="y"), made("d", "H3", area="y"))
 
@@ -136,7 +166,7 @@ class TestTables:
 
     def test_the_document_keeps_what_is_around_the_results(self, tmp_path: Path) -> None:
         page = tmp_path / "page.md"
-        page.write_text(f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n")
+        page.write_text(f"before\n{document.begin('plain')}\nold\n{document.END}\nafter\n")
         document.write(page, self.TESTS, self.run())
         text = page.read_text()
         assert text.startswith("before\n")

@@ -273,7 +273,8 @@ class _Where:
             found = f'({self._text(name)}) collate "C" {op.value} {self.bind(value, "text")}'
             return f"case when {self._type(name)} = 'string' then {found} else false end"
         if isinstance(value, bool):
-            return "false"
+            found = f"({self._text(name)})::boolean {op.value} {self.bind(value, 'boolean')}"
+            return f"case when {self._type(name)} = 'boolean' then {found} else false end"
         found = f"({self._text(name)})::numeric {op.value} {self._number(value)}"
         return f"case when {self._type(name)} = 'number' then {found} else false end"
 
