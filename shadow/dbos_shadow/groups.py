@@ -48,8 +48,13 @@ class Groups:
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
 
-    def add(self, comparison: Comparison, *, workflow_id: str, run_id: str) -> None:
-        """Take up what one run has shown; accepted differences are not problems, and not groups."""
+    def add(self, comparison: Comparison, *, workflow_id: str, run_id: str) -> list[Group]:
+        """Take up what one run has shown; accepted differences are not problems, and not groups.
+
+        Returns:
+            The groups whose exemplar the run has become.
+        """
+        shown_best: list[Group] = []
         by_fingerprint: dict[str, list[Difference]] = {}
         for difference in comparison.differences:
             by_fingerprint.setdefault(difference.fingerprint, []).append(difference)
@@ -62,12 +67,17 @@ class Groups:
                 differences=len(comparison.differences),
             )
             known = self._groups.get(fingerprint)
-            self._groups[fingerprint] = Group(
+            best = known is None or exemplar.rank < known.exemplar.rank
+            group = Group(
                 fingerprint=fingerprint,
                 runs=1 + (known.runs if known else 0),
                 occurrences=len(found) + (known.occurrences if known else 0),
-                exemplar=min([exemplar, *([known.exemplar] if known else [])], key=lambda shown: shown.rank),
+                exemplar=exemplar if best or known is None else known.exemplar,
             )
+            self._groups[fingerprint] = group
+            if best:
+                shown_best.append(group)
+        return shown_best
 
     def sorted(self) -> tuple[Group, ...]:
         """The most serious first, among equals the most frequent."""

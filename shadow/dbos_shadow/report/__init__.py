@@ -1,0 +1,45 @@
+"""What many judgements say together: go, no-go or cannot tell, why, and what was not checked.
+
+``ReportBuilder`` makes a ``Report`` (``model``) of judgements; every renderer reads that and nothing else. Payload values
+are scrubbed on the way in (``scrub``), so that no renderer can show them.
+
+Needs the ``shadow`` extra: ``pip install 'dbos-compat[shadow]'``.
+"""
+
+from dbos_shadow.report.build import ReportBuilder, ReportConfig, run_line, scrubber
+from dbos_shadow.report.jsonl import jsonl_lines, render_jsonl
+from dbos_shadow.report.model import (
+    Campaign,
+    Report,
+    RunLine,
+    Source,
+    Versions,
+    Window,
+    from_json,
+    schema_text,
+    to_json,
+)
+from dbos_shadow.report.rule import Decision, Rule
+from dbos_shadow.report.scrub import Scrubber, Shown
+
+__all__ = [
+    "Campaign",
+    "Decision",
+    "Report",
+    "ReportBuilder",
+    "ReportConfig",
+    "Rule",
+    "RunLine",
+    "Scrubber",
+    "Shown",
+    "Source",
+    "Versions",
+    "Window",
+    "from_json",
+    "jsonl_lines",
+    "render_jsonl",
+    "run_line",
+    "schema_text",
+    "scrubber",
+    "to_json",
+]

@@ -1,0 +1,189 @@
+"""The report as data: what it counts, what it decides, that it is the same twice, and that its schema is published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from dbos_shadow.difference import Kind, Level
+from dbos_shadow.report import (
+    Decision,
+    Report,
+    ReportBuilder,
+    ReportConfig,
+    Rule,
+    from_json,
+    jsonl_lines,
+    run_line,
+    schema_text,
+    scrubber,
+    to_json,
+)
+from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.unit.shadow.judgements import (
+    NO_ANSWERS,
+    TYPES,
+    config,
+    judged,
+    mixed_runs,
+    no_answer,
+    no_quote,
+    other_charge,
+    other_end,
+    run,
+    same_runs,
+)
+
+SCHEMA = Path(__file__).parents[4] / "docs" / "schemas" / "shadow-report.schema.json"
+
+
+def report(*judgements: Judgement, **fields: Any) -> Report:
+    builder = ReportBuilder(config(**fields))
+    for judgement in judgements:
+        builder.add(judgement)
+    return builder.finish()
+
+
+def test_the_published_schema_is_the_model_s() -> None:
+    assert SCHEMA.read_text() == schema_text(), (
+        "write schema_text() to docs/schemas, and raise VERSION if it breaks readers"
+    )
+
+
+def test_every_run_the_same_is_a_go() -> None:
+    found = report(*same_runs(120))
+    assert (found.decision, found.exit_code) == (Decision.GO, 0)
+    assert [(t.workflow_type, t.counts.match, t.rule) for t in found.types] == [(n, 20, "clean") for n in sorted(TYPES)]
+    assert found.types[0].differ_at_most == pytest.approx(0.1391, abs=1e-4)
+    assert found.counts.total == found.counts.compared == 120
+    assert not found.groups
+    assert not found.runs
+
+
+def test_one_difference_is_a_no_go_and_shows_where() -> None:
+    expected = run("Checkout", 3, Random(1))
+    found = report(*same_runs(60), judged(expected, no_quote(expected)))
+    assert (found.decision, found.exit_code) == (Decision.NO_GO, 1)
+    assert found.types[0].workflow_type == "Checkout"
+    assert found.types[0].rule == "mismatches"
+    (group,) = found.groups
+    assert (group.level, group.kind, group.title) == (Level.SEQUENCE, Kind.MISSING, "activity quote is not asked for")
+    (row,) = [row for row in group.exemplar.rows if row.differs]
+    assert row.first
+    assert row.here
+    assert row.expected is not None
+    assert row.expected.name == "quote"
+    assert row.actual is None
+    assert group.exemplar.command.endswith(f"--id checkout-3 --run-id {expected.run_id}")
+    assert [line.workflow_id for line in found.runs] == ["checkout-3"]
+
+
+def test_the_exemplar_is_the_clearest_run() -> None:
+    short, long = (run("Checkout", 3, Random(1)), run("Checkout", 6, Random(5)))
+    assert len(long.steps) > len(short.steps)
+    for order in ((short, long), (long, short)):
+        found = report(*(judged(of, other_charge(of)) for of in order))
+        (group,) = found.groups
+        assert (group.runs, group.exemplar.workflow_id) == (2, "checkout-3")
+
+
+def test_differences_that_no_step_has_are_in_the_columns_too() -> None:
+    expected = run("Checkout", 3, Random(1))
+    found = report(judged(expected, other_end(expected)))
+    (row,) = [row for row in found.groups[0].exemplar.rows if row.differs]
+    assert (row.part, row.actual_text) == ("outcome", "failed application PaymentRefused")
+
+
+def test_a_long_run_is_shown_around_what_differs() -> None:
+    expected = run("Checkout", 3, Random(1))
+    many = expected.steps[:3] + expected.steps[2:3] * 500 + expected.steps[3:]
+    before = replace(expected, steps=many, arrivals=())
+    found = report(judged(before, other_charge(before)))
+    rows = found.groups[0].exemplar.rows
+    assert len(rows) < 20
+    assert len(rows) + sum(row.left_out for row in rows) + found.groups[0].exemplar.rows_left_out == len(many) + 2
+    assert any(row.here for row in rows)
+
+
+def test_what_could_not_be_compared_is_never_a_go() -> None:
+    of = run("Checkout", 3, Random(1))
+    skipped = report(*(no_answer(of, why) for why in NO_ANSWERS * 30))
+    assert (skipped.decision, skipped.exit_code, skipped.types[0].rule) == (Decision.CANNOT_TELL, 3, "nothing_compared")
+    nothing = report()
+    assert (nothing.decision, nothing.exit_code) == (Decision.CANNOT_TELL, 3)
+    unseen = report(*same_runs(60, types=("Checkout",)), types=("Checkout", "Refund"))
+    assert (unseen.decision, unseen.types[0].workflow_type) == (Decision.CANNOT_TELL, "Refund")
+    few = report(*same_runs(9, types=("Checkout",)))
+    assert (few.decision, few.types[0].rule) == (Decision.CANNOT_TELL, "sample_floor")
+    some = report(*same_runs(90, types=("Checkout",)), *(no_answer(of, NO_ANSWERS[0]) for _ in range(10)))
+    assert (some.decision, some.types[0].rule) == (Decision.CANNOT_TELL, "undecided_share")
+    running = report(*same_runs(90, types=("Checkout",)), *(no_answer(of, NO_ANSWERS[3]) for _ in range(10)))
+    assert running.decision is Decision.GO, "nobody meant to compare what is still running"
+
+
+def test_our_own_failure_has_a_code_of_its_own() -> None:
+    of = run("Checkout", 3, Random(1))
+    ours = no_answer(of, (Verdict.NOT_RUN, Reason.FAILED, "dbos_shadow.replay"))
+    assert report(*same_runs(60, types=("Checkout",)), ours).exit_code == 4
+    assert report(judged(of, no_quote(of)), ours).exit_code == 1
+
+
+def test_a_rule_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(ValueError, match="sample_floor is 0"):
+        Rule(sample_floor=0)
+    with pytest.raises(ValueError, match="undecided_share_max is 5"):
+        Rule(undecided_share_max=5)
+    with pytest.raises(ValueError, match="key of a report has 5 bytes"):
+        ReportBuilder(ReportConfig(key=b"short"))
+
+
+def test_the_same_runs_in_any_order_give_the_same_bytes() -> None:
+    runs = list(mixed_runs(600))
+    first = report(*runs, runs_max=20)
+    Random(3).shuffle(runs)
+    second = report(*runs, runs_max=20)
+    assert to_json(first) == to_json(second)
+    assert from_json(to_json(first)) == first
+    assert first.runs_left_out > 0
+
+
+def test_a_finished_report_can_go_on() -> None:
+    runs = list(mixed_runs(200))
+    builder = ReportBuilder(config())
+    for judgement in runs[:100]:
+        builder.add(judgement)
+    builder.finish()
+    for judgement in runs[100:]:
+        builder.add(judgement)
+    assert to_json(builder.finish()) == to_json(report(*runs))
+
+
+def test_json_lines_tell_every_run_once() -> None:
+    runs = list(mixed_runs(90))
+    found = report(*runs)
+    scrub = scrubber(config())
+    lines = [json.loads(line) for line in jsonl_lines(found, (run_line(judgement, scrub) for judgement in runs))]
+    kinds = [line["line"] for line in lines]
+    assert kinds == ["header"] + ["run"] * 90 + ["group"] * len(found.groups) + ["footer"]
+    assert sum(line["verdict"] == "mismatch" for line in lines[1:91]) == found.counts.mismatch > 0
+    assert lines[-1]["decision"] == "no_go"
+
+
+def test_masks_features_and_shapes_are_counted() -> None:
+    runs = list(same_runs(60))
+    found = report(*runs)
+    assert {mask.name: mask.places for mask in found.masks} == {
+        "now": sum("now" in r.masked for r in runs),
+        "run_id": 0,
+    }
+    assert "activity" in {feature.name for feature in found.features}
+    assert "nexus" in found.features_unseen
+    assert all(of.shapes_seen == of.shapes_compared >= 1 for of in found.types)
+    assert found.duration is not None
+    assert found.duration.lowest >= 61_000
+    assert found.duration.median <= found.duration.p90 <= found.duration.p99 <= found.duration.highest
