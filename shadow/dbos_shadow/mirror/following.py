@@ -1,0 +1,113 @@
+"""Following: a run's Temporal history as it grows, read so that a busy namespace hardly notices.
+
+However many runs are open, so many requests at most are under way. While there are slots for all, each run has a long
+poll of its own and hears of news at once; when there are more runs than slots they take turns, in shorter slices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+__all__ = ["Follower", "HistoryGone", "Tail"]
+
+logger = logging.getLogger("dbos_shadow")
+
+SLICE_MAX_S = 20.0
+"""As long as Temporal's own long polls."""
+SLICE_MIN_S = 0.3
+TURN_S = 5.0
+"""When runs take turns, every run should have its turn about so often."""
+AGAIN_FIRST_S = 0.2
+AGAIN_MAX_S = 30.0
+PAGE_EVENTS = 1_000
+
+_NO_NEWS = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+_GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
+
+
+class HistoryGone(Exception):
+    """Temporal does not have this run, or not any more."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tail:
+    """A history as far as it is known."""
+
+    workflow_id: str
+    run_id: str
+    events: list[HistoryEvent] = field(default_factory=list)
+    closed: bool = False
+    token: bytes = b""
+
+
+class Follower:
+    """Reads the histories of one namespace."""
+
+    def __init__(self, temporal: Client, *, at_once: int) -> None:
+        """
+        Args:
+            at_once: requests that may be under way at a time.
+        """
+        self._temporal = temporal
+        self._at_once = at_once
+        self._slots = asyncio.Semaphore(at_once)
+        self._following = 0
+        self.requests = 0
+        """How many were made."""
+
+    async def more(self, tail: Tail) -> bool:
+        """Wait for the next events of a run, and for its turn. False: nothing new yet.
+
+        Raises:
+            HistoryGone: Temporal does not have it (any more).
+        """
+        self._following += 1
+        again_s = AGAIN_FIRST_S
+        try:
+            while True:
+                try:
+                    async with self._slots:
+                        return await self._read(tail)
+                except RPCError as error:
+                    if error.status in _NO_NEWS:
+                        return False
+                    if error.status in _GONE:
+                        raise HistoryGone(error.message) from error
+                    logger.warning("a history cannot be read (%s); it is tried again", error.status.name)
+                await asyncio.sleep(random.uniform(again_s / 2, again_s))
+                again_s = min(again_s * 2, AGAIN_MAX_S)
+        finally:
+            self._following -= 1
+
+    async def _read(self, tail: Tail) -> bool:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._temporal.namespace,
+            execution=WorkflowExecution(workflow_id=tail.workflow_id, run_id=tail.run_id),
+            wait_new_event=True,
+            skip_archival=True,
+            maximum_page_size=PAGE_EVENTS,
+            next_page_token=tail.token,
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT,
+        )
+        self.requests += 1
+        slice_s = max(SLICE_MIN_S, min(SLICE_MAX_S, TURN_S * self._at_once / self._following))
+        if self._following <= self._at_once:
+            slice_s = SLICE_MAX_S
+        answer = await self._temporal.workflow_service.get_workflow_execution_history(
+            request, retry=False, timeout=timedelta(seconds=slice_s)
+        )
+        tail.events.extend(answer.history.events)
+        tail.token = answer.next_page_token
+        tail.closed = not tail.token
+        return bool(answer.history.events) or tail.closed
