@@ -21,6 +21,7 @@ from dbos_shadow.report.model import (
 )
 from dbos_shadow.report.rule import Decision, Rule
 from dbos_shadow.report.scrub import Scrubber, Shown
+from dbos_shadow.report.text import render_text
 
 __all__ = [
     "Campaign",
@@ -38,6 +39,7 @@ __all__ = [
     "from_json",
     "jsonl_lines",
     "render_jsonl",
+    "render_text",
     "run_line",
     "schema_text",
     "scrubber",

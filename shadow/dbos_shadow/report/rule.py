@@ -65,7 +65,7 @@ class Rule:
         compared = same + different
         wanted = compared + undecided
         if different > self.mismatches_max:
-            return Ruling(Decision.NO_GO, "mismatches", f"{_runs(different)} of {compared:,} differ")
+            return Ruling(Decision.NO_GO, "mismatches", f"{different:,} of {_runs(compared)} differ")
         if compared == 0:
             seen = undecided + left_out
             return Ruling(
@@ -77,7 +77,7 @@ class Rule:
             return Ruling(
                 Decision.CANNOT_TELL,
                 "undecided_share",
-                f"{_runs(undecided)} of {wanted:,} ({undecided / wanted:.1%}) are without an answer; "
+                f"{undecided:,} of {_runs(wanted)} ({undecided / wanted:.1%}) are without an answer; "
                 f"at most {self.undecided_share_max:.1%} may be",
             )
         if compared < self.sample_floor:
@@ -86,7 +86,7 @@ class Rule:
                 "sample_floor",
                 f"only {_runs(compared)} compared; the rule asks for {self.sample_floor:,}",
             )
-        why = f"{_runs(same)} of {compared:,} the same"
+        why = f"{same:,} of {_runs(compared)} do the same"
         return Ruling(Decision.GO, "clean", why if not different else f"{why}; {different:,} may differ by the rule")
 
 

@@ -127,8 +127,9 @@ class Scrubber:
         at = 0
         while at < len(inside):
             match = _TOKEN.match(inside, at)
-            if match is None:
-                found.append(f"#{self.hash(inside[at:])}")
+            if match is None:  # a name that is none, its beginning included
+                begun = found.pop() if found else ""
+                found.append(f"{'.' if begun.startswith('.') else ''}#{self.hash(begun + inside[at:])}")
                 break
             plain, quoted = match.groups()
             found.append(plain or f"[#{self.hash(quoted)}]")

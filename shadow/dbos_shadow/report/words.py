@@ -1,0 +1,90 @@
+"""Numbers and steps in words, the same in every renderer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dbos_shadow.report.model import Report, StepShown, Undecided
+from dbos_shadow.verdict import Verdict
+
+__all__ = ["by_reason", "percent", "sentences", "short_ms", "step_words", "undecided_words"]
+
+
+def percent(share: float) -> str:
+    """A share with two digits that count: 12 %, 1.4 %, 0.03 %."""
+    digits = 0 if share >= 0.1 else 1 if share >= 0.01 else 2 if share >= 0.0001 else 4
+    text = f"{share * 100:.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
+
+
+def short_ms(ms: int) -> str:
+    """A duration as people say it: 900 ms, 61 s, 4.2 min, 3.1 h, 12 d."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if ms >= 2 * size or (unit == "s" and ms >= size):
+            number = ms / size
+            return f"{number:.0f} {unit}" if number >= 10 or number == int(number) else f"{number:.1f} {unit}"
+    return f"{ms} ms"
+
+
+def step_words(step: StepShown) -> str:
+    """``activity charge(object #1f…)``"""
+    head = " ".join(part for part in (step.kind.replace("_", " "), step.name) if part)
+    if step.duration_ms is not None:
+        return f"{head} {short_ms(step.duration_ms)}"
+    if step.inputs is None:
+        return f"{head}(…)"
+    return f"{head}({', '.join(shown.short for shown in step.inputs)})" if step.inputs else head
+
+
+def undecided_words(found: Sequence[Undecided]) -> str:
+    """Runs without an answer, all for one reason, of any types."""
+    runs, one = sum(of.runs for of in found), found[0]
+    types = sorted({of.workflow_type for of in found})
+    told = (
+        f"{runs:,} {'run' if runs == 1 else 'runs'} {'not run' if one.verdict is Verdict.NOT_RUN else 'inconclusive'}"
+    )
+    if one.reason is not None:
+        told += f", {one.reason.value.replace('_', ' ')}{f' ({one.subject})' if one.subject else ''}"
+    told += f", of {', '.join(types[:4])}{f' and {len(types) - 4} more types' if len(types) > 4 else ''}. {one.meaning}"
+    notes = [of.note.text for of in found if of.note is not None and of.note.text is not None]
+    return " ".join([told, *notes[:1], one.what_to_do]).strip()
+
+
+def by_reason(report: Report) -> list[list[Undecided]]:
+    """Runs without an answer by reason and subject, most runs first."""
+    found: dict[tuple[str, str, str], list[Undecided]] = {}
+    for of in report.undecided:
+        found.setdefault((of.verdict, of.reason or "", of.subject), []).append(of)
+    return sorted(found.values(), key=lambda group: -sum(of.runs for of in group))
+
+
+def sentences(report: Report) -> list[str]:
+    """What was not checked, a sentence each, what concerns most runs first. It is never empty."""
+    told = [undecided_words(found) for found in by_reason(report)]
+    unchecked: dict[str, tuple[int, int]] = {}
+    for path in report.unchecked:
+        places, runs = unchecked.get(path.meaning, (0, 0))
+        unchecked[path.meaning] = (places + path.occurrences, max(runs, path.runs))
+    told += [
+        f"{places:,} {'place' if places == 1 else 'places'} not compared: {meaning}"
+        for meaning, (places, _) in sorted(unchecked.items())
+    ]
+    told += [
+        f"{mask.places:,} places hidden in {mask.runs:,} runs by the mask {mask.name}"
+        + (f": {mask.reason}" if mask.reason else "")
+        for mask in report.masks
+        if mask.places
+    ]
+    once = sum(found.shapes_once for found in report.types)
+    if once:
+        told.append(f"{once:,} {'shape was' if once == 1 else 'shapes were'} seen once only: others may be unseen")
+    unseen = sum(found.shapes_seen - found.shapes_compared for found in report.types)
+    if unseen:
+        told.append(f"{unseen:,} {'shape was' if unseen == 1 else 'shapes were'} seen, and no run of it compared")
+    if report.features_unseen:
+        told.append(f"no run has used {', '.join(name.replace('_', ' ') for name in report.features_unseen)}")
+    selected, total = report.campaign.selected, report.counts.total
+    if selected is not None and selected > total:
+        told.append(f"{selected - total:,} of {selected:,} selected runs were not in the sample")
+    told.append("times are never compared run by run, nor are attempts that were tried again: they are chance")
+    return told
