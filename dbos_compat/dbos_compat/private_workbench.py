@@ -14,6 +14,9 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from dbos_compat.private import WorkflowHost
 from dbos_compat.sdk_release import Name, verify
 
+_WORKFLOW_WORKER = ("_extern_functions", "_task_queue")
+_LOCAL_ACTIVITY_CHECK = "__temporal_assert_local_activity_valid"
+
 
 class BenchHost(WorkflowHost):
     """A host whose runs each say which task queue they are of: a workflow reads it in its info, and activities go there
@@ -22,7 +25,9 @@ class BenchHost(WorkflowHost):
     def __init__(self, host: WorkflowHost) -> None:
         """``host`` is the one that the SDK's worker was given; it is not used any more."""
         super().__init__(host._worker)
-        verify([Name(self._worker, name) for name in ("_task_queue",) if not hasattr(self._worker, name)])
+        verify([Name(self._worker, name) for name in _WORKFLOW_WORKER if not hasattr(self._worker, name)])
+        # Local activities are never run here, so nobody need have them (as in temporalio's own replayer).
+        self._worker._extern_functions[_LOCAL_ACTIVITY_CHECK] = lambda activity: None
         self._queues: dict[str, str] = {}
 
     @property

@@ -12,8 +12,10 @@ well. One that has not ended is not a step yet.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
 from dbos_compat.chains.successor import continued_attributes
 from dbos_compat.convert import payloads
@@ -26,7 +28,7 @@ from dbos_compat.history.numbering import ERRANDS, EventIds, Record, TaskIds
 from dbos_compat.history.others import Others
 from dbos_compat.history.outcomes import local_failure, timeout_failure
 from dbos_compat.relations import retry_policy
-from dbos_core.commit import LoadedRun, RunStatus
+from dbos_core.commit import LoadedRun, RunRow, RunStatus
 from dbos_shadow.sources.building import Building
 from dbos_shadow.sources.messages import (
     activity,
@@ -40,7 +42,7 @@ from dbos_shadow.sources.messages import (
 )
 from dbos_shadow.trace import ArrivalKind, Named, Options, Outcome, Status, StepKind, Trace, Values
 
-__all__ = ["trace"]
+__all__ = ["trace", "trace_of"]
 
 _STATUS = {
     RunStatus.RUNNING: Status.RUNNING,
@@ -55,11 +57,15 @@ _STATUS = {
 
 def trace(loaded: LoadedRun) -> Trace:
     """The trace of a run as the store gives it (``Store.load``)."""
-    reading = _Reading(loaded)
-    for entry in loaded.entries:
-        reading.task(json.loads(entry.record))
-    run, begun = loaded.run, reading.started
-    reading.made.outcome = _outcome(loaded)
+    return trace_of(loaded.run, started(loaded.inputs), [json.loads(entry.record) for entry in loaded.entries])
+
+
+def trace_of(run: RunRow, begun: WorkflowExecutionStartedEventAttributes, records: Iterable[dict[str, Any]]) -> Trace:
+    """The trace of a run whose records are at hand as values."""
+    reading = _Reading(run, begun)
+    for record in records:
+        reading.task(record)
+    reading.made.outcome = _outcome(run)
     return reading.made.trace(
         None,
         workflow_type=run.workflow_type,
@@ -72,8 +78,7 @@ def trace(loaded: LoadedRun) -> Trace:
     )
 
 
-def _outcome(loaded: LoadedRun) -> Outcome:
-    run = loaded.run
+def _outcome(run: RunRow) -> Outcome:
     if run.status is RunStatus.RUNNING:
         return Outcome(status=Status.RUNNING)
     close = close_record(run.close) if run.close else CloseRecord(kind=_STATUS[run.status].value)
@@ -96,12 +101,12 @@ def _headers(command: Record) -> Named:
 class _Reading:
     """One pass over the records. Steps are found again by their kind and seq."""
 
-    def __init__(self, loaded: LoadedRun) -> None:
+    def __init__(self, run: RunRow, begun: WorkflowExecutionStartedEventAttributes) -> None:
         self.made = Building()
-        self.started = started(loaded.inputs)
-        self._run = loaded.run
+        self.started = begun
+        self._run = run
         self._ids = EventIds()
-        self._others = Others(loaded.run, self._ids, "default")
+        self._others = Others(run, self._ids, "default")
         self._asked: dict[tuple[str, Any, int], int] = {}
         self._updates: dict[str, Record] = {}
         self._locals: dict[int, Record] = {}

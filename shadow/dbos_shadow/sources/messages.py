@@ -96,16 +96,27 @@ def failure(message: FailureMessage) -> Failure:
         type_ = f"{info.endpoint}/{info.service}/{info.operation}"
     elif kind == "nexus_handler":
         type_ = info.type
+    said, sealed = message.message, None
+    if message.HasField("encoded_attributes"):
+        said, sealed = _unsealed(value(message.encoded_attributes), said)
     return Failure(
         kind=kind,
-        message=message.message,
+        message=said,
         type=type_,
         non_retryable=bool(getattr(info, "non_retryable", False)),
         retry_state=int(getattr(info, "retry_state", 0)),
         details=details,
-        sealed=value(message.encoded_attributes) if message.HasField("encoded_attributes") else None,
+        sealed=sealed,
         cause=failure(message.cause) if message.HasField("cause") else None,
     )
+
+
+def _unsealed(attributes: Value, otherwise: str) -> tuple[str, Value | None]:
+    """The message that a failure converter has put into the encoded attributes, once a codec has given them back."""
+    given = attributes.value if isinstance(attributes, Plain) else None
+    if isinstance(given, dict) and isinstance(given.get("message"), str):
+        return given["message"], None
+    return otherwise, attributes
 
 
 _FAILURES = {

@@ -1,0 +1,116 @@
+"""Who is who: which of the core's requests is which of the recorded steps. Pure.
+
+With the code that made the history the answer is the order. With code that has changed, requests of the same kind and name
+are the same step, in their order; ids count where workflow code has chosen them. What is asked for and was never recorded
+has no partner and gets no answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from dbos_shadow.past import Past, kind, marker_data
+
+__all__ = ["Pairing"]
+
+Key = tuple[str, str]
+
+
+class Pairing:
+    """Recorded steps (by the event that asked for them) ⇄ requests of the core (by kind and seq)."""
+
+    def __init__(self, past: Past) -> None:
+        self.seqs: dict[int, int] = {}
+        """Event that asked → seq. For a request to cancel a child it is the child's."""
+        self.numbers: dict[int, int] = {}
+        """The same, for requests to cancel a child: which of several."""
+        self.child_cancels: set[int] = set()
+        self._free: dict[Key, deque[int]] = {}
+        self._chosen: dict[tuple[str, str, str], deque[int]] = {}
+        self._ids: dict[int, tuple[str, str, str]] = {}
+        self._children: dict[int, str] = {}
+        for task in past.tasks:
+            for event in task.commands:
+                found = _recorded(event)
+                if found is None:
+                    continue
+                key, chosen = found
+                if key[0] == "cancel_child":
+                    self.child_cancels.add(event.event_id)
+                self._free.setdefault(key, deque()).append(event.event_id)
+                if chosen:
+                    self._chosen.setdefault((*key, chosen), deque()).append(event.event_id)
+                    self._ids[event.event_id] = (*key, chosen)
+
+    def asked(self, commands: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Take the requests of one task. The recorded steps that have found their partner by it."""
+        wanted = [
+            (c, key, chosen) for c in commands if (asked := self._asked(c)) is not None for key, chosen in [asked]
+        ]
+        found: list[int] = []
+        left = []
+        for command, key, chosen in wanted:
+            same = self._chosen.get((*key, chosen)) if chosen else None
+            if same:
+                self._pair(same[0], key, command, found)
+            else:
+                left.append((command, key))
+        for command, key in left:
+            if free := self._free.get(key):
+                self._pair(free[0], key, command, found)
+        return found
+
+    def _pair(self, event_id: int, key: Key, command: Mapping[str, Any], found: list[int]) -> None:
+        self._free[key].remove(event_id)
+        chosen = self._ids.get(event_id)
+        if chosen is not None:
+            self._chosen[chosen].remove(event_id)
+        self.seqs[event_id] = command["seq"]
+        self.numbers[event_id] = command.get("n", 0)
+        found.append(event_id)
+
+    def _asked(self, command: Mapping[str, Any]) -> tuple[Key, str] | None:
+        what = command["k"]
+        if what in ("activity", "local_activity"):
+            chosen = command["id"] if what == "activity" else str(command["seq"])
+            return (what, command["type"]), "" if what == "activity" and chosen.isdecimal() else chosen
+        if what == "timer":
+            return ("timer", ""), ""
+        if what == "child":
+            self._children[command["seq"]] = command["id"]
+            return ("child", command["type"]), command["id"]
+        if what == "signal_external":
+            return (what, command["name"]), command["id"]
+        if what == "cancel_external":
+            return (what, ""), command["id"]
+        if what == "cancel_child":
+            return (what, self._children.get(command["seq"], "")), ""
+        return None
+
+
+def _recorded(event: HistoryEvent) -> tuple[Key, str] | None:
+    name = kind(event)
+    if name == "activity_task_scheduled":
+        a = event.activity_task_scheduled_event_attributes
+        return ("activity", a.activity_type.name), "" if a.activity_id.isdecimal() else a.activity_id
+    if name == "timer_started":
+        return ("timer", ""), ""
+    if name == "start_child_workflow_execution_initiated":
+        child = event.start_child_workflow_execution_initiated_event_attributes
+        return ("child", child.workflow_type.name), child.workflow_id
+    if name == "signal_external_workflow_execution_initiated":
+        signal = event.signal_external_workflow_execution_initiated_event_attributes
+        return ("signal_external", signal.signal_name), signal.workflow_execution.workflow_id
+    if name == "request_cancel_external_workflow_execution_initiated":
+        cancel = event.request_cancel_external_workflow_execution_initiated_event_attributes
+        if cancel.child_workflow_only:
+            return ("cancel_child", cancel.workflow_execution.workflow_id), ""
+        return ("cancel_external", ""), cancel.workflow_execution.workflow_id
+    if name == "marker_recorded" and event.marker_recorded_event_attributes.marker_name == "core_local_activity":
+        data = marker_data(event)
+        return ("local_activity", data["activity_type"]), str(data["seq"])
+    return None

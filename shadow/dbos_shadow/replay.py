@@ -1,0 +1,412 @@
+"""Replay: a recorded Temporal history is fed to the core, and what the core makes of it is compared with the record.
+
+The workflow is shown what it was shown then, task by task, in the recorded order and batching, at the recorded time. Each
+request of the code is answered as the request of the recorded step was that it is paired with (``pairing``); what was never
+recorded gets no answer. So changed code goes on as far as it makes sense, the first divergence is the first one, and
+nothing hangs: there is nobody to wait for.
+
+What is compared is the journal that the core has written meanwhile, with all inputs, against the history.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+
+from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
+from dbos_compat.convert.metadata import MetadataRecord, metadata_text
+from dbos_compat.convert.payloads import payload_map_text
+from dbos_compat.convert.records import CloseRecord, close_text, start_text
+from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
+from dbos_compat.workbench import Workbench
+from dbos_core.commit import Close, RunRow, RunStatus
+from dbos_core.runner import Decision, TaskFailure
+from dbos_shadow.allow import Allowances
+from dbos_shadow.decoding import decoded
+from dbos_shadow.diff import NOTHING, diff
+from dbos_shadow.masks import Mask, masked
+from dbos_shadow.pairing import Pairing
+from dbos_shadow.past import Past, PastTask, attributes, kind, past
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.retelling import complete_time, local_text, retell, step_of, update_text, was_canceled
+from dbos_shadow.sources import history, journal
+from dbos_shadow.trace import Status, Trace
+from dbos_shadow.verdict import Judgement, Reason, Verdict, Way, judge
+
+__all__ = ["Replayed", "replay_past", "replay_recorded"]
+
+logger = logging.getLogger("dbos_shadow")
+
+_TASKS_BEYOND_MAX = 1000
+"""Tasks that were never recorded and are given to changed code, which is late with something."""
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What the core has made of a history."""
+
+    run: RunRow
+    started: WorkflowExecutionStartedEventAttributes
+    inputs: str
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """The journal, as values."""
+    entries: list[tuple[str, str]] = field(default_factory=list)
+    """The journal, as text: name and record of each entry."""
+    close: Close | None = None
+    failure: TaskFailure | None = None
+    """The code failed in a task, without ending the workflow. Nothing comes after that."""
+
+    @property
+    def trace(self) -> Trace:
+        return journal.trace_of(self.run, self.started, self.records)
+
+
+async def replay_recorded(
+    recorded: Recorded,
+    bench: Workbench,
+    *,
+    allowances: Allowances = NOTHING,
+    masks: Sequence[Mask] = (),
+    headers_encoded: bool = False,
+) -> Judgement:
+    """Replay one history on the core and judge it.
+
+    Args:
+        recorded: as it was read; payloads that a codec has encoded are decoded by the workbench's.
+        bench: the workflows, open.
+        allowances: differences that are accepted.
+        masks: what may differ since an engine gives it; none is needed where the code decides alone.
+        headers_encoded: the client encodes headers too (``HeaderCodecBehavior.CODEC``).
+
+    Returns:
+        a judgement, whatever happens: a failure of our own is INCONCLUSIVE with the reason FAILED.
+    """
+    begun = time.perf_counter()
+    try:
+        judgement = await _judged(recorded, bench, allowances, masks, headers_encoded)
+    except Exception as error:
+        logger.exception("replay of workflow %r run %s failed", recorded.workflow_id, recorded.run_id)
+        judgement = replace(
+            _nothing(
+                recorded, Verdict.INCONCLUSIVE, Reason.FAILED, f"The shadow itself failed: {type(error).__name__}."
+            ),
+            subject=type(error).__name__,
+        )
+    return replace(judgement, took_ms=(time.perf_counter() - begun) * 1000)
+
+
+def _nothing(recorded: Recorded, verdict: Verdict, reason: Reason, note: str) -> Judgement:
+    return Judgement(
+        workflow_type=recorded.workflow_type,
+        workflow_id=recorded.workflow_id,
+        run_id=recorded.run_id,
+        verdict=verdict,
+        way=Way.REPLAY,
+        reason=reason,
+        note=note,
+        events=len(recorded.events),
+    )
+
+
+async def _judged(
+    recorded: Recorded, bench: Workbench, allowances: Allowances, masks: Sequence[Mask], headers_encoded: bool
+) -> Judgement:
+    events: Sequence[HistoryEvent] = recorded.events
+    if bench.codec is not None:
+        events = await decoded(
+            events,
+            bench.codec,
+            namespace=bench.namespace,
+            workflow_id=recorded.workflow_id,
+            headers=headers_encoded,
+        )
+    expected = history.trace(events, workflow_id=recorded.workflow_id, run_id=recorded.run_id, closed=recorded.closed)
+    if expected.incomplete is not None:
+        found = _nothing(recorded, Verdict.INCONCLUSIVE, Reason.TRUNCATED, expected.incomplete.reason)
+        return replace(found, subject=expected.incomplete.code, expected=expected, features=features(expected))
+    if not bench.knows(expected.workflow_type):
+        note = f"No workflow of type {expected.workflow_type!r} was given."
+        found = _nothing(recorded, Verdict.NOT_RUN, Reason.UNKNOWN_TYPE, note)
+        return replace(found, subject=expected.workflow_type, expected=expected, features=features(expected))
+    replayed = await replay_past(past(events), bench, workflow_id=recorded.workflow_id, run_id=recorded.run_id)
+    actual = replayed.trace
+    comparison, hidden = masked(diff(expected, actual, allowances), masks, expected, actual)
+    verdict, reason = judge(comparison)
+    note = subject = ""
+    if replayed.failure is not None:
+        verdict, reason, note, subject = _failed(replayed.failure, verdict, reason)
+    return Judgement(
+        workflow_type=expected.workflow_type,
+        workflow_id=recorded.workflow_id,
+        run_id=recorded.run_id,
+        verdict=verdict,
+        way=Way.REPLAY,
+        reason=reason,
+        note=note,
+        subject=subject,
+        comparison=comparison,
+        expected=expected,
+        actual=actual,
+        masked=hidden,
+        features=features(expected),
+        steps=len(expected.steps),
+        events=len(events),
+    )
+
+
+def _failed(failure: TaskFailure, verdict: Verdict, reason: Reason | None) -> tuple[Verdict, Reason | None, str, str]:
+    """A task failed here that did not fail there."""
+    what = _error_type(failure)
+    if what == "Unsupported":
+        return Verdict.INCONCLUSIVE, Reason.UNSUPPORTED, failure.message, _slug(failure.message)
+    note = f"On the core a workflow task failed ({failure.cause}, {what}); the comparison ends there."
+    if verdict is Verdict.MISMATCH:
+        return verdict, reason, note, what
+    return Verdict.INCONCLUSIVE, Reason.FAILED, note, what
+
+
+def _error_type(failure: TaskFailure) -> str:
+    """The type of the error that user code raised: a name, never its message."""
+    if failure.record:
+        found = json.loads(failure.record).get("f") or {}
+        if isinstance(found, dict):
+            name = found.get("type") or found.get("applicationFailureInfo", {}).get("type")
+            if name:
+                return str(name)
+    return failure.cause
+
+
+def _slug(message: str) -> str:
+    """The entry in the ledger of differences that a message names."""
+    return message.rpartition("#")[2].rstrip(".") if "#" in message else "unsupported"
+
+
+def features(trace: Trace) -> frozenset[str]:
+    """What of Temporal a run has used, by the names of its steps and arrivals."""
+    return frozenset([step.kind.value for step in trace.steps]) | frozenset(
+        [arrival.kind.value for arrival in trace.arrivals if arrival.is_message]
+    )
+
+
+# -- the run -----------------------------------------------------------------------------------------------------------
+
+
+async def replay_past(found: Past, bench: Workbench, *, workflow_id: str, run_id: str) -> Replayed:
+    """Feed a history to the core. Raises nothing that user code raises: that is in the answer."""
+    work = _Work(found, bench, workflow_id, run_id)
+    try:
+        await work.all()
+    finally:
+        leaving = work.interpreter.evict()
+        if leaving is not None:
+            await leaving
+    return work.made
+
+
+def row(found: Past, workflow_id: str, run_id: str) -> RunRow:
+    """The run as the engine would have it in its first row."""
+    started = found.started
+    start_ms = _ms(found.first.event_time)
+    backoff_ms = started.first_workflow_task_backoff.ToMilliseconds()
+    try:
+        attributes_text = column_text(started.search_attributes.indexed_fields)
+    except BadSearchAttribute:
+        attributes_text = None
+    return RunRow(
+        workflow_uuid=workflow_id,
+        workflow_id=workflow_id,
+        run_id=run_id,
+        first_run_id=started.first_execution_run_id or run_id,
+        workflow_type=started.workflow_type.name,
+        task_queue=started.task_queue.name,
+        status=RunStatus.RUNNING,
+        start_ms=start_ms,
+        execution_ms=start_ms + backoff_ms,
+        memo=payload_map_text(started.memo.fields) if started.HasField("memo") else None,
+        search_attributes=attributes_text,
+        metadata=metadata_text(MetadataRecord(task_timeout_ms=started.workflow_task_timeout.ToMilliseconds())),
+    )
+
+
+class _Work:
+    """One replay under way."""
+
+    def __init__(self, found: Past, bench: Workbench, workflow_id: str, run_id: str) -> None:
+        run_id = run_id or found.started.original_execution_run_id
+        workflow_id = workflow_id or found.started.workflow_id
+        run = row(found, workflow_id, run_id)
+        inputs = start_text(found.started)
+        self.made = Replayed(run, found.started, inputs)
+        self.interpreter: GuidedInterpreter = bench.runner.follow(run, inputs, found.started)
+        self.interpreter.begin(found.first.event_time)
+        self._past = found
+        self._pairing = Pairing(found)
+        self._late: dict[int, list[HistoryEvent]] = {}
+        """What has happened to steps that the code has not asked for yet."""
+        self._due: list[HistoryEvent] = []
+        """The same, now that it has."""
+        self._locals: dict[int, str] = {}
+        """Local activities that were asked for and have not ended: seq → id."""
+
+    @property
+    def _over(self) -> bool:
+        return self.made.close is not None or self.made.failure is not None
+
+    async def all(self) -> None:
+        for task in self._past.tasks:
+            await self._task(task)
+            if self._over:
+                break
+        else:
+            await self._what_is_late()
+        self._end()
+
+    async def _task(self, task: PastTask) -> None:
+        began = task.started.workflow_task_started_event_attributes
+        completed = task.completed.workflow_task_completed_event_attributes
+        version = completed.deployment_version
+        told = RecordedTask(
+            at=task.started.event_time,
+            started_id=task.started.event_id,
+            size_bytes=began.history_size_bytes,
+            suggested=began.suggest_continue_as_new,
+            patches=task.patches,
+            flags=completed.sdk_metadata.lang_used_flags,
+            build_id=version.build_id or completed.worker_version.build_id,
+            deployment=version.deployment_name,
+            reseeds=task.reseeds,
+        )
+        for event in (*task.arrivals, *self._due):
+            self._tell(told, event)
+        self._due = []
+        for event in task.updates:
+            accepted = event.workflow_execution_update_accepted_event_attributes
+            given = accepted.HasField("accepted_request")
+            request = accepted.accepted_request if given else self._past.admitted.get(accepted.protocol_instance_id)
+            if request is not None:
+                told.events.append(update_text(event, request))
+                told.event_ids.append(task.started.event_id)
+        markers = list(task.locals)
+        # Of one that the code cancels in this very task it is told then, and not beforehand.
+        self._tell_locals(told, markers, canceled=False)
+        await self._follow(told)
+        # Local activities that began and ended within this one task: the core of Temporal resolves them as it goes along.
+        while markers and not self._over:
+            more = RecordedTask(
+                at=told.at,
+                started_id=told.started_id,
+                size_bytes=told.size_bytes,
+                suggested=told.suggested,
+                flags=told.flags,
+                build_id=told.build_id,
+                deployment=told.deployment,
+            )
+            self._tell_locals(more, markers, canceled=True)
+            if not more.events:
+                break
+            await self._follow(more)
+            told = more
+
+    def _tell(self, told: RecordedTask, event: HistoryEvent) -> None:
+        """Put one arrival into a task, if the code has asked for what it resolves."""
+        asked = step_of(event)
+        seq = 0
+        if asked:
+            found = self._pairing.seqs.get(asked)
+            if found is None:
+                self._late.setdefault(asked, []).append(event)
+                return
+            seq = found
+        text = retell(
+            event,
+            seq,
+            begun=self._past.begun,
+            child_cancel=asked in self._pairing.child_cancels,
+            number=self._pairing.numbers.get(asked, 0),
+        )
+        told.events.append(text)
+        told.event_ids.append(event.event_id)
+
+    def _tell_locals(self, told: RecordedTask, markers: list[HistoryEvent], *, canceled: bool) -> None:
+        """Put those ends of local activities into a task that the code waits for now, in the order of its requests."""
+        seqs = self._pairing.seqs
+        waiting = [m for m in markers if seqs.get(m.event_id) in self._locals and (canceled or not was_canceled(m))]
+        for marker in sorted(waiting, key=lambda m: seqs[m.event_id]):
+            seq = seqs[marker.event_id]
+            told.events.append(local_text(marker, seq, self._locals.pop(seq)))
+            told.event_ids.append(marker.event_id)
+            markers.remove(marker)
+            at = complete_time(marker)
+            if at is not None and _ns(at) > _ns(told.at):
+                told.at = at
+
+    async def _follow(self, told: RecordedTask) -> None:
+        if not told.events:
+            return
+        answer = self.interpreter.follow(told)
+        decision = answer if isinstance(answer, Decision) else await answer
+        made = self.made
+        if decision.failure is not None:
+            made.failure = decision.failure
+            return
+        if decision.memo is not None:
+            made.run.memo = decision.memo
+        if decision.search_attributes is not None:
+            made.run.search_attributes = decision.search_attributes
+        if decision.record is not None:
+            record = json.loads(decision.record)
+            made.records.append(record)
+            made.entries.append((decision.name, decision.record))
+            self._asked(record["cmds"])
+        if decision.close is not None:
+            made.close = decision.close
+
+    def _asked(self, commands: Sequence[dict[str, Any]]) -> None:
+        for command in commands:
+            if command["k"] == "local_activity":
+                self._locals[command["seq"]] = command["id"]
+            elif command["k"] == "local_marker":  # it was given up, and has ended by that
+                self._locals.pop(command["seq"], None)
+        for event_id in self._pairing.asked(commands):
+            self._due += self._late.pop(event_id, ())
+
+    async def _what_is_late(self) -> None:
+        """The record is at its end. Changed code may ask for steps later than they were recorded: it is answered still."""
+        last = self._past.tasks[-1] if self._past.tasks else None
+        for _ in range(_TASKS_BEYOND_MAX):
+            if last is None or not self._due or self._over:
+                return
+            told = RecordedTask(at=last.started.event_time, started_id=last.started.event_id)
+            for event in self._due:
+                self._tell(told, event)
+            self._due = []
+            await self._follow(told)
+
+    def _end(self) -> None:
+        """How the run stands when all has been told."""
+        run, close = self.made.run, self.made.close
+        if close is not None:
+            run.status, run.close, run.close_ms = close.status, close.record, close.close_ms
+        elif self._past.ended is not None and self._past.ended_from_outside and self.made.failure is None:
+            ended = self._past.ended
+            a = attributes(ended)
+            how = kind(ended).removeprefix("workflow_execution_")
+            run.status = RunStatus.TERMINATED if how == "terminated" else RunStatus.TIMED_OUT
+            run.close_ms = _ms(ended.event_time)
+            details = list(a.details.payloads) if how == "terminated" else []
+            run.close = close_text(CloseRecord(kind=Status(how).value, details=details))
+
+
+def _ms(time_: Timestamp) -> int:
+    return time_.seconds * 1000 + time_.nanos // 1_000_000
+
+
+def _ns(time_: Timestamp) -> int:
+    return time_.seconds * 1_000_000_000 + time_.nanos

@@ -1,0 +1,135 @@
+"""Replay on the core: what unchanged code does is what was recorded, and what changed code does is found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from dbos_compat.workbench import Workbench
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.replay import replay_recorded
+from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.unit.shadow.engine import engine, recorded
+from tests.unit.shadow.programs import (
+    ACTIVITIES,
+    WORKFLOWS,
+    Again,
+    Cancelled,
+    Fails,
+    Listens,
+    Locally,
+    Parent,
+    Steps,
+)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with engine(WORKFLOWS, ACTIVITIES) as client:
+        yield client
+
+
+async def judged(found: Recorded, workflows: Sequence[type] = WORKFLOWS, **options: Any) -> Judgement:
+    async with Workbench(workflows, workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        return await replay_recorded(found, bench, **options)
+
+
+def matches(judgement: Judgement) -> None:
+    assert judgement.comparison is not None, judgement.note
+    assert judgement.comparison.differences == ()
+    assert (judgement.verdict, judgement.reason, judgement.note) == (Verdict.MATCH, None, "")
+
+
+async def ended(handle: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("run", "args"),
+    [(Steps.run, [5]), (Parent.run, []), (Fails.run, []), (Again.run, [1]), (Again.run, [0]), (Locally.run, [])],
+    ids=["steps", "parent", "fails", "again", "last", "locally"],
+)
+async def test_unchanged_code_matches(client: Client, run: Any, args: list[Any]) -> None:
+    handle = await client.start_workflow(run, args=args, id="w", task_queue="q")
+    await ended(handle)
+    first = client.get_workflow_handle("w", run_id=handle.first_execution_run_id)
+    judgement = await judged(await recorded(first))
+    matches(judgement)
+    assert judgement.steps or run in (Fails.run,)
+
+
+async def test_messages(client: Client) -> None:
+    handle = await client.start_workflow(Listens.run, id="w", task_queue="q")
+    await handle.signal(Listens.hear, "one")
+    assert await handle.execute_update(Listens.ask, "two") == 2
+    for refused in ("bad", ""):
+        with pytest.raises(WorkflowUpdateFailedError):
+            await handle.execute_update(Listens.ask, refused)
+    matches(await judged(await recorded(handle)))  # half-finished
+    await handle.signal(Listens.hear, "stop")
+    await handle.result()
+    judgement = await judged(await recorded(handle))
+    matches(judgement)
+    assert {"signal", "update", "timer", "cancel_timer", "activity"} <= judgement.features
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+async def test_ends_from_outside(client: Client, how: str) -> None:
+    handle = await client.start_workflow(Cancelled.run, id="w", task_queue="q")
+    if how == "cancel":
+        await handle.cancel()
+    else:
+        await handle.terminate("enough", reason="because")
+    matches(await judged(await recorded(await ended(handle))))
+
+
+async def test_unknown_type(client: Client) -> None:
+    handle = await client.start_workflow(Fails.run, id="w", task_queue="q")
+    judgement = await judged(await recorded(await ended(handle)), [Steps])
+    assert (judgement.verdict, judgement.reason) == (Verdict.NOT_RUN, Reason.UNKNOWN_TYPE)
+
+
+async def test_cut_histories_are_inconclusive(client: Client) -> None:
+    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+    found = await recorded(await ended(handle))
+    gap = Recorded(
+        workflow_id="w",
+        run_id=found.run_id,
+        workflow_type="Steps",
+        events=[*found.events[:4], *found.events[6:]],
+        source="",
+    )
+    tail = Recorded(workflow_id="w", run_id=found.run_id, workflow_type="Steps", events=found.events[3:], source="")
+    end = Recorded(
+        workflow_id="w", run_id=found.run_id, workflow_type="Steps", events=found.events[:9], source="", closed=True
+    )
+    for cut, code in ((gap, "gap"), (tail, "no_start"), (end, "cut_at_end")):
+        judgement = await judged(cut)
+        assert (judgement.verdict, judgement.reason, judgement.subject) == (
+            Verdict.INCONCLUSIVE,
+            Reason.TRUNCATED,
+            code,
+        )
+
+
+async def test_every_beginning_of_a_history_matches(client: Client) -> None:
+    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+    found = await recorded(await ended(handle))
+    async with Workbench(WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        for size in range(1, len(found.events) + 1):
+            part = Recorded(
+                workflow_id="w", run_id=found.run_id, workflow_type="Steps", events=found.events[:size], source=""
+            )
+            last = part.events[-1].WhichOneof("attributes") or ""
+            judgement = await replay_recorded(part, bench)
+            if judgement.verdict is Verdict.MISMATCH:  # what the task asked for is cut in two
+                assert not last.startswith(("workflow_task_started", "workflow_task_scheduled")), size
+    await asyncio.sleep(0)
