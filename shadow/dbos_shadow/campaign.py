@@ -1,0 +1,490 @@
+"""Campaign: the runs of a selection, one after the other, through a judge, into a place for results.
+
+It reads ahead a little and never more, keeps nothing of a run but its line, and may be killed at any time: whoever starts
+it again with the same configuration goes on where it was. What goes wrong with one run is told of that run; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import enum
+import json
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Protocol, TypeAlias
+
+from dbos_core.errors import DBOSCompatError, Expected
+from dbos_core.results import Known, ResultRow, Results
+from dbos_shadow.reading.decoding import CannotDecode
+from dbos_shadow.reading.files import Unreadable
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.select import Candidate, Sample, Selection, Strata, Window, position
+from dbos_shadow.verdict import Judgement, Reason, Verdict
+
+__all__ = ["Campaign", "Counts", "End", "Judge", "Limits", "Source", "config_hash"]
+
+READ_AHEAD = 8
+"""Histories in memory besides the one that is judged."""
+BATCH_RUNS = 50
+BATCH_S = 1.0
+"""Results that are not kept yet: so many at most, and for so long."""
+RUN_DEADLINE_S = 60.0
+WATCH_EVERY_S = 30.0
+WATCH_OVERLAP = timedelta(minutes=2)
+"""A run may be listed some time after it has closed, and clocks differ."""
+
+COMPARED = frozenset({Verdict.MATCH.value, Verdict.MISMATCH.value, Verdict.ACCEPTED.value})
+AGAIN = frozenset({Reason.FAILED.value, Reason.STILL_RUNNING.value})
+"""Reasons that may be gone at the next try, without a change in the configuration."""
+
+_Picked: TypeAlias = AsyncGenerator[Candidate | Unreadable, None]
+
+
+class Judge(Protocol):
+    """Says what it thinks of a run. It may raise: then the run is inconclusive, and the failure ours."""
+
+    async def __call__(self, recorded: Recorded, /) -> Judgement: ...
+
+
+class Source(Protocol):
+    """Where runs come from."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many may be read at once."""
+
+    def candidates(self, selection: Selection) -> AsyncIterator[Candidate | Unreadable]:
+        """What the selection wants, sampling aside, and what could not be asked whether it is wanted."""
+
+    async def read(self, candidate: Candidate) -> Recorded | Unreadable | None:
+        """A run's history. None: it is gone meanwhile."""
+
+
+class End(enum.StrEnum):
+    """Why a session ended."""
+
+    DONE = "done"
+    """Everything that was chosen is judged."""
+    DEADLINE = "deadline"
+    MISMATCHES = "mismatches"
+    """As many as it was told to stop at."""
+    ENOUGH = "enough"
+    """As many runs of each type as were wanted."""
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When to stop. None: never for that reason."""
+
+    run_deadline_s: float = RUN_DEADLINE_S
+    """Wall clock for judging one run."""
+    deadline_s: float | None = None
+    """Wall clock for the session."""
+    mismatches: int | None = None
+    compared_per_type: int | None = None
+    """Enough, once every type that was met (and each that was asked for) has so many compared runs."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How far a session is. Read it at any time."""
+
+    seen: int = 0
+    """Runs that the selection wants."""
+    chosen: int = 0
+    """Of them, those that were sampled."""
+    known: int = 0
+    """Of them, those that were judged in an earlier session."""
+    judged: int = 0
+    """In this session."""
+    listing: bool = True
+    """Is the end of the listing not reached yet?"""
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """Of all chosen runs, earlier sessions included."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    compared: Counter[str] = field(default_factory=Counter)
+    """By workflow type."""
+
+    def say(self, workflow_type: str, verdict: str, reason: str) -> None:
+        self.verdicts[verdict] += 1
+        if reason:
+            self.reasons[reason] += 1
+        if verdict in COMPARED:
+            self.compared[workflow_type] += 1
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "seen": self.seen,
+            "chosen": self.chosen,
+            "known": self.known,
+            "judged": self.judged,
+            "verdicts": dict(sorted(self.verdicts.items())),
+            "reasons": dict(sorted(self.reasons.items())),
+        }
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """Sixteen characters over all that decides a verdict: equal ones make judging twice needless."""
+    return sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Campaign:
+    """One configuration, and the session that is under way."""
+
+    def __init__(
+        self,
+        config: str,
+        *,
+        results: Results,
+        judge: Judge,
+        keep: Callable[[Judgement], str],
+        limits: Limits | None = None,
+        on_judged: Callable[[Judgement], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        """
+        Args:
+            config: its hash; the results' ``begin`` was told of it.
+            results: opened.
+            judge: says what it thinks of a run.
+            keep: a judgement → the document that is kept of it.
+            limits: when to stop.
+            on_judged: hears of every judgement of this session, in the order in which they are made.
+            clock: seconds, for deadlines.
+            now_ms: milliseconds since the epoch: when a result was made, for retention.
+        """
+        self.config = config
+        self.counts = Counts()
+        self.strata = Strata()
+        self._results = results
+        self._judge = judge
+        self._keep = keep
+        self._limits = limits or Limits()
+        self._on_judged = on_judged
+        self._clock = clock
+        self._now_ms = now_ms
+        self._known: dict[tuple[str, str], Known] = {}
+        self._pending: list[ResultRow] = []
+        self._kept_at = 0.0
+        self._met: set[tuple[str, str]] = set()
+        self._met_before: set[tuple[str, str]] = set()
+        """Whoever watches forgets what is older than the look before."""
+        self._types: set[str] = set()
+        self._begun = clock()
+
+    async def run(self, selection: Selection, source: Source) -> End:
+        """Judge what the selection chooses, once.
+
+        Raises:
+            StoreUnavailable, ServerUnavailable: the database or the server went away; what was judged is kept.
+            RPCError: the server refuses the list query.
+        """
+        async with self._session(selection):
+            picked = self._all(selection, source) if selection.takes_all else self._sampled(selection, source)
+            return await self._through(picked, source) or End.DONE
+
+    async def watch(
+        self,
+        selection: Selection,
+        source: Source,
+        *,
+        since: datetime,
+        every_s: float = WATCH_EVERY_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> End:
+        """Judge what is newly closed, again and again, until a limit is reached.
+
+        Args:
+            selection: its rate holds for each run by itself, its floor for the whole time.
+            source: a live namespace.
+            since: runs that closed before are left alone.
+            every_s: seconds between two looks.
+            sleep: for tests.
+
+        Raises:
+            as ``run`` does.
+        """
+        async with self._session(selection):
+            while True:
+                looked_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+                window = Window(after=since - WATCH_OVERLAP, before=selection.closed.before)
+                fresh = dataclasses.replace(selection, closed=window)
+                if (end := await self._through(self._as_they_come(fresh, source), source)) is not None:
+                    return end
+                await self._keep_all()
+                if (end := self._over()) is not None:
+                    return end
+                since = max(since, looked_at)
+                self._met_before, self._met = self._met, set()
+                await sleep(every_s)
+
+    @contextlib.asynccontextmanager
+    async def _session(self, selection: Selection) -> AsyncIterator[None]:
+        self._known = dict(await self._results.known(self.config))
+        self._types.update(selection.types)
+        self._kept_at = self._begun = self._clock()
+        try:
+            yield
+        except BaseException:  # Ctrl-C as well: what was judged is kept, whatever it was that went wrong
+            with contextlib.suppress(Expected):
+                await asyncio.shield(self._keep_all())
+            raise
+        await self._keep_all()
+
+    async def _through(self, picked: _Picked, source: Source) -> End | None:
+        """Judge all of them; None: to the end."""
+        queue: asyncio.Queue[_Read | None] = asyncio.Queue(READ_AHEAD)
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read_ahead(picked, source, queue), name="shadow reading")
+                while (read := await queue.get()) is not None:
+                    await self._one(read)
+                    if (end := self._over()) is not None:
+                        reading.cancel()
+                        return end
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from None
+        return None
+
+    # -- which -----------------------------------------------------------------------------------------------------
+
+    async def _all(self, selection: Selection, source: Source) -> _Picked:
+        async for found in source.candidates(selection):
+            if isinstance(found, Candidate):
+                if not self._first_time(found):
+                    continue
+                self.counts.seen += 1
+                self.strata.seen(found.stratum)
+                if not self._choose(found):
+                    continue
+            yield found
+        self.counts.listing = False
+
+    async def _as_they_come(self, selection: Selection, source: Source) -> _Picked:
+        """By rate, and the first few of each stratum: whoever watches cannot wait for the end of the list."""
+        async for found in source.candidates(selection):
+            if isinstance(found, Candidate):
+                if not self._first_time(found):
+                    continue
+                self.counts.seen += 1
+                self.strata.seen(found.stratum)
+                if selection.maximum is not None and self.counts.chosen >= selection.maximum:
+                    continue
+                by_rate = selection.rate == 1 or position(found.workflow_id, selection.seed) < selection.rate
+                if not by_rate and self.strata.chosen_of(found.stratum) >= selection.floor:
+                    continue
+                if not self._choose(found):
+                    continue
+            yield found
+        self.counts.listing = False
+
+    async def _sampled(self, selection: Selection, source: Source) -> _Picked:
+        sample = Sample(selection)
+        unreadable = []
+        async for found in source.candidates(selection):
+            if isinstance(found, Unreadable):
+                unreadable.append(found)
+            elif self._first_time(found):
+                sample.offer(found)
+                self.counts.seen += 1
+            if self._late():
+                break
+        self.counts.listing = False
+        for stratum, seen in sample.seen().items():
+            self.strata.seen(stratum, seen)
+        for found in unreadable:
+            yield found
+        for candidate in sorted(sample.chosen(), key=lambda found: found.place):
+            if self._choose(candidate):
+                yield candidate
+
+    def _first_time(self, candidate: Candidate) -> bool:
+        """Cloud exports and listings may have the same run twice."""
+        key = (candidate.workflow_id, candidate.run_id)
+        if key in self._met_before:
+            self._met.add(key)
+        if key in self._met:
+            return False
+        self._met.add(key)
+        return True
+
+    def _choose(self, candidate: Candidate) -> bool:
+        """Count it in. False: it was judged before, and nothing has changed since."""
+        self.counts.chosen += 1
+        self.strata.chosen(candidate.stratum)
+        self._types.add(candidate.workflow_type)
+        known = self._known.get((candidate.workflow_id, candidate.run_id))
+        if known is None or known.reason in AGAIN:
+            return True
+        if candidate.status == "running" or (candidate.events and known.events and candidate.events != known.events):
+            return True
+        self.counts.known += 1
+        self.counts.say(candidate.workflow_type, known.verdict, known.reason)
+        if known.verdict in COMPARED:
+            self.strata.judged(candidate.stratum, known.shape)
+        return False
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def _read_ahead(self, picked: _Picked, source: Source, queue: asyncio.Queue[_Read | None]) -> None:
+        """Reads several at once, hands them over in order."""
+        under_way: asyncio.Queue[asyncio.Task[_Read] | None] = asyncio.Queue(max(1, source.concurrency))
+
+        async def hand_over() -> None:
+            while (task := await under_way.get()) is not None:
+                await queue.put(await task)
+            await queue.put(None)
+
+        async with contextlib.aclosing(picked), asyncio.TaskGroup() as group:
+            group.create_task(hand_over(), name="shadow handing over")
+            async for found in picked:
+                await under_way.put(group.create_task(_read(source, found)))
+            await under_way.put(None)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    async def _one(self, read: _Read) -> None:
+        candidate = read.candidate
+        begun = self._clock()
+        judgement = await self._judged(read)
+        self.counts.judged += 1
+        self.counts.say(judgement.workflow_type, judgement.verdict.value, (judgement.reason or ""))
+        if candidate is not None and judgement.verdict.value in COMPARED:
+            self.strata.judged(candidate.stratum, judgement.shape)
+        if self._on_judged is not None:
+            self._on_judged(judgement)
+        self._pending.append(
+            ResultRow(
+                workflow_type=judgement.workflow_type,
+                workflow_id=judgement.workflow_id,
+                run_id=judgement.run_id,
+                verdict=judgement.verdict.value,
+                reason=judgement.reason.value if judgement.reason else "",
+                shape=judgement.shape,
+                events=judgement.events,
+                at_ms=self._now_ms(),
+                document=self._keep(judgement),
+            )
+        )
+        if len(self._pending) >= BATCH_RUNS or self._clock() - self._kept_at >= BATCH_S:
+            await self._flush()
+        if self._clock() - begun < 0.001:
+            await asyncio.sleep(0)  # a judge that never waits would leave no turn to whoever reads
+
+    async def _judged(self, read: _Read) -> Judgement:
+        found = read.found
+        if isinstance(found, Unreadable):
+            return Judgement(
+                workflow_type=read.workflow_type,
+                workflow_id=found.workflow_id,
+                run_id=read.run_id or found.source,
+                verdict=Verdict.INCONCLUSIVE,
+                reason=Reason.TRUNCATED,
+                subject="unreadable",
+                note=found.note,
+            )
+        if found is None:
+            return Judgement(
+                workflow_type=read.workflow_type,
+                workflow_id=read.candidate.workflow_id if read.candidate else "",
+                run_id=read.run_id,
+                verdict=Verdict.NOT_RUN,
+                reason=Reason.EXCLUDED,
+                subject="gone",
+                note="The server listed it, and had no history of it any more: its retention was over.",
+            )
+        try:
+            async with asyncio.timeout(self._limits.run_deadline_s):
+                return await self._judge(found)
+        except CannotDecode as error:
+            return _failed(found, str(error), Reason.SEALED, "codec")
+        except TimeoutError:
+            note = f"It was not judged after {self._limits.run_deadline_s:g} s."
+            return _failed(found, note, Reason.FAILED, "deadline")
+        except Exception as error:
+            return _failed(found, _where(error), Reason.FAILED, type(error).__name__)
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def _late(self) -> bool:
+        return self._limits.deadline_s is not None and self._clock() - self._begun >= self._limits.deadline_s
+
+    def _over(self) -> End | None:
+        limits = self._limits
+        if limits.mismatches is not None and self.counts.verdicts[Verdict.MISMATCH.value] >= limits.mismatches:
+            return End.MISMATCHES
+        enough = limits.compared_per_type
+        if enough is not None and self._types and all(self.counts.compared[name] >= enough for name in self._types):
+            return End.ENOUGH
+        return End.DEADLINE if self._late() else None
+
+    async def _flush(self) -> None:
+        rows, self._pending = self._pending, []
+        self._kept_at = self._clock()
+        await self._results.add(self.config, rows)
+
+    async def _keep_all(self) -> None:
+        await self._flush()
+        summary = {**self.counts.document(), "strata": [dataclasses.asdict(found) for found in self.strata]}
+        await self._results.summarise(self.config, json.dumps(summary))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    candidate: Candidate | None
+    found: Recorded | Unreadable | None
+
+    @property
+    def workflow_type(self) -> str:
+        return self.candidate.workflow_type if self.candidate else ""
+
+    @property
+    def run_id(self) -> str:
+        return self.candidate.run_id if self.candidate else ""
+
+
+async def _read(source: Source, wanted: Candidate | Unreadable) -> _Read:
+    if isinstance(wanted, Unreadable):
+        return _Read(None, wanted)
+    return _Read(wanted, await source.read(wanted))
+
+
+def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The cause among what a group of tasks has raised."""
+    for found in error.exceptions:
+        if isinstance(found, BaseExceptionGroup):
+            found = _first(found)
+        if not isinstance(found, asyncio.CancelledError):
+            return found
+    return error
+
+
+def _failed(found: Recorded, note: str, reason: Reason, subject: str) -> Judgement:
+    return Judgement(
+        workflow_type=found.workflow_type,
+        workflow_id=found.workflow_id,
+        run_id=found.run_id,
+        verdict=Verdict.INCONCLUSIVE,
+        reason=reason,
+        subject=subject,
+        note=note,
+        events=len(found.events),
+    )
+
+
+def _where(error: Exception) -> str:
+    """Type and place of an error. Its text may quote payloads, unless it is ours."""
+    if isinstance(error, DBOSCompatError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} in {places}"

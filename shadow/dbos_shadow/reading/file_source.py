@@ -1,0 +1,97 @@
+"""FileSource: runs in files, as a campaign wants them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from dbos_shadow.reading import files
+from dbos_shadow.reading.files import Unreadable
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.select import Candidate, Selection, shape_of
+from dbos_shadow.sources import history
+from dbos_shadow.trace import Status
+
+__all__ = ["FileSource", "candidate_of"]
+
+_CLOSED = {
+    f"workflow_execution_{status.value}_event_attributes": status.value
+    for status in Status
+    if status not in (Status.RUNNING, Status.UNKNOWN)
+}
+
+
+class FileSource:
+    """Histories in files. Each file is opened once to see what is in it, and once more for what was picked of it; where
+    everything is picked, once."""
+
+    concurrency = 1
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        """
+        Args:
+            paths: files, and folders to be searched.
+
+        Raises:
+            NoHistories: there is none.
+        """
+        self.paths = files.find(paths)
+        self._last: Recorded | Unreadable | None = None
+        self._open: tuple[Path, Iterator[Recorded | Unreadable]] | None = None
+
+    async def candidates(self, selection: Selection) -> AsyncIterator[Candidate | Unreadable]:
+        place = 0
+        for path in self.paths:
+            for found in files.read(path):
+                self._last = found
+                place += 1
+                if isinstance(found, Unreadable):
+                    yield found
+                    continue
+                candidate = candidate_of(found, path, place, with_shape=not selection.takes_all)
+                if selection.takes(candidate):
+                    yield candidate
+
+    async def read(self, candidate: Candidate) -> Recorded | Unreadable | None:
+        last = self._last
+        if last is not None and last.source == _source(candidate):
+            return last
+        path = Path(candidate.where.partition("\n")[0])
+        for _ in range(2):
+            if self._open is None or self._open[0] != path:
+                self._open = (path, files.read(path))
+            for found in self._open[1]:
+                if found.source == _source(candidate):
+                    return found
+            self._open = None  # it lies before the place where we were
+        return None
+
+
+def _source(candidate: Candidate) -> str:
+    return candidate.where.partition("\n")[2]
+
+
+def candidate_of(found: Recorded, path: Path, place: int, *, with_shape: bool) -> Candidate:
+    """What a selection may ask of a history that was read."""
+    last = found.events[-1]
+    status = _CLOSED.get(last.WhichOneof("attributes") or "", Status.RUNNING.value)
+    return Candidate(
+        workflow_id=found.workflow_id,
+        run_id=found.run_id,
+        workflow_type=found.workflow_type,
+        status=status,
+        start_ms=_at_ms(found.events[0]),
+        close_ms=0 if status == Status.RUNNING.value else _at_ms(last),
+        events=len(found.events),
+        shape=shape_of(history.trace(found.events)) if with_shape else "",
+        where=f"{path}\n{found.source}",
+        place=place,
+    )
+
+
+def _at_ms(event: HistoryEvent) -> int:
+    time: Any = event.event_time
+    return int(time.seconds * 1000 + time.nanos // 1_000_000)
