@@ -357,7 +357,9 @@ class Campaign:
         begun = self._clock()
         judgement = await self._judged(read)
         self.counts.judged += 1
-        self.counts.say(judgement.workflow_type, judgement.verdict.value, (judgement.reason or ""))
+        self.counts.say(
+            judgement.workflow_type, judgement.verdict.value, judgement.reason.value if judgement.reason else ""
+        )
         if candidate is not None and judgement.verdict.value in COMPARED:
             self.strata.judged(candidate.stratum, judgement.shape)
         if self._on_judged is not None:

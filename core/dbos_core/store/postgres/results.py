@@ -19,7 +19,7 @@ from dbos_core.store.postgres import schema as schema_package
 from dbos_core.store.postgres.connect import Connection, Database, translated
 from dbos_core.store.postgres.schema.names import Schemas
 
-__all__ = ["SCHEMA", "PostgresResults"]
+__all__ = ["PostgresResults", "SCHEMA"]
 
 SCHEMA = "dbos_shadow"
 
