@@ -117,6 +117,10 @@ class Claims:
         if self._more:
             self._wakeup.set()
 
+    async def look_around(self) -> None:
+        """One pulse now, for a clock that has jumped."""
+        await self._act_on(await self._kernel.store.pulse(self._kernel.process, self._lease_ms))
+
     # -- loops -----------------------------------------------------------------------------------------------------
 
     async def _pulse_loop(self) -> None:

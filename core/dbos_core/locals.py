@@ -27,6 +27,11 @@ class Locals:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def under_way(self) -> int:
+        """How many of them run or wait for a slot, and not for their next attempt."""
+        return sum(activity.under_way for activity in self._open.values())
+
     def release(self, decision: Decision) -> None:
         """What the run asked for, now that the journal has it."""
         for spec in decision.schedule_local:

@@ -145,7 +145,7 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="time-skipping",
         feature="The time-skipping test service",
-        advice="Run time-skipping tests on temporalio's own WorkflowEnvironment.start_time_skipping().",
+        advice="In tests, dbos_compat.testing.WorkflowEnvironment skips time, with Temporal's names and without a server.",
         rpcs=(
             "lock_time_skipping",
             "unlock_time_skipping",
@@ -156,6 +156,11 @@ _ENTRIES: tuple[Difference, ...] = (
             "poll_workflow_execution_time_skipping",
         ),
         conformance=("H1",),
+    ),
+    Difference(
+        slug="test-server",
+        feature="A test environment with a server that other programs reach (port, web UI, database file, server flags)",
+        advice="Leave the argument out: a test environment is in memory. For several processes start an embedded Postgres.",
     ),
     Difference(
         slug="namespaces",

@@ -55,6 +55,8 @@ class Engine:
         self._meter = meter
         self._metrics = None if meter is None else ClientMetrics(meter)
         self._on_close = on_close
+        self.attending: Callable[[str, Message], contextlib.AbstractContextManager[None]] | None = None
+        """Stands around every call (a test environment lets time be skipped while a result is awaited)."""
         self._closed = False
         self._left = False
         """The loop has ended without ``disconnect``: what there was of the connection is gone."""
@@ -112,6 +114,8 @@ class Engine:
         timeout: timedelta | None,
     ) -> Coroutine[Any, Any, Message]:
         answer = self.service.call(rpc, req, service=service, timeout=timeout, metadata=metadata)
+        if self.attending is not None:
+            answer = _within(self.attending(rpc, req), answer)
         return answer if self._metrics is None else self._metrics.measured(rpc, req, answer)
 
     def create_worker(self, config: Any) -> BridgeWorker:
@@ -146,3 +150,8 @@ class Engine:
             self._guard.cancel()
             if self._on_close is not None:
                 self._on_close()
+
+
+async def _within(attending: contextlib.AbstractContextManager[None], answer: Coroutine[Any, Any, Message]) -> Message:
+    with attending:
+        return await answer

@@ -126,6 +126,10 @@ class LocalActivity:
     def queued(self) -> bool:
         return self._state is _State.QUEUED
 
+    @property
+    def under_way(self) -> bool:
+        return self._state in (_State.QUEUED, _State.RUNNING)
+
     def start(self, executor: Executor, token: bytes) -> None:
         """It has a slot."""
         self._cancel(self._start_timer)

@@ -218,6 +218,11 @@ class Tables:
         for mail_id in run.mail_ids:
             del self.mail_ids[mail_id]
 
+    @property
+    def queues(self) -> Iterable[str]:
+        """The task queues on which runs ever waited for an owner."""
+        return self._runnable.keys()
+
     def next_runnable(self, queues: Iterable[str], now_ms: int) -> Run | None:
         """The due and unowned run of these queues that has waited longest. It stays where it is."""
         best: tuple[int, int, str] | None = None

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 
 _START_MS = 1_700_000_000_000
@@ -142,14 +143,23 @@ async def settle() -> None:
     """Let the event loop run until it has nothing left to do right now.
 
     asyncio has no public word for "idle"; its loops keep what is to run next in ``_ready``. On a loop without it
-    (uvloop) a generous number of passes takes its place.
+    (uvloop) a generous number of passes takes its place. Several may settle at once: they do not wait for each other.
     """
-    ready = getattr(asyncio.get_running_loop(), "_ready", None)
+    loop = asyncio.get_running_loop()
+    ready = getattr(loop, "_ready", None)
     if ready is None:
         for _ in range(100):
             await asyncio.sleep(0)
         return
-    empty = 0
-    while empty < _SETTLED_PASSES:
-        await asyncio.sleep(0)
-        empty = 0 if ready else empty + 1
+    _settling[loop] = _settling.get(loop, 0) + 1
+    try:
+        empty = 0
+        while empty < _SETTLED_PASSES:
+            await asyncio.sleep(0)
+            empty = empty + 1 if len(ready) < _settling[loop] else 0
+    finally:
+        _settling[loop] -= 1
+
+
+_settling: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+"""How many settle on a loop right now: each has one entry among those that are ready, or runs."""
