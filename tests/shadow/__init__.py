@@ -1,0 +1,1 @@
+"""The shadow judged with real things: a corpus from a real server, seeded mutations, planted secrets, public samples."""
