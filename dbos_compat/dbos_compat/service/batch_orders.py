@@ -112,6 +112,14 @@ def _update_options(order: Order, run: WorkflowExecution) -> Message:
     )
 
 
+def _aim(request: Message, activity_type: str, everything: str) -> None:
+    """At the activities of a type, or by the field of that name at all of them."""
+    if activity_type:
+        request.type = activity_type  # type: ignore[attr-defined]
+    else:
+        setattr(request, everything, True)
+
+
 def _unpause(order: Order, run: WorkflowExecution) -> Message:
     operation = order.unpause_activities_operation
     request = UnpauseActivityRequest(
@@ -122,10 +130,7 @@ def _unpause(order: Order, run: WorkflowExecution) -> Message:
         reset_heartbeat=operation.reset_heartbeat,
         jitter=operation.jitter if operation.HasField("jitter") else None,
     )
-    if operation.type:
-        request.type = operation.type
-    else:
-        request.unpause_all = True
+    _aim(request, operation.type, "unpause_all")
     return request
 
 
@@ -140,10 +145,7 @@ def _reset_activities(order: Order, run: WorkflowExecution) -> Message:
         jitter=operation.jitter if operation.HasField("jitter") else None,
         restore_original_options=operation.restore_original_options,
     )
-    if operation.type:
-        request.type = operation.type
-    else:
-        request.match_all = True
+    _aim(request, operation.type, "match_all")
     return request
 
 
@@ -157,10 +159,7 @@ def _update_activities(order: Order, run: WorkflowExecution) -> Message:
         restore_original=operation.restore_original,
         activity_options=operation.activity_options if operation.HasField("activity_options") else None,
     )
-    if operation.type:
-        request.type = operation.type
-    else:
-        request.match_all = True
+    _aim(request, operation.type, "match_all")
     return request
 
 
