@@ -43,6 +43,7 @@ from dbos_core.runner import Interpreter, Runner, TaskFailure
 from dbos_core.schedules.scheduler import Scheduler
 from dbos_core.store.base import ProcessInfo, Store, Wake, WakeKind
 from dbos_core.succession import Succession, timed_out
+from dbos_core.turns import Turns
 from dbos_core.updates import Updates
 from dbos_core.waiting import Waiting
 from dbos_core.writer import SPIN_S, CheckpointWriter
@@ -83,6 +84,7 @@ class Kernel:
             process_id=self.process_id, identity=identity, application_version=application_version
         )
         self.loop = asyncio.get_running_loop()
+        self.turns = Turns(self.loop)
         self.live_runs: dict[str, LiveRun] = {}
         self.timers = Deadlines(clock)
         """Timers of live runs: those due at once ring in the order in which they were started."""

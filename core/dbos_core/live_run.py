@@ -151,7 +151,7 @@ class LiveRun:
     def poke(self) -> None:
         if not self._scheduled and self.phase is Phase.READY:
             self._scheduled = True
-            self._kernel.loop.call_soon(self._scheduled_step)
+            self._kernel.turns.add(self._scheduled_step)
 
     def _scheduled_step(self) -> None:
         self._scheduled = False
