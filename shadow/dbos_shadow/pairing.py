@@ -13,7 +13,7 @@ from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 
-from dbos_shadow.past import Past, kind, marker_data
+from dbos_shadow.past import Past, PastTask, kind, marker_data
 
 __all__ = ["Pairing"]
 
@@ -33,18 +33,28 @@ class Pairing:
         self._chosen: dict[tuple[str, str, str], deque[int]] = {}
         self._ids: dict[int, tuple[str, str, str]] = {}
         self._children: dict[int, str] = {}
+        self._unmet: list[tuple[Mapping[str, Any], Key, str]] = []
+        """Requests without a partner so far."""
         for task in past.tasks:
-            for event in task.commands:
-                found = _recorded(event)
-                if found is None:
-                    continue
-                key, chosen = found
-                if key[0] == "cancel_child":
-                    self.child_cancels.add(event.event_id)
-                self._free.setdefault(key, deque()).append(event.event_id)
-                if chosen:
-                    self._chosen.setdefault((*key, chosen), deque()).append(event.event_id)
-                    self._ids[event.event_id] = (*key, chosen)
+            self.add(task)
+
+    def add(self, task: PastTask) -> None:
+        """One more recorded task. A request that came before may have been waiting for a step of it."""
+        for event in task.commands:
+            found = _recorded(event)
+            if found is None:
+                continue
+            key, chosen = found
+            if key[0] == "cancel_child":
+                self.child_cancels.add(event.event_id)
+            self._free.setdefault(key, deque()).append(event.event_id)
+            if chosen:
+                self._chosen.setdefault((*key, chosen), deque()).append(event.event_id)
+                self._ids[event.event_id] = (*key, chosen)
+            if waiting := [unmet for unmet in self._unmet if unmet[1] == key]:
+                unmet = next((unmet for unmet in waiting if unmet[2] == chosen), waiting[0])
+                self._unmet.remove(unmet)
+                self._pair(event.event_id, key, unmet[0], [])
 
     def asked(self, commands: Iterable[Mapping[str, Any]]) -> list[int]:
         """Take the requests of one task. The recorded steps that have found their partner by it."""
@@ -58,10 +68,12 @@ class Pairing:
             if same:
                 self._pair(same[0], key, command, found)
             else:
-                left.append((command, key))
-        for command, key in left:
+                left.append((command, key, chosen))
+        for command, key, chosen in left:
             if free := self._free.get(key):
                 self._pair(free[0], key, command, found)
+            else:
+                self._unmet.append((command, key, chosen))
         return found
 
     def _pair(self, event_id: int, key: Key, command: Mapping[str, Any], found: list[int]) -> None:

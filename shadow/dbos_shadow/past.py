@@ -7,14 +7,14 @@ timed out is shown by the next one that is completed, exactly as when it happene
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-__all__ = ["Past", "PastTask", "attributes", "kind", "past"]
+__all__ = ["Past", "PastReader", "PastTask", "attributes", "kind", "past"]
 
 _SUFFIX = "_event_attributes"
 _RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
@@ -111,37 +111,49 @@ COMMANDS = frozenset(
 )
 
 
+class PastReader:
+    """Reads a history as it comes."""
+
+    def __init__(self, first: HistoryEvent) -> None:
+        self.past = Past(first, first.workflow_execution_started_event_attributes, [], {}, {})
+        self._arrivals: list[HistoryEvent] = []
+        self._reseeds: list[str] = []
+        self._began: HistoryEvent | None = None
+
+    def add(self, events: Iterable[HistoryEvent]) -> None:
+        """The next events. Those of one workflow task and what it asked for come together, as a server writes them."""
+        made = self.past
+        for event in events:
+            name = kind(event)
+            if name in ARRIVALS:
+                self._arrivals.append(event)
+            elif name == "workflow_task_started":
+                self._began = event
+            elif name == "workflow_task_completed":
+                assert self._began is not None
+                made.tasks.append(PastTask(self._began, event, self._arrivals, reseeds=self._reseeds))
+                self._arrivals, self._reseeds = [], []
+            elif name == "workflow_task_failed":
+                failed = event.workflow_task_failed_event_attributes
+                if failed.cause == _RESET and failed.new_run_id:
+                    self._reseeds.append(failed.new_run_id)
+            elif name in COMMANDS:
+                if made.tasks:
+                    _command(made.tasks[-1], name, event)
+            elif name == "activity_task_started":
+                made.begun[event.event_id] = event
+            elif name == "workflow_execution_update_admitted":
+                request = event.workflow_execution_update_admitted_event_attributes.request
+                made.admitted[request.meta.update_id] = request
+            elif name in _ENDS:
+                made.ended = event
+
+
 def past(events: Sequence[HistoryEvent]) -> Past:
     """Read a history that is whole from its beginning on (``sources.history.trace`` says whether it is)."""
-    made = Past(events[0], events[0].workflow_execution_started_event_attributes, [], {}, {})
-    arrivals: list[HistoryEvent] = []
-    reseeds: list[str] = []
-    began: HistoryEvent | None = None
-    for event in events:
-        name = kind(event)
-        if name in ARRIVALS:
-            arrivals.append(event)
-        elif name == "workflow_task_started":
-            began = event
-        elif name == "workflow_task_completed":
-            assert began is not None
-            made.tasks.append(PastTask(began, event, arrivals, reseeds=reseeds))
-            arrivals, reseeds = [], []
-        elif name == "workflow_task_failed":
-            failed = event.workflow_task_failed_event_attributes
-            if failed.cause == _RESET and failed.new_run_id:
-                reseeds.append(failed.new_run_id)
-        elif name in COMMANDS:
-            if made.tasks:
-                _command(made.tasks[-1], name, event)
-        elif name == "activity_task_started":
-            made.begun[event.event_id] = event
-        elif name == "workflow_execution_update_admitted":
-            request = event.workflow_execution_update_admitted_event_attributes.request
-            made.admitted[request.meta.update_id] = request
-        elif name in _ENDS:
-            made.ended = event
-    return made
+    reader = PastReader(events[0])
+    reader.add(events)
+    return reader.past
 
 
 def _command(task: PastTask, name: str, event: HistoryEvent) -> None:

@@ -40,7 +40,7 @@ from dbos_shadow.sources import history, journal
 from dbos_shadow.trace import Status, Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way, judge
 
-__all__ = ["Replayed", "replay_past", "replay_recorded"]
+__all__ = ["Replayed", "Telling", "compared", "replay_past", "replay_recorded", "row"]
 
 logger = logging.getLogger("dbos_shadow")
 
@@ -136,18 +136,44 @@ async def _judged(
         found = _nothing(recorded, Verdict.NOT_RUN, Reason.UNKNOWN_TYPE, note)
         return replace(found, subject=expected.workflow_type, expected=expected, features=features(expected))
     replayed = await replay_past(past(events), bench, workflow_id=recorded.workflow_id, run_id=recorded.run_id)
-    actual = replayed.trace
+    return compared(
+        expected,
+        replayed.trace,
+        way=Way.REPLAY,
+        failure=replayed.failure,
+        allowances=allowances,
+        masks=masks,
+        events=len(events),
+    )
+
+
+def compared(
+    expected: Trace,
+    actual: Trace,
+    *,
+    way: Way,
+    failure: TaskFailure | None = None,
+    allowances: Allowances = NOTHING,
+    masks: Sequence[Mask] = (),
+    events: int = 0,
+) -> Judgement:
+    """Compare what the core has made of a run with its record, and judge.
+
+    Args:
+        failure: the code has failed in a task on the core; ``actual`` ends there.
+        events: how many the history has.
+    """
     comparison, hidden = masked(diff(expected, actual, allowances), masks, expected, actual)
     verdict, reason = judge(comparison)
     note = subject = ""
-    if replayed.failure is not None:
-        verdict, reason, note, subject = _failed(replayed.failure, verdict, reason)
+    if failure is not None:
+        verdict, reason, note, subject = _failed(failure, verdict, reason)
     return Judgement(
         workflow_type=expected.workflow_type,
-        workflow_id=recorded.workflow_id,
-        run_id=recorded.run_id,
+        workflow_id=expected.workflow_id,
+        run_id=expected.run_id,
         verdict=verdict,
-        way=Way.REPLAY,
+        way=way,
         reason=reason,
         note=note,
         subject=subject,
@@ -157,7 +183,7 @@ async def _judged(
         masked=hidden,
         features=features(expected),
         steps=len(expected.steps),
-        events=len(events),
+        events=events,
     )
 
 
@@ -200,7 +226,7 @@ def features(trace: Trace) -> frozenset[str]:
 
 async def replay_past(found: Past, bench: Workbench, *, workflow_id: str, run_id: str) -> Replayed:
     """Feed a history to the core. Raises nothing that user code raises: that is in the answer."""
-    work = _Work(found, bench, workflow_id, run_id)
+    work = _Replay(found, bench, workflow_id, run_id)
     try:
         await work.all()
     finally:
@@ -235,17 +261,13 @@ def row(found: Past, workflow_id: str, run_id: str) -> RunRow:
     )
 
 
-class _Work:
-    """One replay under way."""
+class Telling:
+    """A recorded past as it is told to the core, task by task. Who takes it (``take``), and when, is not decided here."""
 
-    def __init__(self, found: Past, bench: Workbench, workflow_id: str, run_id: str) -> None:
+    def __init__(self, found: Past, workflow_id: str, run_id: str) -> None:
         run_id = run_id or found.started.original_execution_run_id
         workflow_id = workflow_id or found.started.workflow_id
-        run = row(found, workflow_id, run_id)
-        inputs = start_text(found.started)
-        self.made = Replayed(run, found.started, inputs)
-        self.interpreter: GuidedInterpreter = bench.runner.follow(run, inputs, found.started)
-        self.interpreter.begin(found.first.event_time)
+        self.made = Replayed(row(found, workflow_id, run_id), found.started, start_text(found.started))
         self._past = found
         self._pairing = Pairing(found)
         self._late: dict[int, list[HistoryEvent]] = {}
@@ -255,20 +277,17 @@ class _Work:
         self._locals: dict[int, str] = {}
         """Local activities that were asked for and have not ended: seq → id."""
 
+    async def take(self, told: RecordedTask) -> Decision:
+        """Let the core take a task."""
+        raise NotImplementedError
+
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Has the core ended the run, or failed in it?"""
         return self.made.close is not None or self.made.failure is not None
 
-    async def all(self) -> None:
-        for task in self._past.tasks:
-            await self._task(task)
-            if self._over:
-                break
-        else:
-            await self._what_is_late()
-        self._end()
-
-    async def _task(self, task: PastTask) -> None:
+    async def task(self, task: PastTask) -> None:
+        """Tell the next task."""
         began = task.started.workflow_task_started_event_attributes
         completed = task.completed.workflow_task_completed_event_attributes
         version = completed.deployment_version
@@ -298,7 +317,7 @@ class _Work:
         self._tell_locals(told, markers, canceled=False)
         await self._follow(told)
         # Local activities that began and ended within this one task: the core of Temporal resolves them as it goes along.
-        while markers and not self._over:
+        while markers and not self.over:
             more = RecordedTask(
                 at=told.at,
                 started_id=told.started_id,
@@ -350,8 +369,7 @@ class _Work:
     async def _follow(self, told: RecordedTask) -> None:
         if not told.events:
             return
-        answer = self.interpreter.follow(told)
-        decision = answer if isinstance(answer, Decision) else await answer
+        decision = await self.take(told)
         made = self.made
         if decision.failure is not None:
             made.failure = decision.failure
@@ -377,11 +395,11 @@ class _Work:
         for event_id in self._pairing.asked(commands):
             self._due += self._late.pop(event_id, ())
 
-    async def _what_is_late(self) -> None:
+    async def what_is_late(self) -> None:
         """The record is at its end. Changed code may ask for steps later than they were recorded: it is answered still."""
         last = self._past.tasks[-1] if self._past.tasks else None
         for _ in range(_TASKS_BEYOND_MAX):
-            if last is None or not self._due or self._over:
+            if last is None or not self._due or self.over:
                 return
             told = RecordedTask(at=last.started.event_time, started_id=last.started.event_id)
             for event in self._due:
@@ -389,7 +407,7 @@ class _Work:
             self._due = []
             await self._follow(told)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """How the run stands when all has been told."""
         run, close = self.made.run, self.made.close
         if close is not None:
@@ -402,6 +420,29 @@ class _Work:
             run.close_ms = _ms(ended.event_time)
             details = list(a.details.payloads) if how == "terminated" else []
             run.close = close_text(CloseRecord(kind=Status(how).value, details=details))
+
+
+class _Replay(Telling):
+    """One replay under way: told to an interpreter, at once."""
+
+    def __init__(self, found: Past, bench: Workbench, workflow_id: str, run_id: str) -> None:
+        super().__init__(found, workflow_id, run_id)
+        made = self.made
+        self.interpreter: GuidedInterpreter = bench.runner.follow(made.run, made.inputs, made.started)
+        self.interpreter.begin(found.first.event_time)
+
+    async def take(self, told: RecordedTask) -> Decision:
+        answer = self.interpreter.follow(told)
+        return answer if isinstance(answer, Decision) else await answer
+
+    async def all(self) -> None:
+        for task in self._past.tasks:
+            await self.task(task)
+            if self.over:
+                break
+        else:
+            await self.what_is_late()
+        self.end()
 
 
 def _ms(time_: Timestamp) -> int:
