@@ -8,6 +8,8 @@ Needs the ``shadow`` extra: ``pip install 'dbos-compat[shadow]'``.
 
 from dbos_shadow.report.build import ReportBuilder, ReportConfig, run_line, scrubber
 from dbos_shadow.report.jsonl import jsonl_lines, render_jsonl
+from dbos_shadow.report.junit import render_junit
+from dbos_shadow.report.markdown import render_markdown
 from dbos_shadow.report.model import (
     Campaign,
     Report,
@@ -20,6 +22,7 @@ from dbos_shadow.report.model import (
     to_json,
 )
 from dbos_shadow.report.rule import Decision, Rule
+from dbos_shadow.report.sarif import render_sarif
 from dbos_shadow.report.scrub import Scrubber, Shown
 from dbos_shadow.report.text import render_text
 
@@ -39,6 +42,9 @@ __all__ = [
     "from_json",
     "jsonl_lines",
     "render_jsonl",
+    "render_junit",
+    "render_markdown",
+    "render_sarif",
     "render_text",
     "run_line",
     "schema_text",

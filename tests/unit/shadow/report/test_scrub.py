@@ -18,6 +18,9 @@ from dbos_shadow.report import (
     ReportBuilder,
     Scrubber,
     jsonl_lines,
+    render_junit,
+    render_markdown,
+    render_sarif,
     render_text,
     run_line,
     scrubber,
@@ -123,6 +126,9 @@ def as_lines(found: Report) -> str:
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "json": to_json,
     "jsonl": as_lines,
+    "junit": render_junit,
+    "markdown": render_markdown,
+    "sarif": render_sarif,
     "text": in_terminal,
 }
 
