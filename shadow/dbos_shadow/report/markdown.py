@@ -132,10 +132,11 @@ def _fenced(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return "<code>" + _html(text).replace("|", "&#124;").replace("\n", " ") + "</code>"
+    return f"<code>{_html(text.replace(chr(10), ' '))}</code>"
+
+
+_ENTITIES = str.maketrans({sign: f"&#{ord(sign)};" for sign in "&<>*_`@|[]"})
 
 
 def _html(text: str) -> str:
-    return (
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("*", "&#42;").replace("_", "&#95;")
-    )
+    return text.translate(_ENTITIES)
