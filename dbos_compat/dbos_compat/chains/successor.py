@@ -162,6 +162,8 @@ def continued_attributes(
             made.search_attributes.indexed_fields[key].CopyFrom(value)
     if "backoff" in command:
         made.backoff_start_interval.CopyFrom(duration(command["backoff"]))
+    for key, value in (payload_map(command["h"]) if command.get("h") else {}).items():
+        made.header.fields[key].CopyFrom(value)
     return made
 
 
@@ -199,9 +201,8 @@ def continued(
     after.parent_initiated_event_id = before.parent_initiated_event_id
     if "retry" in command:
         after.retry_policy.CopyFrom(retry.completed(_policy(command["retry"])))
-    if command.get("h"):
-        for key, value in payload_map(command["h"]).items():
-            after.header.fields[key].CopyFrom(value)
+    if asked.header.fields:
+        after.header.CopyFrom(asked.header)
     return new_run(row, after, now_ms=now_ms, delay_ms=command.get("backoff", 0), run_id=run_id)
 
 

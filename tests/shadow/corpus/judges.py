@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 
+from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from dbos_compat.workbench import Workbench
+from dbos_shadow.replay import replay_recorded
+from dbos_shadow.verdict import Judgement
+from tests.shadow.corpus.recorder import Played
 from tests.shadow.corpus.theme import Theme
 
 
@@ -16,3 +24,33 @@ def replayer(theme: Theme) -> Replayer:
         workflow_runner=UnsandboxedWorkflowRunner(),
         workflow_failure_exception_types=theme.worker_options.get("workflow_failure_exception_types", ()),
     )
+
+
+def workbench(theme: Theme) -> Workbench:
+    """Ours, with the same."""
+    return Workbench(
+        theme.workflows,
+        data_converter=theme.data_converter,
+        client_interceptors=theme.interceptors,
+        workflow_runner=SandboxedWorkflowRunner() if theme.sandboxed else UnsandboxedWorkflowRunner(),
+        **theme.worker_options,
+    )
+
+
+async def judgements(played: Iterable[Played], themes: Mapping[str, Theme]) -> list[tuple[Played, Judgement]]:
+    """What replay says of each run, in order."""
+    found: list[tuple[Played, Judgement]] = []
+    async with AsyncExitStack() as benches:
+        open_benches: dict[str, Workbench] = {}
+        for one in played:
+            if one.theme not in open_benches:
+                open_benches[one.theme] = await benches.enter_async_context(workbench(themes[one.theme]))
+            found.append((one, await replay_recorded(one.recorded, open_benches[one.theme])))
+    return found
+
+
+def told(judgement: Judgement) -> str:
+    """A judgement in one line, for a test that fails."""
+    first = judgement.comparison.first if judgement.comparison else None
+    where = f"{first.level} {first.kind} {first.path}: {first.expected} → {first.actual}" if first else judgement.note
+    return f"{judgement.verdict} {judgement.reason or ''} {where}"
