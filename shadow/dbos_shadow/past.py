@@ -81,6 +81,7 @@ ARRIVALS = frozenset(
         "workflow_execution_started",
         "workflow_execution_signaled",
         "workflow_execution_cancel_requested",
+        "workflow_execution_update_admitted",
         "timer_fired",
         *(f"activity_task_{how}" for how in ("completed", "failed", "timed_out", "canceled")),
         "child_workflow_execution_started",
@@ -127,6 +128,9 @@ class PastReader:
             name = kind(event)
             if name in ARRIVALS:
                 self._arrivals.append(event)
+                if name == "workflow_execution_update_admitted":
+                    request = event.workflow_execution_update_admitted_event_attributes.request
+                    made.admitted[request.meta.update_id] = request
             elif name == "workflow_task_started":
                 self._began = event
             elif name == "workflow_task_completed":
@@ -142,9 +146,6 @@ class PastReader:
                     _command(made.tasks[-1], name, event)
             elif name == "activity_task_started":
                 made.begun[event.event_id] = event
-            elif name == "workflow_execution_update_admitted":
-                request = event.workflow_execution_update_admitted_event_attributes.request
-                made.admitted[request.meta.update_id] = request
             elif name in _ENDS:
                 made.ended = event
 

@@ -10,6 +10,7 @@ What is compared is the journal that the core has written meanwhile, with all in
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -302,36 +303,41 @@ class Telling:
             deployment=version.deployment_name,
             reseeds=task.reseeds,
         )
-        for event in (*task.arrivals, *self._due):
-            self._tell(told, event)
-        self._due = []
-        for event in task.updates:
-            accepted = event.workflow_execution_update_accepted_event_attributes
-            given = accepted.HasField("accepted_request")
-            request = accepted.accepted_request if given else self._past.admitted.get(accepted.protocol_instance_id)
-            if request is not None:
-                told.events.append(update_text(event, request))
-                told.event_ids.append(task.started.event_id)
+        self._tell_all(told, task)
         markers = list(task.locals)
-        # Of one that the code cancels in this very task it is told then, and not beforehand.
-        self._tell_locals(told, markers, canceled=False)
+        # One that goes on since before this task ended while it was due. Of one that the code cancels in this very task it
+        # is told then, and not beforehand.
+        self._tell_local(told, [m for m in markers if not was_canceled(m)], markers)
         await self._follow(told)
-        # Local activities that began and ended within this one task: the core of Temporal resolves them as it goes along.
+        # What begins and ends within one task is told as it ends: an activation for each.
         while markers and not self.over:
-            more = RecordedTask(
-                at=told.at,
-                started_id=told.started_id,
-                size_bytes=told.size_bytes,
-                suggested=told.suggested,
-                flags=told.flags,
-                build_id=told.build_id,
-                deployment=told.deployment,
-            )
-            self._tell_locals(more, markers, canceled=True)
+            more = dataclasses.replace(told, events=[], event_ids=[], patches=(), reseeds=())
+            self._tell_local(more, list(markers), markers)
             if not more.events:
                 break
             await self._follow(more)
             told = more
+
+    def _tell_all(self, told: RecordedTask, task: PastTask) -> None:
+        """What the task was shown, but for the ends of local activities."""
+        accepted = {}
+        for event in task.updates:
+            a = event.workflow_execution_update_accepted_event_attributes
+            accepted[a.protocol_instance_id] = event, a
+        for event in (*task.arrivals, *self._due):
+            if kind(event) != "workflow_execution_update_admitted":
+                self._tell(told, event)
+                continue
+            request = event.workflow_execution_update_admitted_event_attributes.request
+            if accepted.pop(request.meta.update_id, None) is not None:
+                told.events.append(update_text(event, request.meta.update_id, request, reapplied=True))
+                told.event_ids.append(event.event_id)
+        self._due = []
+        for update_id, (event, a) in accepted.items():
+            found = a.accepted_request if a.HasField("accepted_request") else self._past.admitted.get(update_id)
+            if found is not None:
+                told.events.append(update_text(event, update_id, found))
+                told.event_ids.append(told.started_id)
 
     def _tell(self, told: RecordedTask, event: HistoryEvent) -> None:
         """Put one arrival into a task, if the code has asked for what it resolves."""
@@ -353,18 +359,19 @@ class Telling:
         told.events.append(text)
         told.event_ids.append(event.event_id)
 
-    def _tell_locals(self, told: RecordedTask, markers: list[HistoryEvent], *, canceled: bool) -> None:
-        """Put those ends of local activities into a task that the code waits for now, in the order of its requests."""
-        seqs = self._pairing.seqs
-        waiting = [m for m in markers if seqs.get(m.event_id) in self._locals and (canceled or not was_canceled(m))]
-        for marker in sorted(waiting, key=lambda m: seqs[m.event_id]):
-            seq = seqs[marker.event_id]
+    def _tell_local(self, told: RecordedTask, of: list[HistoryEvent], markers: list[HistoryEvent]) -> None:
+        """Put the first end of a local activity into a task for which the code waits now."""
+        for marker in of:
+            seq = self._pairing.seqs.get(marker.event_id, 0)
+            if seq not in self._locals:
+                continue
             told.events.append(local_text(marker, seq, self._locals.pop(seq)))
             told.event_ids.append(marker.event_id)
             markers.remove(marker)
             at = complete_time(marker)
             if at is not None and _ns(at) > _ns(told.at):
                 told.at = at
+            return
 
     async def _follow(self, told: RecordedTask) -> None:
         if not told.events:

@@ -89,16 +89,22 @@ def _cancel(event: HistoryEvent, _: int) -> str:
     return _message("cancel", event, message_text(identity=a.identity, reason=a.cause))
 
 
-def update_text(event: HistoryEvent, request: Any) -> str:
-    """The record of an update that a task has accepted. ``event`` is the acceptance."""
-    a = event.workflow_execution_update_accepted_event_attributes
+def update_text(event: HistoryEvent, update_id: str, request: Any, *, reapplied: bool = False) -> str:
+    """The record of an update that a task has accepted.
+
+    Args:
+        event: the acceptance, or the admission.
+        reapplied: a reset has brought it, so that it has a place among the signals.
+    """
     message = message_text(
         args=request.input.args.payloads,
         headers=request.input.header.fields,
         identity=request.meta.identity,
         name=request.input.name,
-        update_id=a.protocol_instance_id,
+        update_id=update_id,
     )
+    if reapplied:
+        message = message[:-1] + ',"reapplied":1}'
     return _message("update", event, message)
 
 

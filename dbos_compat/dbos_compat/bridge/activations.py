@@ -268,7 +268,8 @@ def canceled_failure(
 
 
 def canceled_at_once(seq: int, pending: PendingActivity) -> WorkflowActivationJob:
-    """The immediate answer to TRY_CANCEL, ABANDON and to a cancel in the task that scheduled the activity."""
+    """The immediate answer to TRY_CANCEL, ABANDON and to a cancel in the task that scheduled the activity. It names no
+    events, whether there are any or not (observed)."""
     result = WorkflowActivationJob()
     resolve = result.resolve_activity
     resolve.seq = seq
@@ -277,7 +278,6 @@ def canceled_at_once(seq: int, pending: PendingActivity) -> WorkflowActivationJo
     info = outer.activity_failure_info
     info.activity_type.name = pending.activity_type
     info.activity_id = pending.activity_id
-    info.scheduled_event_id = pending.scheduled_event_id
     info.retry_state = RetryState.CANCEL_REQUESTED.value  # type: ignore[assignment]
     outer.cause.canceled_failure_info.SetInParent()
     return result

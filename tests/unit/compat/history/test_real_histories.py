@@ -24,6 +24,10 @@ from temporalio.workflow import NondeterminismError
 from dbos_compat.history.closing import close_event
 from dbos_compat.history.events import events
 from dbos_compat.history.numbering import EventIds
+from dbos_compat.workbench import Workbench
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.replay import replay_recorded
+from dbos_shadow.verdict import Verdict
 from tests.unit.compat.history.program_workflows import ACTIVITIES, INT, KEYWORD, WORKFLOWS
 from tests.unit.compat.history.programs import PROGRAMS, Place
 from tests.unit.compat.history.recorder import CLOSES, attributes, canonical, kind, record
@@ -177,6 +181,26 @@ def test_history_length_is_the_id_of_the_task_started(real: Real) -> None:
         attributes(event).started_event_id for event in real.events if kind(event) == "WORKFLOW_TASK_COMPLETED"
     ]
     assert lengths == completed
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_the_core_does_the_same(name: str, all_programs: dict[str, Real | BaseException]) -> None:
+    """The code is fed what the server has recorded, as it was recorded, and asks for the same with the same inputs."""
+    found = all_programs[name]
+    if isinstance(found, BaseException):
+        raise found
+    recorded = Recorded(
+        workflow_id=found.workflow_id,
+        run_id=found.run_id,
+        workflow_type=attributes(found.events[0]).workflow_type.name,
+        events=found.events,
+        source="temporal:default",
+    )
+    async with Workbench(WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        judgement = await replay_recorded(recorded, bench)
+    assert judgement.comparison is not None, judgement.note
+    assert judgement.comparison.differences == ()
+    assert judgement.verdict is Verdict.MATCH, judgement.note
 
 
 async def test_a_history_that_tells_another_story_is_refused(all_programs: dict[str, Real | BaseException]) -> None:
