@@ -492,6 +492,11 @@ class Kernel:
             self._evictions.add(task)
             task.add_done_callback(self._evictions.discard)
 
+    @property
+    def evicting(self) -> bool:
+        """Some interpreter takes its time to be torn down."""
+        return bool(self._evictions)
+
     # -- what the store tells us -----------------------------------------------------------------------------------
 
     def _wake(self, wake: Wake) -> None:

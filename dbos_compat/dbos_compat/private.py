@@ -230,6 +230,12 @@ class WorkflowHost:
         )
         self._watchdog = _Watchdog()
         self._slots = asyncio.Semaphore(100)
+        self._stays_inline = False
+
+    def stay_inline(self) -> None:
+        """Whatever can be done inline is, from the first instance of a type on and however long it takes: for an event
+        loop that has nothing else to do, and on which nothing may depend on speed."""
+        self._stays_inline = True
 
     def limit(self, workflow_tasks: int) -> None:
         """How many activations may be on the thread pool at once (inline ones are one at a time by nature)."""
@@ -259,7 +265,8 @@ class WorkflowHost:
         self, activation: WorkflowActivation, workflow_type: str
     ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
         """Feed one activation. The first of a run carries the initialize job."""
-        if not self._inline_allowed or not self._quick.get(workflow_type, False) or activation.run_id in self._leaving:
+        quick = self._stays_inline or self._quick.get(workflow_type, False)
+        if not self._inline_allowed or not quick or activation.run_id in self._leaving:
             return self._activate_stock(activation, workflow_type)
         worker = self._worker
         running = worker._running_workflows.get(activation.run_id)
@@ -359,8 +366,7 @@ class WorkflowHost:
         if (
             running is not None
             and self._inline_allowed
-            and self._quick.get(workflow_type, False)
-            and workflow_type in self._leaves_well
+            and (self._stays_inline or (self._quick.get(workflow_type, False) and workflow_type in self._leaves_well))
             and run_id not in self._expected
             and run_id not in self._leaving
             and not running.deadlocked_activation_task

@@ -1,0 +1,50 @@
+"""The determinism kit: thousands of schedules of a team's own workflow, with no server and no database.
+
+::
+
+    from dbos_shadow.determinism import determinism_test, from_type, returns, may_fail
+
+    test_order = determinism_test(
+        OrderWorkflow.run, args=from_type(Order),
+        activities={charge: returns(from_type(Receipt)), ship: may_fail(ShipError)},
+        signals=[OrderWorkflow.approve], invariants=[charged_implies_shipped_or_refunded],
+    )
+"""
+
+from dbos_shadow.determinism.explore import DeterminismTest, Explored, check_workflow, determinism_test
+from dbos_shadow.determinism.failure import DeterminismError, Rule
+from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
+from dbos_shadow.determinism.plan import CI, FAST, NIGHTLY, PROFILES, Message, Plan, Profile, plan, profile_of, sends
+from dbos_shadow.determinism.run import Lived, run_schedule
+from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns, times_out
+from dbos_shadow.determinism.values import from_type
+
+__all__ = [
+    "CI",
+    "DeterminismError",
+    "DeterminismTest",
+    "Explored",
+    "FAST",
+    "FAULTS",
+    "Happening",
+    "Kind",
+    "Lived",
+    "Message",
+    "NIGHTLY",
+    "PROFILES",
+    "Plan",
+    "Profile",
+    "Rule",
+    "Stub",
+    "check_workflow",
+    "determinism_test",
+    "from_type",
+    "may_fail",
+    "plan",
+    "profile_of",
+    "raises",
+    "returns",
+    "run_schedule",
+    "sends",
+    "times_out",
+]

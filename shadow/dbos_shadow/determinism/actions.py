@@ -1,0 +1,322 @@
+"""What the world may do next: one boring thing, and many others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dbos_core import failpoints
+from dbos_core.errors import StoreUnavailable
+from dbos_shadow.determinism.callers import Call
+from dbos_shadow.determinism.failure import Rule
+from dbos_shadow.determinism.happenings import Kind
+from dbos_shadow.determinism.stage import TASK_QUEUE
+
+if TYPE_CHECKING:
+    from dbos_shadow.determinism.schedule import Schedule
+
+Action = Callable[["Schedule"], None]
+
+BORING = 2
+"""Boring things weigh so much against all others together."""
+CRASHES_MAX = 3
+STALLS_MAX = 1
+TURNS = 32
+"""A process may be cut off after at most so many turns of its loop."""
+JUMPS_MS = (60_000, 86_400_000, -5_000, 3_600_000)
+AFTER_CANCEL = 60
+
+
+# -- the frame -------------------------------------------------------------------------------------------------------------
+
+
+def begin(schedule: Schedule) -> None:
+    """Somebody starts the workflow; there may be no worker yet."""
+    later = schedule.choose(4) == 1
+    schedule.open(serve=not later)
+    schedule.settle()
+    values = [pool[schedule.choose(len(pool))] for pool in schedule.crew.args]
+    schedule.start(values)
+    schedule.settle()
+
+
+def act(schedule: Schedule) -> None:
+    """The next thing."""
+    boring = schedule.actions > schedule.limits.then_boring
+    others: list[Action] = [] if boring else _possible(schedule)
+    chosen = schedule.choose(1 + len(others) * (1 + BORING)) if others else 0
+    if 0 < chosen <= len(others):
+        others[chosen - 1](schedule)
+    else:
+        go_on(schedule)
+        schedule.settle()
+
+
+def go_on(schedule: Schedule) -> None:
+    """What happens on a plain day."""
+    from dbos_shadow.determinism.schedule import Over
+
+    process = schedule.process
+    if not process.serving:
+        schedule.note(Kind.WORKER_STARTED)
+        process.serve()
+        return
+    if all(not run.open for run in schedule.world.tables.runs.values()) and not schedule.callers.waiting:
+        raise Over
+    if (
+        schedule.canceled_at is not None
+        and schedule.actions - schedule.canceled_at > AFTER_CANCEL
+        and schedule.open_run
+    ):
+        schedule.broken(
+            Rule.CANCEL_ENDS, f"cancellation was requested, and {AFTER_CANCEL} steps of its world later it goes on."
+        )
+    reporting = schedule.reporting
+    if reporting:
+        running = reporting[0]
+        schedule.report(running, schedule.boring(running))
+        return
+    if schedule.busy and schedule.next_alarm_ms is None:
+        _free(schedule)
+        return
+    if schedule.next_alarm_ms is not None and _may_pass_time(schedule):
+        schedule.note(Kind.CLOCK)
+        schedule.pass_time()
+        if schedule.busy:
+            _free(schedule)
+        return
+    unsent = [i for i in range(len(schedule.plan.messages)) if i not in schedule.sent]
+    if unsent and schedule.open_run:
+        schedule.send(unsent[0], plain=True)
+        return
+    if schedule.open_run and schedule.canceled_at is not None:
+        schedule.broken(
+            Rule.CANCEL_ENDS, "cancellation was requested, everything it waited for has come, and it goes on."
+        )
+    raise Over
+
+
+def _may_pass_time(schedule: Schedule) -> bool:
+    return True
+
+
+def end(schedule: Schedule) -> None:
+    """Whoever stood still goes on, and what comes too late comes."""
+    for process in list(schedule.processes):
+        if process.frozen:
+            wake(schedule)
+    schedule.settle()
+    if not schedule.open_run:
+        _after_close(schedule)
+    elif schedule.plan.must_end and schedule.actions < schedule.limits.actions:
+        schedule.broken(Rule.ENDS, "nothing more comes, and it has not ended.")
+
+
+def _after_close(schedule: Schedule) -> None:
+    messages = schedule.plan.messages
+    late = schedule.choose(2 + len(messages) + 1)
+    if late == 0:
+        return
+    if late <= len(messages):
+        schedule.send(late - 1)
+    elif late == len(messages) + 1 and schedule.plan.cancels:
+        schedule.note(Kind.CANCEL)
+        schedule.cancel_call()
+    else:
+        duplicate(schedule)
+    schedule.settle()
+
+
+# -- everything else ---------------------------------------------------------------------------------------------------------
+
+
+def _possible(schedule: Schedule) -> list[Action]:
+    found: list[Action] = []
+    process, reporting = schedule.process, schedule.reporting
+    if reporting:
+        if len(schedule.boring_or_else(reporting[0])) > 1:
+            found.append(otherwise)
+        if len(reporting) > 1:
+            found.append(another)
+        if schedule.next_alarm_ms is not None:
+            found.append(clock)
+    found.append(together)
+    found.append(interrupt)
+    if process.serving:
+        if process.kernel.live_runs:
+            found.append(evict)
+        if schedule.incarnations <= CRASHES_MAX:
+            found.append(crash)
+    if any(schedule.left.values()):
+        found.append(message)
+    if schedule.plan.cancels and schedule.canceled_at is None and schedule.open_run:
+        found.append(cancel)
+    if schedule.callers.calls:
+        found.append(duplicate)
+    found.append(jump)
+    found.append(database)
+    frozen = [p for p in schedule.processes if p.frozen]
+    if frozen:
+        found.append(wake)
+    elif process.serving and schedule.stalls < STALLS_MAX and schedule.incarnations <= CRASHES_MAX:
+        found.append(stall)
+    if schedule.plan.then is not None and not schedule.new_code and not frozen:
+        found.append(deploy)
+    if process.serving and not schedule.busy and not schedule.running:
+        found.append(busy)
+    return found
+
+
+def otherwise(schedule: Schedule) -> None:
+    """The oldest attempt ends, and not the boring way."""
+    running = schedule.reporting[0]
+    endings = schedule.boring_or_else(running)
+    schedule.report(running, endings[1 + schedule.choose(len(endings) - 1)])
+    schedule.settle()
+
+
+def another(schedule: Schedule) -> None:
+    """A younger attempt ends first."""
+    reporting = schedule.reporting
+    running = reporting[1 + schedule.choose(len(reporting) - 1)]
+    endings = schedule.boring_or_else(running)
+    schedule.report(running, endings[schedule.choose(len(endings))])
+    schedule.settle()
+
+
+def together(schedule: Schedule) -> None:
+    """What happens next happens in the same moment: one activation may see both."""
+    go_on(schedule)
+
+
+def interrupt(schedule: Schedule) -> None:
+    """What happens next is cut into after a few turns of the loop."""
+    schedule.turns_max = 1 + schedule.choose(TURNS)
+    go_on(schedule)
+    schedule.settle()
+
+
+def clock(schedule: Schedule) -> None:
+    """Time passes though attempts are under way."""
+    schedule.note(Kind.CLOCK, fault=True)
+    schedule.pass_time()
+    schedule.settle()
+
+
+def evict(schedule: Schedule) -> None:
+    """All instances leave memory."""
+    process = schedule.process
+    schedule.note(Kind.EVICTION)
+    for run in list(process.kernel.live_runs.values()):
+        process.loop.call_soon(run.evict)
+    schedule.settle()
+    if process.kernel.evicting:
+        from dbos_shadow.determinism.process import Unevictable
+
+        raise Unevictable(schedule.plan.name)
+
+
+def crash(schedule: Schedule) -> None:
+    """The process dies, now or a few turns into what happens next; another one takes over."""
+    turns = schedule.choose(TURNS)
+    process = schedule.process
+    if turns and process.loop.idle:
+        go_on(schedule)
+    process.loop.settle(turns)
+    schedule.callers.listen()
+    schedule.note(Kind.CRASH)
+    schedule.kill(process)
+    schedule.open()
+    schedule.settle()
+
+
+def message(schedule: Schedule) -> None:
+    """A message arrives."""
+    left = [index for index, count in schedule.left.items() if count]
+    schedule.send(left[schedule.choose(len(left))])
+    schedule.settle()
+
+
+def cancel(schedule: Schedule) -> None:
+    schedule.cancel()
+    schedule.settle()
+
+
+def duplicate(schedule: Schedule) -> None:
+    """The newest request comes once more: its sender did not get the answer."""
+    calls = [call for call in schedule.callers.calls if call.kind != "query" and not call.duplicate]
+    if not calls:
+        go_on(schedule)
+        schedule.settle()
+        return
+    last: Call = calls[-1]
+    schedule.note(Kind.DUPLICATE, last.name or last.kind, last.kind)
+    schedule.repeat(last)
+    schedule.settle()
+
+
+def jump(schedule: Schedule) -> None:
+    """The wall clock is set."""
+    ms = JUMPS_MS[schedule.choose(len(JUMPS_MS))]
+    schedule.note(Kind.CLOCK_JUMP, text=f"{ms / 1000:+.0f} s")
+    schedule.jump(ms)
+    schedule.settle()
+
+
+def database(schedule: Schedule) -> None:
+    """The next statement, or the answer to it, is lost."""
+    request = schedule.choose(2) == 1
+    schedule.note(Kind.DATABASE, text="the next statement is lost" if request else "the answer to the next one is lost")
+    place = "memory.before_apply" if request else "memory.after_apply"
+    with failpoints.armed(place, StoreUnavailable("chosen by the schedule")):
+        go_on(schedule)
+        schedule.settle()
+
+
+def stall(schedule: Schedule) -> None:
+    """The process stands still for longer than its lease, perhaps in the middle of what happens next."""
+    turns = schedule.choose(TURNS)
+    process = schedule.process
+    if turns:
+        go_on(schedule)
+        process.loop.settle(turns)
+    schedule.note(Kind.STALL)
+    schedule.stalls += 1
+    process.frozen = True
+    schedule.pass_lease()
+    schedule.open()
+    schedule.settle()
+
+
+def wake(schedule: Schedule) -> None:
+    """The process that stood still goes on, and does not know."""
+    for process in schedule.processes:
+        if process.frozen:
+            schedule.note(Kind.WAKE, process=process.number)
+            process.frozen = False
+            process.loop.ring()
+    schedule.settle()
+
+
+def deploy(schedule: Schedule) -> None:
+    """Workers with other code take over."""
+    process = schedule.process
+    schedule.note(Kind.NEW_CODE)
+    schedule.kill(process)
+    schedule.take_new_code()
+    schedule.open()
+    schedule.settle()
+
+
+def busy(schedule: Schedule) -> None:
+    """Nobody takes activities for a while."""
+    schedule.note(Kind.WORKERS_BUSY)
+    schedule.busy = True
+    process = schedule.process
+    process.loop.call_soon(process.kernel.activities.unserve, TASK_QUEUE, process.hands)
+    schedule.settle()
+
+
+def _free(schedule: Schedule) -> None:
+    schedule.process.take_activities()
+    schedule.busy = False

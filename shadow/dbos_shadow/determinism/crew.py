@@ -1,0 +1,158 @@
+"""Crew: what all schedules of one plan share. Stages to live on, values for payloads, endings for attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.bridge.proto import ActivityTaskCompletion
+
+from dbos_compat.bridge.activity_tasks import outcome_of
+from dbos_core.activities.spec import AttemptOutcome
+from dbos_shadow.determinism.callers import stamped
+from dbos_shadow.determinism.children import PREFIX, StubbedChild
+from dbos_shadow.determinism.clocks import START_MS
+from dbos_shadow.determinism.loop import stepped_loop
+from dbos_shadow.determinism.plan import Message, Plan
+from dbos_shadow.determinism.stage import IDENTITY, Stage
+from dbos_shadow.determinism.stubs import Raises, Returns, Stub
+from dbos_shadow.determinism.values import pool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyEnding:
+    """One way for an attempt to end. Without an outcome it hangs."""
+
+    outcome: AttemptOutcome | None
+    text: str
+
+    @property
+    def hangs(self) -> bool:
+        return self.outcome is None
+
+    def fresh(self) -> AttemptOutcome:
+        assert self.outcome is not None
+        return replace(self.outcome)
+
+
+HANGS = ReadyEnding(None, "never reports")
+
+
+class Crew:
+    """Made once per plan, and closed with :meth:`close`."""
+
+    def __init__(self, plan: Plan) -> None:
+        """
+        Raises:
+            ValueError: some argument has no value that the data converter takes.
+        """
+        self.plan = plan
+        self._stages: dict[tuple[str, bool], Stage] = {}
+        self._endings: dict[str, tuple[ReadyEnding, ...] | None] = {}
+        self._scratch = stepped_loop(lambda: START_MS)
+        first = self.stage("first")
+        self._converter = first.client.data_converter
+        self.args = [pool(source, self._travels) for source in plan.args]
+        self.message_args: dict[str, list[list[Any]]] = {
+            f"{m.kind} {m.name}": [pool(source, self._travels) for source in m.args] for m in plan.messages
+        }
+        for name in (*plan.activities, *(PREFIX + child for child in plan.children)):
+            self.endings(name)
+        self.canceled = ReadyEnding(self._canceled(), "reports that it was canceled")
+
+    def stage(self, name: str, *, new_code: bool = False) -> Stage:
+        """A stage by name: with the workflow under test, or with the code that takes over."""
+        found = self._stages.get((name, new_code))
+        if found is None:
+            plan = self.plan
+            tested = plan.then if new_code else plan.definition
+            assert tested is not None
+            workflows = [tested.cls, *plan.real_children, StubbedChild]
+            found = self._stages[name, new_code] = Stage(
+                workflows, client_options=plan.client_options, worker_options=plan.worker_options, stamp=stamped
+            )
+        return found
+
+    def close(self) -> None:
+        for stage in self._stages.values():
+            stage.close()
+        self._stages.clear()
+
+    # -- endings ---------------------------------------------------------------------------------------------------
+
+    def endings(self, activity_type: str) -> tuple[ReadyEnding, ...] | None:
+        """How attempts of this activity may end, the boring way first. None: nobody said."""
+        if activity_type not in self._endings:
+            stub = self._stub(activity_type)
+            self._endings[activity_type] = None if stub is None else self._ready(stub)
+        return self._endings[activity_type]
+
+    def _stub(self, activity_type: str) -> Stub | None:
+        plan = self.plan
+        if activity_type.startswith(PREFIX):
+            return plan.children.get(activity_type.removeprefix(PREFIX))
+        stub = plan.activities.get(activity_type)
+        if stub is None and plan.fallback is not None:
+            stub = plan.fallback(activity_type)
+        return stub
+
+    def _ready(self, stub: Stub) -> tuple[ReadyEnding, ...]:
+        boring: list[ReadyEnding] = []
+        others: list[ReadyEnding] = []
+        for ending in stub.endings:
+            if isinstance(ending, Returns):
+                ready = [self._completed(value) for value in pool(ending.values, self._travels)]
+            elif isinstance(ending, Raises):
+                ready = [self._failed(ending.error)]
+            else:
+                ready = [HANGS]
+            boring.append(ready[0])
+            others += ready[1:]
+        if stub.hangs and HANGS not in boring:
+            boring.append(HANGS)
+        return (*boring, *others)
+
+    def _completed(self, value: Any) -> ReadyEnding:
+        completion = ActivityTaskCompletion()
+        completion.result.completed.result.CopyFrom(self._payload(value))
+        return self._ending(completion, "")
+
+    def _failed(self, error: BaseException) -> ReadyEnding:
+        completion = ActivityTaskCompletion()
+        failure = completion.result.failed.failure
+        self._run(self._converter.encode_failure(error, failure))
+        final = "; not to be tried again" if failure.application_failure_info.non_retryable else ""
+        return self._ending(completion, f"{getattr(error, 'type', None) or type(error).__name__}{final}")
+
+    def _canceled(self) -> AttemptOutcome:
+        completion = ActivityTaskCompletion()
+        completion.result.cancelled.failure.message = "Cancelled"
+        completion.result.cancelled.failure.canceled_failure_info.SetInParent()
+        outcome = outcome_of(completion, IDENTITY)
+        assert outcome is not None
+        return outcome
+
+    def _ending(self, completion: ActivityTaskCompletion, text: str) -> ReadyEnding:
+        return ReadyEnding(outcome_of(completion, IDENTITY), text)
+
+    # -- values ----------------------------------------------------------------------------------------------------
+
+    def _run(self, work: Any) -> Any:
+        return self._scratch.run(work)
+
+    def _payload(self, value: Any) -> Payload:
+        payloads: Sequence[Payload] = self._run(self._converter.encode([value]))
+        return payloads[0]
+
+    def _travels(self, value: Any) -> bool:
+        try:
+            self._payload(value)
+        except Exception:
+            return False
+        return True
+
+    def values(self, message: Message) -> list[list[Any]]:
+        """For each argument of a message the values that it may have."""
+        return self.message_args[f"{message.kind} {message.name}"]

@@ -1,0 +1,72 @@
+"""Decisions: where a schedule's choices come from. Small integers; zero is always the boring one.
+
+A list of them is all that is kept of a schedule. What lies past its end is zero, so that a list is as short as its last
+choice that matters.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Protocol
+
+from hypothesis import strategies as st
+
+
+class Decisions(Protocol):
+    """A source of choices."""
+
+    made: list[int]
+    """All choices so far, in order."""
+
+    def choose(self, count: int) -> int:
+        """One of ``count`` possibilities, counted from zero. With only one nothing is asked."""
+        ...
+
+
+class Listed:
+    """Choices from a list."""
+
+    def __init__(self, decisions: Sequence[int]) -> None:
+        self._decisions = decisions
+        self.made: list[int] = []
+
+    def choose(self, count: int) -> int:
+        if count < 2:
+            return 0
+        index = len(self.made)
+        chosen = self._decisions[index] if index < len(self._decisions) else 0
+        if not 0 <= chosen < count:
+            chosen = 0  # the workflow has changed since the list was made: there is no such possibility any more
+        self.made.append(chosen)
+        return chosen
+
+
+@functools.cache
+def _below(count: int) -> st.SearchStrategy[int]:
+    return st.integers(0, count - 1)
+
+
+class Drawn:
+    """Choices that Hypothesis makes, and shrinks."""
+
+    def __init__(self, data: st.DataObject, *, most: int) -> None:
+        """``most``: after so many choices everything is boring."""
+        self._data = data
+        self._most = most
+        self.made: list[int] = []
+
+    def choose(self, count: int) -> int:
+        if count < 2:
+            return 0
+        chosen = self._data.draw(_below(count)) if len(self.made) < self._most else 0
+        self.made.append(chosen)
+        return chosen
+
+
+def trimmed(decisions: Sequence[int]) -> list[int]:
+    """Without the zeros at its end, which mean nothing."""
+    kept = list(decisions)
+    while kept and kept[-1] == 0:
+        kept.pop()
+    return kept

@@ -1,0 +1,198 @@
+"""Explore: many schedules of one plan, chosen and shrunk by Hypothesis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings, target
+from hypothesis import strategies as st
+
+from dbos_shadow.determinism.crew import Crew
+from dbos_shadow.determinism.decisions import Drawn, Listed
+from dbos_shadow.determinism.failure import DeterminismError
+from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
+from dbos_shadow.determinism.run import Lived, live, quiet
+from dbos_shadow.determinism.schedule import Limits
+
+
+@dataclass(slots=True)
+class Explored:
+    """What was tried, and nothing broke."""
+
+    schedules: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    """Workflow tasks in all of them."""
+    widest: int = 0
+    deepest: int = 0
+    kept: tuple[tuple[int, ...], ...] = ()
+    """Some of the schedules, for whoever wants to run them elsewhere."""
+
+    @property
+    def per_second(self) -> float:
+        return self.schedules / self.seconds if self.seconds else 0.0
+
+
+class _Enough(Exception):
+    """The time is over."""
+
+
+KEPT = 40
+SHRINK_S = 20.0
+
+
+def check_workflow(
+    tested: Plan,
+    *,
+    profile: Profile | str | None = None,
+    kept: Sequence[Sequence[int]] = (),
+    seed: int | None = None,
+) -> Explored:
+    """Try schedules of a workflow until one breaks a rule, or the profile is used up.
+
+    Args:
+        tested: what is tested.
+        profile: how much is tried.
+        kept: decision lists to begin with (earlier failures).
+        seed: for Hypothesis; without one a run is as the plan's name and code say, always the same.
+
+    Raises:
+        DeterminismError: a rule does not hold; it has the shrunk schedule.
+    """
+    how = profile_of(profile)
+    crew = Crew(tested)
+    try:
+        with quiet():
+            return _explore(crew, how, kept, seed)
+    finally:
+        crew.close()
+
+
+def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int | None) -> Explored:
+    limits = Limits(actions=how.actions)
+    for decisions in ((), *kept):
+        lived = live(crew, Listed(decisions), limits=limits, whole=False)
+        if lived.error is not None:
+            raise lived.error
+    explored = Explored()
+    begun = time.monotonic()
+    deadline = begun + how.seconds
+    best: list[Lived] = []
+    some: list[tuple[int, ...]] = []
+
+    def one(data: st.DataObject) -> None:
+        if time.monotonic() > deadline:
+            return  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
+        lived = live(crew, Drawn(data, most=how.decisions), limits=limits, whole=False)
+        if lived.error is not None:
+            best.append(lived)
+            raise lived.error
+        explored.schedules += 1
+        explored.steps += lived.depth
+        explored.widest = max(explored.widest, lived.width)
+        explored.deepest = max(explored.deepest, lived.depth)
+        if len(some) < KEPT and explored.schedules % 7 == 1:
+            some.append(lived.decisions)
+        target(float(lived.width), label="attempts at once")
+        target(float(lived.depth), label="depth of replay")
+
+    try:
+        _hypothesis(one, how, seed)()
+    except DeterminismError as error:
+        raise _smallest(crew, error, best, limits) from None
+    explored.seconds = time.monotonic() - begun
+    explored.kept = tuple(some)
+    return explored
+
+
+def _hypothesis(one: Callable[[st.DataObject], None], how: Profile, seed: int | None) -> Callable[[], None]:
+    wrapped: Any = given(st.data())(one)
+    wrapped = settings(
+        max_examples=how.schedules,
+        deadline=None,
+        database=None,
+        derandomize=seed is None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.target, Phase.shrink],
+    )(wrapped)
+    if seed is not None:
+        wrapped = hypothesis.seed(seed)(wrapped)
+    found: Callable[[], None] = wrapped
+    return found
+
+
+def _smallest(crew: Crew, error: DeterminismError, found: Sequence[Lived], limits: Limits) -> DeterminismError:
+    """The error of the smallest schedule that fails again from its list alone."""
+    order = sorted({lived.decisions for lived in found}, key=lambda d: (len(d), sum(d), d))
+    for decisions in order[:5]:
+        again = live(crew, Listed(decisions), limits=limits, whole=False)
+        if again.error is not None:
+            return again.error
+    return error
+
+
+class DeterminismTest(Protocol):
+    """What :func:`determinism_test` returns: pytest collects it, since it is a function."""
+
+    plan: Plan
+    profile: Profile | str | None
+
+    def __call__(self) -> None: ...
+
+
+def determinism_test(
+    run: Any,
+    *,
+    profile: Profile | str | None = None,
+    kept: Sequence[Sequence[int]] = (),
+    **options: Any,
+) -> DeterminismTest:
+    """A test that explores schedules of a workflow, for pytest to collect.
+
+    Args:
+        run: the workflow's ``@workflow.run`` method, or its class.
+        profile: how much is tried: "fast" (10 s), "ci", "nightly", or a :class:`Profile`.
+        kept: decision lists of earlier failures, tried first.
+        args: strategy, ``from_type(...)`` or constant of the argument; a list of them for several. From the annotations
+            without.
+        activities: what activities may do, by function or name: ``returns``, ``may_fail``, ``raises``, ``times_out``. An
+            activity that is not there must not be started.
+        signals, updates, queries: handler methods of the class, or ``sends(handler, values ...)``.
+        children: what child workflows may do, by class or name, as for activities; ``None`` for one that is to run.
+        invariants: functions over the :class:`~dbos_shadow.trace.Trace` of a run that has ended. One holds unless it
+            returns ``False`` or fails an assertion.
+        then: a class whose code takes over at some point, under the same workflow name.
+        fallback: stubs for activities that have none, by name.
+        cancels: the workflow may be cancelled.
+        must_end: it has to end once everything has come.
+        allow: rules not to insist on: "task-failures", "unfinished-handlers", "unfinished-updates".
+        sandboxed: as Temporal's default. False is much faster.
+        client_options, worker_options: of ``Client`` and ``Worker``: data converter, interceptors, plugins, runner ...
+        start_options: of ``Client.start_workflow``.
+
+    Raises (when called):
+        DeterminismError: a rule does not hold.
+        ValueError: an argument has no value that the data converter takes.
+    """
+    tested = plan(run, **options)
+
+    def test() -> None:
+        __tracebackhide__ = True
+        check_workflow(tested, profile=test_profile(), kept=kept)
+
+    def test_profile() -> Profile | str | None:
+        return getattr(test, "profile", None)
+
+    test.plan = tested  # type: ignore[attr-defined]
+    test.profile = profile  # type: ignore[attr-defined]
+    test.__name__ = test.__qualname__ = f"determinism_test of {tested.name}"
+    test.__doc__ = f"Schedules of {tested.name}."
+    made: Any = test
+    found: DeterminismTest = made
+    return found

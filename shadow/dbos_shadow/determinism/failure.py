@@ -1,0 +1,71 @@
+"""The one error that the kit raises: a rule does not hold in some schedule."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from dbos_core.errors import DBOSCompatError
+from dbos_shadow.determinism.happenings import Happening
+
+
+class Rule(enum.StrEnum):
+    """What is always asserted. The value is the rule in one sentence."""
+
+    SAME_COMMANDS = "the same decisions give the same commands"
+    REPLAY = "a replay gives the commands that the first run gave"
+    HASH_SEED = "another process with another hash seed gives the same commands"
+    TASK_FAILS = "workflow code does not fail its workflow task"
+    CRASH_FREE = "a crash anywhere gives the result that there is without it"
+    STEP_ONCE = "a checkpointed step never runs again"
+    ATTEMPTS = "bounded attempts are never exceeded"
+    AFTER_COMMIT = "nothing leaves before its checkpoint is durable"
+    UPDATE_ONCE = "every accepted update completes once"
+    SIGNAL_ONCE = "signals arrive exactly once and in order"
+    HANDLERS_FINISH = "a workflow does not end over an unfinished handler"
+    WAKE_UP = "no wake-up is lost"
+    CANCEL_ENDS = "cancellation reaches an end"
+    EVICTION = "a workflow can leave memory at any suspension"
+    HISTORY = "Temporal's own Replayer accepts the exported history"
+    STUBS = "no activity outside the stubs runs"
+    PROGRESS = "a closed run stays closed and a journal only grows"
+    ENDS = "the workflow ends"
+    INVARIANT = "the invariants of the test hold"
+    QUERY = "a query changes nothing"
+    ENGINE = "the engine does not fail"
+
+
+class DeterminismError(DBOSCompatError, AssertionError):
+    """A schedule breaks a rule. ``decisions`` brings it back in any process."""
+
+    code = "DC700"
+
+    def __init__(
+        self,
+        rule: Rule,
+        what: str,
+        *,
+        workflow: str,
+        decisions: Sequence[int],
+        happenings: Sequence[Happening] = (),
+        history: str | None = None,
+    ) -> None:
+        """
+        Args:
+            rule: which one.
+            what: what was seen instead, in a sentence.
+            workflow: its type.
+            decisions: the schedule.
+            happenings: what led there; the last one is what is broken.
+            history: of the run, as JSON that the Temporal tools read, if there is one.
+        """
+        self.rule = rule
+        self.what = what
+        self.workflow = workflow
+        self.decisions = tuple(decisions)
+        self.happenings = tuple(happenings)
+        self.history = history
+        super().__init__(
+            f"workflow {workflow!r} breaks the rule that {rule.value}: {what} The schedule is decisions={list(decisions)}; "
+            "run it again with run_schedule()."
+        )

@@ -1,0 +1,149 @@
+"""Journals as they grow: what each run has asked for and been told so far, and what that forbids.
+
+It reads the rows of the store and nothing else, so that what the kernel believes can be held against what is durable. A
+*follower*, a second instance of the workflow on a stage of its own, replays each row as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dbos_core.commit import Entry, RunRow, RunStatus
+from dbos_core.rebuild import Pending
+from dbos_core.runner import Decision, Interpreter
+from dbos_core.store.memory_tables import Run
+from dbos_shadow.determinism.failure import Rule
+
+Broken = Callable[[Rule, str], None]
+"""Called with a rule that does not hold; does not return."""
+
+OWN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED, RunStatus.CONTINUED_AS_NEW})
+"""Ends that a workflow brings about itself."""
+
+
+class Journal:
+    """One run's."""
+
+    def __init__(self, run: Run, broken: Broken) -> None:
+        self.run = run
+        self._broken = broken
+        self.records: list[Mapping[str, Any]] = []
+        self.scheduled: dict[tuple[str, int], Mapping[str, Any]] = {}
+        """Activities and local activities, by kind and number."""
+        self.told: dict[tuple[str, int], str] = {}
+        """How those ended that have."""
+        self.heard: list[str] = []
+        """Ids of messages."""
+        self.accepted: Counter[str] = Counter()
+        self.completed: Counter[str] = Counter()
+        self.canceled = False
+        """A cancel request has been heard."""
+        self.pending = Pending()
+        self.follower: Interpreter | None = None
+        self.followed = 0
+
+    @property
+    def closed(self) -> bool:
+        return not self.run.open
+
+    def read(self) -> list[Mapping[str, Any]]:
+        """Take in the rows that are new; they are the answer.
+
+        Raises whatever ``broken`` raises when a row contradicts those before it.
+        """
+        rows = self.run.journal
+        if len(rows) < len(self.records):
+            self._broken(Rule.PROGRESS, f"the journal had {len(self.records)} rows and has {len(rows)} now.")
+        new: list[Mapping[str, Any]] = []
+        while len(self.records) < len(rows):
+            position = len(self.records) + 1
+            row = rows.get(position)
+            if row is None:
+                self._broken(Rule.PROGRESS, f"row {position} of the journal is missing, though later ones are there.")
+                break
+            record = json.loads(row.record)
+            self.records.append(record)
+            new.append(record)
+            self._take(record, position)
+        return new
+
+    def _take(self, record: Mapping[str, Any], position: int) -> None:
+        for event in record["ev"]:
+            kind = event["k"]
+            if kind in ("activity", "local"):
+                key = (kind, event["seq"])
+                if key in self.told:
+                    self._broken(
+                        Rule.STEP_ONCE, f"row {position} tells the workflow of {self.name(key)} a second time."
+                    )
+                if key not in self.scheduled:
+                    self._broken(Rule.STEP_ONCE, f"row {position} has the end of an activity that nobody asked for.")
+                self.told[key] = event["o"]
+            elif kind in ("signal", "update", "cancel"):
+                if event["id"] in self.heard:
+                    name = event.get("name") or event["m"].get("name") or ""
+                    self._broken(Rule.SIGNAL_ONCE, f"row {position} has the {kind} {name!r} a second time.")
+                self.heard.append(event["id"])
+                self.canceled = self.canceled or kind == "cancel"
+        for command in record["cmds"]:
+            kind = command["k"]
+            if kind == "activity":
+                self.scheduled["activity", command["seq"]] = command
+            elif kind == "local_activity":
+                self.scheduled["local", command["seq"]] = command
+            elif kind == "update_accepted":
+                self.accepted[command["id"]] += 1
+            elif kind == "update_completed":
+                self.completed[command["id"]] += 1
+
+    def name(self, key: tuple[str, int]) -> str:
+        """Of an activity, for people."""
+        command = self.scheduled.get(key)
+        return f"activity {command['type']!r}" if command is not None else f"activity number {key[1]}"
+
+    # -- following -------------------------------------------------------------------------------------------------
+
+    async def follow(self, open_: Callable[[RunRow, str], Interpreter]) -> None:
+        """Replay what is new in the follower. ``open_`` makes a fresh interpreter for a run and its inputs."""
+        if self.follower is None:
+            self.follower = open_(replace(self.run.row), self.run.inputs)
+        while self.followed < len(self.records):
+            position = self.followed + 1
+            row = self.run.journal[position]
+            decision = self.follower.replay(Entry(position=position, name=row.name, record=row.record))
+            if not isinstance(decision, Decision):
+                decision = await decision
+            if decision.failure is not None:
+                self._broken(Rule.REPLAY, f"{decision.failure.message}")
+            self.pending.fold(decision)
+            self.followed = position
+
+    def leave(self) -> Interpreter | None:
+        """Begin again with a fresh follower. The one that there was is to be torn down."""
+        follower, self.follower = self.follower, None
+        self.followed = 0
+        self.pending = Pending()
+        return follower
+
+    # -- at the end ------------------------------------------------------------------------------------------------
+
+    def check_end(self, allow: frozenset[str]) -> None:
+        """What must hold of a run once nothing more happens."""
+        for update_id in self.accepted | self.completed:
+            if self.accepted[update_id] > 1 or self.completed[update_id] > 1:
+                self._broken(
+                    Rule.UPDATE_ONCE,
+                    f"update {update_id!r} was accepted {self.accepted[update_id]} times and completed "
+                    f"{self.completed[update_id]} times.",
+                )
+            ended = self.closed and self.run.row.status in OWN_ENDS
+            if ended and not self.completed[update_id] and "unfinished-updates" not in allow:
+                self._broken(
+                    Rule.UPDATE_ONCE,
+                    f"update {update_id!r} was accepted, and the run ended as {self.run.row.status.name} before it "
+                    "completed.",
+                )

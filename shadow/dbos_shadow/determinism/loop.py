@@ -1,0 +1,225 @@
+"""SteppedLoop: an event loop that does nothing by itself. Whoever holds it says when, and how far.
+
+One per simulated process. It has no selector, no threads and no clock of its own: callbacks run in the order in which they
+were asked for, one *turn* each, and time is the simulated process's. A process that is killed between two turns is a
+process that died there, for nothing else can happen in between.
+
+What libraries ask of a loop beside that (sockets, signals, subprocesses) is not there and says so; work for a thread pool is
+done on the spot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Turn:
+    """A callback that waits for its turn, or for its time. What ``call_soon`` and ``call_at`` return."""
+
+    __slots__ = ("_args", "_callback", "_context", "_when_s")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+        when_s: float = 0.0,
+    ) -> None:
+        self._callback: Callable[..., object] | None = callback
+        self._args = args
+        self._context = contextvars.copy_context() if context is None else context
+        self._when_s = when_s
+
+    def cancel(self) -> None:
+        self._callback = None
+        self._args = ()
+
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def when(self) -> float:
+        return self._when_s
+
+    def run(self) -> None:
+        callback = self._callback
+        if callback is not None:
+            self._context.run(callback, *self._args)
+
+
+class SteppedLoop(asyncio.AbstractEventLoop):
+    """See the module. ``now_ms`` is asked for the time."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._ready: deque[Turn] = deque()
+        self._later: list[tuple[float, int, Turn]] = []
+        self._order = itertools.count()
+        self.turns = 0
+        """Callbacks run so far."""
+        self.raised: BaseException | None = None
+        """What escaped from a callback."""
+
+    # -- moving it -------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be done now."""
+        return not self._ready
+
+    def turn(self) -> bool:
+        """Run one callback. False: there is none."""
+        if not self._ready:
+            return False
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            self._turn()
+        finally:
+            asyncio._set_running_loop(before)
+        return True
+
+    def settle(self, turns_max: int = 1_000_000) -> int:
+        """Run until there is nothing to do, or for so many turns. How many it took.
+
+        Raises:
+            whatever escapes from a callback.
+        """
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        begun = self.turns
+        ready = self._ready
+        try:
+            while ready and self.turns - begun < turns_max:
+                self._turn()
+        finally:
+            asyncio._set_running_loop(before)
+        return self.turns - begun
+
+    def _turn(self) -> None:
+        turn = self._ready.popleft()
+        self.turns += 1
+        try:
+            turn.run()
+        except Exception:
+            logger.exception("a callback of a simulated process raised")
+
+    def ring(self) -> None:
+        """Let what was to happen by now happen, in the order of its times: next turn."""
+        now_s = self.time()
+        while self._later and self._later[0][0] <= now_s:
+            turn = heapq.heappop(self._later)[2]
+            if not turn.cancelled():
+                self._ready.append(turn)
+
+    def drop(self) -> None:
+        """Forget everything that waits. Nobody is told."""
+        self._ready.clear()
+        self._later.clear()
+
+    # -- what asyncio asks for -----------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now_ms() / 1000
+
+    def call_soon(  # type: ignore[override]  # a Turn is what asyncio needs of a Handle
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Turn:
+        turn = Turn(callback, args, context)
+        self._ready.append(turn)
+        return turn
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Turn:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Turn:
+        turn = Turn(callback, args, context, when)
+        heapq.heappush(self._later, (when, next(self._order), turn))
+        return turn
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        return asyncio.Task(coro, loop=self, name=name, context=context, **options)
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """On the spot, as if a thread had been infinitely fast."""
+        future: asyncio.Future[T] = self.create_future()
+        here = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            future.set_result(contextvars.Context().run(func, *args))
+        except Exception as error:
+            future.set_exception(error)
+        finally:
+            asyncio._set_running_loop(here)
+        return future
+
+    def set_default_executor(self, executor: Any) -> None:
+        """There is no need for one."""
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """There is nothing to say."""
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        logger.debug("%s", context.get("message"), exc_info=context.get("exception"))
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something to its end, with whatever else is to be done.
+
+        Raises:
+            RuntimeError: it waits for something that does not come by itself.
+        """
+        task = self.create_task(work)
+        self.settle()
+        if not task.done():
+            task.cancel()
+            self.settle()
+            raise RuntimeError(f"{task.get_name()} waits for something that does not come by itself")
+        return task.result()
+
+
+def stepped_loop(now_ms: Callable[[], int]) -> SteppedLoop:
+    """A loop. What asyncio's base class wants beside what is here raises NotImplementedError, as there."""
+    return SteppedLoop(now_ms)  # type: ignore[abstract]

@@ -1,0 +1,215 @@
+"""Process: one kernel on a stage. Opened, killed, frozen and thawed by the schedule.
+
+It is the kernel that users run, with the seam's runner, and two things of a test's own: the store is in memory and shared
+with the other processes of its world, and attempts of activities go to a :class:`Hands`, which runs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+
+from dbos_compat.bridge.activity_tasks import shutdown_record
+from dbos_compat.bridge.runner import TemporalRunner
+from dbos_compat.chains.timeouts import timeout_close
+from dbos_compat.relations import TemporalRelations
+from dbos_compat.service.client import EngineService
+from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.local import LocalLane
+from dbos_core.activities.spec import AttemptOutcome
+from dbos_core.kernel import Kernel
+from dbos_core.runner import Interpreter
+from dbos_core.store.base import Wake
+from dbos_core.store.memory import MemoryStore
+from dbos_core.store.memory_tables import Tables
+from dbos_shadow.determinism.clocks import ProcessClock, WorldTime
+from dbos_shadow.determinism.loop import SteppedLoop
+from dbos_shadow.determinism.stage import IDENTITY, NAMESPACE, TASK_QUEUE, Stage
+
+logger = logging.getLogger(__name__)
+
+LEASE_MS = 10_000
+"""What ``connect`` takes by default."""
+
+SUGGEST_AFTER = 4096
+MAX_CACHED = 1000
+SLOTS = 1000
+
+
+class Numbered:
+    """An ``Entropy`` that counts: the ids of a world follow from what happened in it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def uuid(self) -> str:
+        self._count += 1
+        return str(uuid.UUID(int=(self._count << 64) | self._count, version=4))
+
+
+class World:
+    """What outlives a process: the database, the time, and the supply of ids."""
+
+    def __init__(self) -> None:
+        self.time = WorldTime()
+        self.tables = Tables()
+        self.entropy = Numbered()
+
+
+class _Store(MemoryStore):
+    """A process's connection: announcements reach it on its own loop, when it gets round to it."""
+
+    def __init__(self, world: World, loop: SteppedLoop) -> None:
+        super().__init__(world.time, world.tables)
+        self._loop = loop
+
+    def listen(self, callback: Callable[[Wake], None]) -> None:
+        def tell(wake: Wake) -> None:
+            self._loop.call_soon(callback, wake)
+
+        super().listen(tell)
+
+    def cut(self) -> None:
+        """The connection is gone."""
+        for callback in self._callbacks:
+            self.tables.listeners.remove(callback)
+        self._callbacks.clear()
+
+
+class Hands:
+    """An ``Executor`` that runs nothing: what is started waits for the schedule to say how it ends."""
+
+    def __init__(
+        self, started: Callable[[Attempt, Process], None], cancelled: Callable[[bytes, CancelReason], None]
+    ) -> None:
+        self.shutdown_record = shutdown_record()
+        self.process: Process | None = None
+        self._started = started
+        self._cancelled = cancelled
+
+    def start(self, attempt: Attempt) -> None:
+        assert self.process is not None
+        self._started(attempt, self.process)
+
+    def cancel(self, token: bytes, reason: CancelReason) -> None:
+        self._cancelled(token, reason)
+
+
+def runner_on(stage: Stage, world: World, local_lane: LocalLane | None = None) -> TemporalRunner:
+    """The seam's runner on a stage's workflow host."""
+    return TemporalRunner(
+        stage.host,
+        task_queue=TASK_QUEUE,
+        namespace=NAMESPACE,
+        identity=IDENTITY,
+        max_cached=MAX_CACHED,
+        new_id=world.entropy.uuid,
+        now_ms=world.time.now_ms,
+        suggest_after=SUGGEST_AFTER,
+        local_lane=local_lane,
+        build_id=stage.build_id,
+    )
+
+
+class Process:
+    """One incarnation."""
+
+    def __init__(self, world: World, stage: Stage, hands: Hands, *, number: int) -> None:
+        """``number``: which incarnation of its world it is."""
+        self.world = world
+        self.stage = stage
+        self.loop = stage.loop
+        self.clock = ProcessClock(world.time)
+        self.store = _Store(world, self.loop)
+        self.hands = hands
+        hands.process = self
+        self.number = number
+        self.dead = self.frozen = self.serving = False
+        stage.now_ms = world.time.now_ms
+        self.local_lane = LocalLane(SLOTS)
+        kernel: Kernel = self.loop.run(
+            Kernel.open(
+                self.store,
+                identity=IDENTITY,
+                application_version="1",
+                clock=self.clock,
+                entropy=world.entropy,
+                lease_ms=LEASE_MS,
+                spin_s=0.0,
+            )
+        )
+        self.kernel = kernel
+        kernel.errands.relations = TemporalRelations(NAMESPACE)
+        kernel.timeout_close = timeout_close(world.entropy.uuid)
+        stage.door.call_engine = EngineService(kernel, namespace=NAMESPACE).call
+        self.runner = runner_on(stage, world, self.local_lane)
+
+    def serve(self) -> None:
+        """Begin to run workflows and activities."""
+        if self.serving:
+            return
+        self.serving = True
+        service = self.kernel.activities
+        service.local_lanes.append(self.local_lane)
+        self.local_lane.open(self.hands)
+        service.serve(TASK_QUEUE, self.hands, SLOTS)
+        self.loop.call_soon(self.kernel.serve, self.runner)
+
+    def take_activities(self) -> None:
+        """Begin to run activities again."""
+        self.loop.call_soon(lambda: self.kernel.activities.serve(TASK_QUEUE, self.hands, SLOTS))
+
+    def ended(self, token: bytes, outcome: AttemptOutcome) -> bool:
+        """An attempt has ended, as its executor reports it. False: nobody waits for it any more."""
+        if self.local_lane.completed(token, outcome):
+            return True
+        return self.kernel.activities.completed(token, outcome)
+
+    def kill(self) -> None:
+        """As SIGKILL does: what is not in the database is gone.
+
+        Raises:
+            Unevictable: some workflow's code does not let itself be torn down.
+        """
+        self.dead = True
+        self.loop.drop()
+        self.clock.drop()
+        self.store.cut()
+        self.stage.door.call_engine = None
+        runs = list(self.kernel.live_runs.values())
+        stuck: list[str] = []
+        for run in runs:
+            interpreter, run.interpreter = run.interpreter, None
+            if interpreter is not None and not let_go(self.loop, interpreter):
+                stuck.append(run.row.workflow_type)
+        self.loop.drop()
+        self.kernel.live_runs.clear()
+        if stuck:
+            raise Unevictable(stuck[0])
+
+    def renew(self) -> None:
+        """It has given signs of life until now."""
+        lease = self.world.tables.leases.get(self.kernel.process_id)
+        if lease is not None:
+            lease.until_ms = self.world.time.now_ms() + LEASE_MS
+
+
+class Unevictable(Exception):
+    """Workflow code of that type goes on though it is being torn down."""
+
+
+def let_go(loop: SteppedLoop, interpreter: Interpreter) -> bool:
+    """Tear an instance down. False: it does not let itself be."""
+
+    async def leave() -> None:
+        leaving = interpreter.evict()
+        if leaving is not None:
+            await leaving
+
+    task = loop.create_task(leave())
+    loop.settle()
+    if task.done():
+        return True
+    loop.drop()
+    return False

@@ -1,0 +1,94 @@
+"""Run one schedule, and look at what came of it. The other front doors (story, CLI, pytest) stand on this."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dbos_shadow.determinism.crew import Crew
+from dbos_shadow.determinism.decisions import Decisions, Listed, trimmed
+from dbos_shadow.determinism.failure import DeterminismError
+from dbos_shadow.determinism.happenings import Happening
+from dbos_shadow.determinism.plan import Plan
+from dbos_shadow.determinism.schedule import Limits, Schedule
+from dbos_shadow.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lived:
+    """One schedule, lived to its end."""
+
+    decisions: tuple[int, ...]
+    """Without the zeros at the end."""
+    happenings: tuple[Happening, ...]
+    traces: tuple[Trace, ...]
+    """Of the runs of the workflow that have ended."""
+    commands: tuple[str, ...]
+    """What every task of every run asked for, in order: the same in every process."""
+    histories: tuple[str, ...]
+    """Temporal histories as JSON, oldest run first."""
+    error: DeterminismError | None = field(default=None)
+    """What was broken, if anything."""
+    depth: int = 0
+    """Rows of all journals."""
+    width: int = 0
+    """The most attempts that were under way at once."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Kernel and SDK say nothing: what they would warn of is what schedules are made of."""
+    names = ("dbos_core", "dbos_compat", "temporalio", "dbos_shadow.determinism")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whole: bool = True) -> Lived:
+    """Live one schedule.
+
+    Args:
+        crew: of the plan.
+        decisions: where choices come from.
+        limits: how long it may be.
+        whole: False spares what only readers want: traces and histories.
+    """
+    schedule = Schedule(crew, decisions, limits)
+    error: DeterminismError | None = None
+    try:
+        schedule.run()
+    except DeterminismError as broken:
+        error = broken
+    journals = schedule.journals.values()
+    return Lived(
+        decisions=tuple(trimmed(decisions.made)),
+        happenings=tuple(schedule.happenings),
+        traces=tuple(schedule.watch.traces()) if whole else (),
+        commands=tuple(record["d"] for journal in journals for record in journal.records),
+        histories=tuple(h.to_json() for h in schedule.watch.histories()) if whole else (),
+        error=error,
+        depth=sum(len(journal.records) for journal in journals),
+        width=schedule.width,
+    )
+
+
+def run_schedule(plan: Plan, decisions: Sequence[int], *, limits: Limits | None = None) -> Lived:
+    """Live the schedule that a list of decisions stands for. What is broken is in the answer, not raised.
+
+    Args:
+        plan: what is tested (``determinism_test(...).plan``).
+        decisions: as an error named them.
+    """
+    crew = Crew(plan)
+    try:
+        with quiet():
+            return live(crew, Listed(decisions), limits=limits)
+    finally:
+        crew.close()

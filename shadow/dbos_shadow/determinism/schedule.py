@@ -1,0 +1,458 @@
+"""Schedule: one life of a workflow, in which a source of decisions plays the world.
+
+Things happen one at a time. After each the processes run until they have nothing to do (unless the decision was to cut in
+earlier), the journals are read, and what must hold is asserted. With nothing but zeros the life is a plain one: each
+attempt answers at once, oldest first; time passes when nothing else is to be done; then messages come, one by one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning
+
+from dbos_core import failpoints
+from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.commit import RunStatus
+from dbos_core.runner import Interpreter
+from dbos_shadow.determinism.callers import Call, Callers
+from dbos_shadow.determinism.clocks import START_MS
+from dbos_shadow.determinism.crew import Crew, ReadyEnding
+from dbos_shadow.determinism.decisions import Decisions, trimmed
+from dbos_shadow.determinism.failure import DeterminismError, Rule
+from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
+from dbos_shadow.determinism.journals import Journal
+from dbos_shadow.determinism.plan import Message, Plan
+from dbos_shadow.determinism.process import LEASE_MS, Hands, Process, Unevictable, World, let_go, runner_on
+from dbos_shadow.determinism.stage import TASK_QUEUE
+from dbos_shadow.determinism.watch import Watch
+
+WORKFLOW_ID = "determinism"
+AFTER_CANCEL = 60
+"""Boring things that may still happen before a cancelled workflow has to have ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """An attempt that has been started and has not reported."""
+
+    attempt: Attempt
+    process: Process
+    endings: tuple[ReadyEnding, ...]
+    asked_to_stop: bool = False
+    hangs: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.attempt.spec.activity_type
+
+
+class Over(Exception):
+    """Nothing is left to happen."""
+
+
+@dataclass(slots=True)
+class Limits:
+    """How long a schedule may be."""
+
+    actions: int = 160
+    """Things that the world does."""
+    then_boring: int = 80
+    """Of these, how many may be anything but boring."""
+
+
+class Schedule:
+    """One life. :meth:`run` lives it, once."""
+
+    def __init__(self, crew: Crew, decisions: Decisions, limits: Limits | None = None) -> None:
+        self.crew = crew
+        self.plan: Plan = crew.plan
+        self.decisions = decisions
+        self.limits = limits or Limits()
+        self.world = World()
+        self.happenings: list[Happening] = []
+        self.journals: dict[str, Journal] = {}
+        self.running: list[Running] = []
+        self.processes: list[Process] = []
+        """Those that are not dead; the last one is the one that works."""
+        self.callers = Callers(self._told)
+        self.left: dict[int, int] = {i: m.at_most for i, m in enumerate(self.plan.messages)}
+        self.sent: set[int] = set()
+        self.incarnations = 0
+        self.turns_max: int | None = None
+        """The next thing gets only so many turns of the loop."""
+        self.new_code = False
+        self.world_id = WORKFLOW_ID
+        self.stalls = self.width = 0
+        self.busy = False
+        """Nobody takes activities."""
+        self.canceled_at: int | None = None
+        self.actions = 0
+        self.watch = Watch(self)
+        self._chosen: int | None = None
+
+    # -- the whole ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Live it.
+
+        Raises:
+            DeterminismError: a rule does not hold.
+        """
+        from dbos_shadow.determinism import actions  # which acts on a schedule
+
+        failpoints.disarm()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            for category in (UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning):
+                warnings.simplefilter("always", category)
+            try:
+                try:
+                    actions.begin(self)
+                    while self.actions < self.limits.actions:
+                        self.actions += 1
+                        actions.act(self)
+                except Over:
+                    pass
+                actions.end(self)
+                self.watch.finally_(caught)
+            except Unevictable as stuck:
+                self.broken(
+                    Rule.EVICTION, f"an instance of {str(stuck)!r} goes on when its worker drops it from memory."
+                )
+            finally:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        failpoints.disarm()
+        for journal in self.journals.values():
+            self._leave(journal.leave())
+        for process in self.processes:
+            if not process.dead:
+                try:
+                    process.kill()
+                except Unevictable:
+                    continue
+        self.processes.clear()
+
+    def broken(self, rule: Rule, what: str) -> NoReturn:
+        """A rule does not hold."""
+        self.note(Kind.BROKEN, text=f"{rule.value}: {what}")
+        raise DeterminismError(
+            rule,
+            what,
+            workflow=self.plan.name,
+            decisions=trimmed(self.decisions.made),
+            happenings=self.happenings,
+            history=self.watch.history(),
+        )
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def choose(self, count: int) -> int:
+        """Ask for a decision."""
+        chosen = self.decisions.choose(count)
+        if chosen:
+            self._chosen = len(self.decisions.made) - 1
+        return chosen
+
+    def note(self, kind: Kind, name: str = "", text: str = "", *, fault: bool | None = None, **more: Any) -> None:
+        """Something happened."""
+        self.happenings.append(
+            Happening(
+                kind=kind,
+                at_ms=self.world.time.now_ms(),
+                name=name,
+                text=text,
+                fault=kind in FAULTS if fault is None else fault,
+                process=more.pop("process", self.incarnations),
+                chosen=self._chosen,
+                **more,
+            )
+        )
+        self._chosen = None
+
+    def _told(self, call: Call) -> None:
+        name = call.name or call.kind
+        if call.error is None:
+            if call.kind in ("update", "query"):
+                self.note(Kind.ANSWERED, name, call.kind)
+        else:
+            self.note(Kind.REFUSED, name, call.error.splitlines()[0] if call.error else "", fault=False)
+        self.watch.answered(call)
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def process(self) -> Process:
+        return self.processes[-1]
+
+    def open(self, *, serve: bool = True) -> Process:
+        """A new incarnation, on a stage where nobody lives."""
+        taken = {process.stage for process in self.processes}
+        first = self.crew.stage("first", new_code=self.new_code)
+        stage = first if first not in taken else self.crew.stage("second", new_code=self.new_code)
+        self.incarnations += 1
+        process = Process(self.world, stage, Hands(self._started, self._asked_to_stop), number=self.incarnations)
+        self.processes.append(process)
+        if serve:
+            process.serve()
+        self.busy = False
+        self.callers.again(process)
+        return process
+
+    def kill(self, process: Process) -> None:
+        """It dies here and now, and its lease passes."""
+        self.processes.remove(process)
+        self.running = [r for r in self.running if r.process is not process]
+        process.kill()
+        self.pass_lease()
+
+    def pass_lease(self) -> None:
+        """Time goes by until nobody believes a silent process alive."""
+        self._move_to(self.world.time.now_ms() + LEASE_MS + 1)
+
+    # -- attempts ----------------------------------------------------------------------------------------------------
+
+    def _started(self, attempt: Attempt, process: Process) -> None:
+        try:
+            self._begun(attempt, process)
+        except Exception as error:  # the kernel would take it for a failure of the activity
+            self.watch.failed(error)
+
+    def _begun(self, attempt: Attempt, process: Process) -> None:
+        spec = attempt.spec
+        endings = self.crew.endings(spec.activity_type)
+        self.note(Kind.ACTIVITY_STARTED, spec.activity_type, attempt=attempt.attempt, process=process.number)
+        self.watch.started(attempt, process)
+        if endings is None:
+            self.watch.later(
+                Rule.STUBS, f"the workflow starts activity {spec.activity_type!r}, for which the test has no stub."
+            )
+            return
+        self.running.append(Running(attempt, process, endings))
+        self.width = max(self.width, len(self.running))
+
+    def _asked_to_stop(self, token: bytes, reason: CancelReason) -> None:
+        for running in self.running:
+            if running.attempt.token == token:
+                if reason is CancelReason.CANCELLED:
+                    running.asked_to_stop = True
+                    self.note(Kind.ACTIVITY_ASKED_TO_STOP, running.name, attempt=running.attempt.attempt)
+                else:  # nobody waits for it
+                    self.running.remove(running)
+                return
+
+    @property
+    def reporting(self) -> list[Running]:
+        """Attempts that can report now, oldest first."""
+        return [r for r in self.running if not r.hangs and not r.process.frozen]
+
+    def boring(self, running: Running) -> ReadyEnding:
+        """How the attempt ends on a plain day."""
+        if running.asked_to_stop:
+            return self.crew.canceled
+        return running.endings[0]
+
+    def boring_or_else(self, running: Running) -> tuple[ReadyEnding, ...]:
+        """All ways in which the attempt may end, the boring one first."""
+        return (self.crew.canceled, *running.endings) if running.asked_to_stop else running.endings
+
+    def report(self, running: Running, ending: ReadyEnding) -> None:
+        """An attempt ends."""
+        number = running.attempt.attempt
+        if ending.hangs:
+            running.hangs = True
+            self.note(Kind.ACTIVITY_HANGS, running.name, attempt=number)
+            return
+        self.running.remove(running)
+        outcome = ending.fresh()
+        if outcome.kind.value == "completed":
+            kind = Kind.ACTIVITY_COMPLETED
+        elif outcome.kind.value == "canceled":
+            kind = Kind.ACTIVITY_CANCELED
+        else:
+            kind = Kind.ACTIVITY_FAILED
+        self.note(kind, running.name, ending.text, attempt=number)
+        self.watch.reported(running, outcome)
+        running.process.loop.call_soon(running.process.ended, running.attempt.token, outcome)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def awake(self) -> list[Process]:
+        """Processes that run."""
+        return [process for process in self.processes if not process.frozen]
+
+    @property
+    def next_alarm_ms(self) -> int | None:
+        """When the next alarm of a process rings."""
+        return min([due for p in self.awake if (due := p.clock.next_ms) is not None], default=None)
+
+    def pass_time(self) -> None:
+        """Until the next alarm; what is due before rings before."""
+        when_ms = self.next_alarm_ms
+        if when_ms is None:
+            return
+        if when_ms > self.world.time.now_ms():
+            self._move_to(when_ms)
+        process = next(p for p in self.awake if p.clock.next_ms == when_ms)
+        process.loop.call_soon(process.clock.ring_next)
+
+    def _move_to(self, when_ms: int) -> None:
+        """The time is another one. Nobody dies of it: on the way everybody gave signs of life."""
+        self.world.time.move_to(when_ms)
+        for process in self.awake:
+            process.renew()
+            process.loop.ring()
+        self.settle_fully()
+
+    def jump(self, ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self._move_to(max(self.world.time.now_ms() + ms, START_MS))
+        for process in self.awake:
+            if process.clock.next_ms is not None and process.clock.next_ms <= self.world.time.now_ms():
+                process.loop.call_soon(process.clock.ring_due)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let the processes run: to where nothing is to be done, or for as many turns as were decided."""
+        turns, self.turns_max = self.turns_max, None
+        if turns is None:
+            self.settle_fully()
+            self.observe()
+        else:
+            self.process.loop.settle(turns)
+            self.callers.listen()
+            self.watch.raise_later()
+
+    def settle_fully(self) -> None:
+        """Until nobody has anything to do."""
+        rounds = 0
+        while sum(process.loop.settle(100_000) for process in self.awake):
+            rounds += 1
+            if rounds > 50 or any(not process.loop.idle for process in self.awake):
+                self.broken(Rule.ENGINE, "a process is busy for ever without any time passing.")
+        if any(not process.kernel.writer.available for process in self.awake):
+            self._move_to(self.world.time.now_ms() + 3_000)  # the next try to reach the database
+
+    def observe(self) -> None:
+        """Everybody rests: look at what came of it."""
+        self.callers.listen()
+        self.watch.look()
+
+    def journal(self, workflow_uuid: str) -> Journal | None:
+        """Of a run, brought up to date."""
+        run = self.world.tables.runs.get(workflow_uuid)
+        if run is None:
+            return None
+        found = self.journals.get(workflow_uuid)
+        if found is None or found.run is not run:
+            found = self.journals[workflow_uuid] = Journal(run, self.broken)
+        for record in found.read():
+            self._tell_step(found, record)
+        return found
+
+    def _tell_step(self, journal: Journal, record: Any) -> None:
+        asked = [c["type"] if "type" in c else c["k"].replace("_", " ") for c in record["cmds"]]
+        position = journal.records.index(record) + 1
+        row = journal.run.row
+        self.note(
+            Kind.STEP,
+            row.workflow_type,
+            ", ".join(asked),
+            position=position,
+            workflow_id="" if row.workflow_id == WORKFLOW_ID else row.workflow_id,
+        )
+
+    def follow(self, journal: Journal) -> None:
+        """The follower replays what is new."""
+        stage = self.crew.stage("follower", new_code=self.new_code)
+        stage.now_ms = self.world.time.now_ms
+
+        if journal.followed < len(journal.records):
+            stage.loop.run(journal.follow(runner_on(stage, self.world).open))
+
+    def take_new_code(self) -> None:
+        """From now on workers have the code that takes over; followers as well."""
+        for journal in self.journals.values():
+            self._leave(journal.leave())
+        self.new_code = True
+
+    def _leave(self, follower: Interpreter | None) -> None:
+        if follower is not None:
+            let_go(self.crew.stage("follower", new_code=self.new_code).loop, follower)
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def call(self, kind: str, name: str, ask: Callable[[Any, str], Any]) -> Call:
+        """Somebody calls."""
+        number = len(self.callers.calls) + 1
+        call_id = f"{kind}-{number}"
+        call = Call(kind, name, call_id, lambda client: ask(client, call_id))
+        self.callers.send(call, self.process)
+        return call
+
+    def send(self, index: int, *, plain: bool = False) -> None:
+        """One of the messages of the plan. ``plain``: with boring values."""
+        message: Message = self.plan.messages[index]
+        self.left[index] -= 1
+        self.sent.add(index)
+        values = [pool[0 if plain else self.choose(len(pool))] for pool in self.crew.values(message)]
+        kind = Kind(message.kind)
+        self.note(kind, message.name)
+        self.call(message.kind, message.name, _asking(message, values))
+
+    def cancel(self) -> None:
+        """Somebody requests the workflow's cancellation."""
+        self.note(Kind.CANCEL)
+        if self.canceled_at is None:
+            self.canceled_at = self.actions
+        self.cancel_call()
+
+    def repeat(self, call: Call) -> None:
+        """The same request once more."""
+        self.callers.send(Call(call.kind, call.name, call.id, call.ask, duplicate=True), self.process)
+
+    def cancel_call(self) -> None:
+        self.call("cancel", "", lambda client, _: client.get_workflow_handle(WORKFLOW_ID).cancel())
+
+    def start(self, values: list[Any]) -> None:
+        """Start the workflow."""
+        self.note(Kind.STARTED, self.plan.name)
+        options = dict(self.plan.start_options)
+
+        def ask(client: Any, _: str) -> Any:
+            return client.start_workflow(self.plan.name, args=values, id=WORKFLOW_ID, task_queue=TASK_QUEUE, **options)
+
+        self.call("start", self.plan.name, ask)
+
+    @property
+    def open_run(self) -> bool:
+        """The workflow has been started and has not ended."""
+        run = self.world.tables.current.get(WORKFLOW_ID)
+        return run is not None and run.open
+
+    @property
+    def status(self) -> RunStatus | None:
+        run = self.world.tables.current.get(WORKFLOW_ID)
+        return None if run is None else run.row.status
+
+
+def _asking(message: Message, values: list[Any]) -> Callable[[Any, str], Any]:
+    def ask(client: Any, call_id: str) -> Any:
+        handle = client.get_workflow_handle(WORKFLOW_ID)
+        if message.kind == "signal":
+            return handle.signal(message.name, args=values)
+        if message.kind == "query":
+            return handle.query(message.name, args=values)
+        return handle.execute_update(message.name, args=values, id=call_id)
+
+    return ask
+
+
+__all__ = ["Limits", "Over", "Running", "Schedule", "WORKFLOW_ID"]

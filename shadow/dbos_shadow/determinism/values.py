@@ -1,0 +1,165 @@
+"""Values for payloads: a short list for each strategy, the boring one first, so that a decision can name one.
+
+Lists are the same in every process (with the same release of Hypothesis), which is what lets a list of decisions stand for
+a whole schedule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+POOL = 24
+HUGE = 10_000
+"""Characters of a huge text."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FromType:
+    """Values of a type, found from its hints: the simplest first, then extremes, then what Hypothesis makes of it."""
+
+    type: Any
+
+
+def from_type(type_: Any) -> FromType:
+    """Values of a type: the simplest, empty, huge, unicode, None where it may be, and others.
+
+    Args:
+        type_: anything that has type hints: a dataclass, a pydantic model, ``list[int]``, ``str | None``.
+    """
+    return FromType(type_)
+
+
+Source = FromType | st.SearchStrategy[Any]
+
+
+def pool(source: Any, keep: Callable[[Any], bool]) -> list[Any]:
+    """The values of a strategy, of ``from_type``, or of a constant.
+
+    Args:
+        source: where they come from.
+        keep: False for a value that cannot travel (the user's converter refuses it).
+
+    Raises:
+        ValueError: not one value can travel.
+    """
+    if isinstance(source, FromType):
+        found = [*_extremes(source.type), *_sampled(_strategy(source.type))]
+        simplest = _sampled(_strategy(source.type), 1)
+        found = [*simplest, *found]
+    elif isinstance(source, st.SearchStrategy):
+        found = _sampled(source)
+    else:
+        return [source]
+    kept: list[Any] = []
+    seen: set[str] = set()
+    for value in found:
+        name = repr(value)
+        if name in seen or not keep(value):
+            continue
+        seen.add(name)
+        kept.append(value)
+        if len(kept) == POOL:
+            break
+    if not kept:
+        raise ValueError(f"no value of {source!r} can be a payload: the data converter refuses them all")
+    return kept
+
+
+def _strategy(type_: Any) -> st.SearchStrategy[Any]:
+    if type_ in (Any, object):
+        return st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5)
+    return st.from_type(type_)
+
+
+def _sampled(strategy: st.SearchStrategy[Any], count: int = POOL) -> list[Any]:
+    """What Hypothesis makes of a strategy: always the same, the simplest first."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(value: Any) -> None:
+        found.append(value)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collect()
+    return found[:count]
+
+
+_TEXTS = ("", "é\u2028\U0001f600", "x" * HUGE, "\x00")
+_NUMBERS = (0, -1, 2**53 + 1)
+
+
+def _extremes(type_: Any, depth: int = 0) -> list[Any]:
+    """Values at the edges of a type, one edge at a time."""
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin in (typing.Union, types.UnionType):
+        return [value for arg in args for value in _extremes(arg, depth)]
+    if origin is typing.Annotated or depth > 3:
+        return []  # only a strategy knows what may be
+    if type_ is type(None):
+        return [None]
+    if type_ is str:
+        return list(_TEXTS)
+    if type_ is int:
+        return list(_NUMBERS)
+    if type_ is bytes:
+        return [b"", b"\x00\xff"]
+    if origin is list:
+        inner = _extremes(args[0], depth + 1) if args else []
+        return [[], *([value] for value in inner), *([[inner[0]] * 100] if inner else [])]
+    if origin is dict:
+        return [{}]
+    if isinstance(type_, type) and not issubclass(type_, (enum.Enum, datetime)) and dataclasses.is_dataclass(type_):
+        return _of_dataclass(type_, depth)
+    return []
+
+
+def _of_dataclass(type_: type, depth: int) -> list[Any]:
+    hints = typing.get_type_hints(type_)
+    simplest = _sampled(st.from_type(type_), 1)
+    if not simplest:
+        return []
+    made = []
+    for field in dataclasses.fields(type_):
+        if not field.init:
+            continue
+        for value in _extremes(hints.get(field.name, Any), depth + 1):
+            try:
+                made.append(dataclasses.replace(simplest[0], **{field.name: value}))
+            except (TypeError, ValueError):
+                continue  # the type refuses it, as it may
+    return made
+
+
+def of_parameters(function: Callable[..., Any], *, skip_first: bool) -> Sequence[FromType]:
+    """One source for each parameter without a default, from the annotations."""
+    import inspect
+
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:
+        hints = {}
+    parameters = list(inspect.signature(function).parameters.values())[1 if skip_first else 0 :]
+    return tuple(
+        FromType(hints.get(p.name, Any))
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    )

@@ -1,0 +1,306 @@
+"""Watch: what must hold of a schedule at each moment of rest, and at its end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from temporalio.client import WorkflowHistory
+from temporalio.workflow import UnfinishedSignalHandlersWarning
+
+from dbos_compat.history.events import events
+from dbos_core.activities.attempt import Attempt
+from dbos_core.activities.local import LocalSpec
+from dbos_core.activities.moves import State
+from dbos_core.activities.spec import AttemptOutcome
+from dbos_core.commit import RunStatus
+from dbos_core.phase import Phase
+from dbos_shadow.determinism.callers import Call
+from dbos_shadow.determinism.failure import DeterminismError, Rule
+from dbos_shadow.determinism.happenings import Kind
+from dbos_shadow.determinism.journals import OWN_ENDS, Journal
+from dbos_shadow.determinism.process import Process
+from dbos_shadow.sources import journal as journal_source
+from dbos_shadow.trace import Trace
+
+if TYPE_CHECKING:
+    from dbos_shadow.determinism.schedule import Running, Schedule
+
+Key = tuple[str, int]
+
+
+def key_of(attempt: Attempt) -> Key:
+    return ("local" if isinstance(attempt.spec, LocalSpec) else "activity", attempt.spec.seq)
+
+
+class Watch:
+    """Of one schedule."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._starts: Counter[tuple[str, Key]] = Counter()
+        self._attempts: set[tuple[int, str, Key, int]] = set()
+        self._reported: dict[tuple[str, Key], list[Any]] = {}
+        self._seen: Counter[str] = Counter()
+        """Rows looked at, by run."""
+        self._error: Exception | None = None
+        self._closed: dict[str, int] = {}
+        """Runs that have closed, with the length of their journal then."""
+
+    # -- what the world does, as it happens ----------------------------------------------------------------------------
+
+    def later(self, rule: Rule, what: str) -> None:
+        """A rule does not hold; it is said as soon as nobody's code would swallow it."""
+        if self._error is None:
+            try:
+                self._schedule.broken(rule, what)
+            except DeterminismError as error:
+                self._error = error
+
+    def failed(self, error: Exception) -> None:
+        """Something that must not be swallowed."""
+        self._error = self._error or error
+
+    def raise_later(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def started(self, attempt: Attempt, process: Process) -> None:
+        """An attempt begins: may it?"""
+        schedule, uuid, key = self._schedule, attempt.run.workflow_uuid, key_of(attempt)
+        journal = schedule.journal(uuid)
+        spec = attempt.spec
+        name = f"activity {spec.activity_type!r}"
+        if journal is None or key not in journal.scheduled:
+            self.later(Rule.AFTER_COMMIT, f"{name} starts, and no row of the journal asks for it.")
+            return
+        if key in journal.told:
+            self.later(Rule.STEP_ONCE, f"{name} starts again, though the journal has how it ended.")
+        self._starts[uuid, key] += 1
+        if key[0] == "local":
+            return
+        most = spec.retry.maximum_attempts
+        if spec.retry.bounded and self._starts[uuid, key] > most:
+            self.later(Rule.ATTEMPTS, f"{name} starts for the {self._starts[uuid, key]}th time; it may {most} times.")
+        this = (process.number, uuid, key, attempt.attempt)
+        if this in self._attempts:
+            self.later(Rule.STEP_ONCE, f"attempt {attempt.attempt} of {name} starts twice in one process.")
+        self._attempts.add(this)
+
+    def reported(self, running: Running, outcome: AttemptOutcome) -> None:
+        """An attempt has said how it ended."""
+        if outcome.kind.value == "completed":
+            key = (running.attempt.run.workflow_uuid, key_of(running.attempt))
+            record = None if outcome.record is None else json.loads(outcome.record)
+            self._reported.setdefault(key, []).append(record)
+
+    def answered(self, call: Call) -> None:
+        """A caller has its answer: does the store know?"""
+        if call.error is not None:
+            return
+        tables = self._schedule.world.tables
+        if call.kind == "start" and not tables.runs:
+            self.later(Rule.AFTER_COMMIT, "the start is acknowledged, and the store has no run.")
+        if call.kind == "signal" and not any(id_.endswith(f":s:{call.id}") for id_ in tables.mail_ids):
+            self.later(Rule.AFTER_COMMIT, f"signal {call.name!r} is acknowledged, and the store does not have it.")
+
+    # -- at rest -------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Nobody has anything to do."""
+        self.raise_later()
+        schedule = self._schedule
+        for uuid in list(schedule.world.tables.runs):
+            journal = schedule.journal(uuid)
+            assert journal is not None
+            schedule.follow(journal)
+            self._values(uuid, journal)
+            self._closing(uuid, journal)
+        for process in schedule.awake:
+            self._failing(process)
+        if schedule.process.serving and not schedule.process.frozen and not schedule.busy:
+            self._wake_ups()
+
+    def _values(self, uuid: str, journal: Journal) -> None:
+        """What the workflow was told is what an attempt has reported."""
+        for index in range(self._seen[uuid], len(journal.records)):
+            for event in journal.records[index]["ev"]:
+                if event["k"] not in ("activity", "local") or event["o"] != "completed":
+                    continue
+                key = (event["k"], event["seq"])
+                if event.get("r") not in self._reported.get((uuid, key), ()):
+                    self._schedule.broken(
+                        Rule.CRASH_FREE,
+                        f"row {index + 1} of the journal has a result of {journal.name(key)} that no attempt reported.",
+                    )
+        self._seen[uuid] = len(journal.records)
+
+    def _closing(self, uuid: str, journal: Journal) -> None:
+        schedule = self._schedule
+        if not journal.closed:
+            if uuid in self._closed:
+                schedule.broken(Rule.PROGRESS, "a run that had closed is open again.")
+            return
+        length = self._closed.get(uuid)
+        if length is None:
+            self._closed[uuid] = len(journal.records)
+            row = journal.run.row
+            own = row.workflow_id == schedule.world_id
+            schedule.note(
+                Kind.CLOSED, row.workflow_type, row.status.name.lower(), workflow_id="" if own else row.workflow_id
+            )
+            if row.close is not None and "TMPRL1100" in row.close:
+                schedule.broken(Rule.REPLAY, "the run has failed by Temporal's nondeterminism error.")
+        elif length != len(journal.records):
+            schedule.broken(Rule.PROGRESS, "the journal of a closed run has grown.")
+
+    def _failing(self, process: Process) -> None:
+        for run in process.kernel.live_runs.values():
+            failure = None if run.failing is None else run.failing.failure
+            if failure is None:
+                continue
+            if failure.cause == "NON_DETERMINISTIC_ERROR":
+                self._schedule.broken(Rule.REPLAY, failure.message)
+            if "task-failures" not in self._schedule.plan.allow:
+                self._schedule.broken(
+                    Rule.TASK_FAILS,
+                    f"a workflow task fails ({failure.message}), and would be tried again until the code is mended.",
+                )
+
+    def _wake_ups(self) -> None:
+        schedule = self._schedule
+        owners = {process.kernel.process_id: process for process in schedule.processes}
+        for uuid, run in schedule.world.tables.runs.items():
+            process = owners.get(run.row.owner or "", schedule.process)
+            if not run.open or process.frozen:
+                continue
+            kernel = process.kernel
+            live, journal = kernel.live_runs.get(uuid), schedule.journals[uuid]
+            if live is None:
+                if run.mail:
+                    self._lost("mail waits for it", run.row.workflow_id)
+                if run.row.owner == kernel.process_id:
+                    self._lost("it belongs to a process that does not run it", run.row.workflow_id)
+                if run.row.wake_at_ms is None or run.row.wake_at_ms <= kernel.clock.now_ms():
+                    self._lost("nobody runs it", run.row.workflow_id)
+                continue
+            if live.failing is not None:
+                continue
+            if live.phase is not Phase.READY:
+                self._lost(f"it stands still while {live.phase.value}", run.row.workflow_id)
+            if run.mail or live.inbox:
+                self._lost("a message waits for it", run.row.workflow_id)
+            self._pending(process, journal)
+        for call in schedule.callers.waiting:
+            done = any(journal.completed[call.id] for journal in schedule.journals.values())
+            if call.kind == "update" and done:
+                self._lost(f"update {call.name!r} has completed, and its caller waits", "")
+
+    def _pending(self, process: Process, journal: Journal) -> None:
+        uuid, kernel = journal.run.row.workflow_uuid, process.kernel
+        live = kernel.live_runs[uuid]
+        machines = {m.spec.seq: m for m in kernel.activities.pending(uuid)}
+        running = {key_of(r.attempt) for r in self._schedule.running if r.attempt.run.workflow_uuid == uuid}
+        pending = journal.pending
+        for seq in pending.activities:
+            machine = machines.get(seq)
+            name = journal.name(("activity", seq))
+            if machine is None:
+                self._lost(f"it waits for {name}, which nobody runs", live.row.workflow_id)
+            elif machine.state is State.STARTED and not machine.elsewhere and ("activity", seq) not in running:
+                self._lost(f"it waits for {name}, whose attempt has ended", live.row.workflow_id)
+        for seq in pending.timers:
+            timer = live.timers.get(seq)
+            if timer is None or timer[1] is None:
+                self._lost(f"it waits for timer {seq}, which is not armed", live.row.workflow_id)
+        if pending.locals and not len(live.locals):
+            self._lost("it waits for a local activity, which nobody runs", live.row.workflow_id)
+
+    def _lost(self, why: str, workflow_id: str) -> None:
+        own = workflow_id in ("", self._schedule.world_id)
+        whose = "the workflow" if own else f"workflow {workflow_id!r}"
+        self._schedule.broken(Rule.WAKE_UP, f"{whose} rests though {why}.")
+
+    # -- at the end ------------------------------------------------------------------------------------------------------
+
+    def finally_(self, warned: Sequence[Any]) -> None:
+        """Nothing more happens."""
+        self.raise_later()
+        schedule, allow = self._schedule, self._schedule.plan.allow
+        for journal in schedule.journals.values():
+            journal.check_end(allow)
+        self._signals()
+        for warning in warned if "unfinished-handlers" not in allow else ():
+            kind = "signal" if issubclass(warning.category, UnfinishedSignalHandlersWarning) else "update"
+            schedule.broken(
+                Rule.HANDLERS_FINISH,
+                f"the workflow ended while a {kind} handler had not finished; wait for "
+                "workflow.all_handlers_finished() before it ends.",
+            )
+        for trace in self.traces():
+            for invariant in schedule.plan.invariants:
+                self._invariant(invariant, trace)
+
+    def _invariant(self, invariant: Any, trace: Trace) -> None:
+        name = getattr(invariant, "__name__", repr(invariant))
+        try:
+            holds = invariant(trace)
+        except AssertionError as error:
+            self._schedule.broken(Rule.INVARIANT, f"{name} does not hold: {error}" if str(error) else f"{name} fails.")
+        if holds is False:
+            self._schedule.broken(Rule.INVARIANT, f"{name} does not hold.")
+
+    def _signals(self) -> None:
+        """Each acknowledged signal has been heard, once and in order, unless the workflow was ended from outside."""
+        schedule = self._schedule
+        for journal in schedule.journals.values():
+            row = journal.run.row
+            if row.workflow_id != schedule.world_id:
+                continue
+            heard = [id_.rpartition(":s:")[2] for id_ in journal.heard if ":s:" in id_]
+            place = {id_: index for index, id_ in enumerate(heard)}
+            for call in schedule.callers.calls:
+                if call.kind != "signal" or call.error is not None or not call.answered or call.duplicate:
+                    continue
+                if call.id not in place:
+                    mine = any(id_.endswith(f"{row.run_id}:s:{call.id}") for id_ in schedule.world.tables.mail_ids)
+                    if mine and journal.closed and row.status in OWN_ENDS:
+                        schedule.broken(
+                            Rule.SIGNAL_ONCE,
+                            f"signal {call.name!r} was acknowledged, and the workflow ended without it.",
+                        )
+                    continue
+                if any(place.get(before, -1) > place[call.id] for before in call.acked_before):
+                    schedule.broken(Rule.SIGNAL_ONCE, f"signal {call.name!r} overtook one that was sent before it.")
+
+    # -- what is left of it --------------------------------------------------------------------------------------------
+
+    def traces(self) -> list[Trace]:
+        """Of the runs of the workflow under test that have ended, oldest first."""
+        schedule = self._schedule
+        return [
+            journal_source.trace(journal.run.loaded())
+            for journal in schedule.journals.values()
+            if journal.closed and journal.run.row.workflow_id == schedule.world_id
+        ]
+
+    def history(self) -> str | None:
+        """Of the newest run, as JSON."""
+        found = self.histories()
+        return found[-1].to_json() if found else None
+
+    def histories(self) -> list[WorkflowHistory]:
+        """Of all runs of the workflow under test, oldest first."""
+        schedule = self._schedule
+        return [
+            WorkflowHistory(run.row.workflow_id, events(run.loaded()))
+            for run in schedule.world.tables.runs.values()
+            if run.row.workflow_id == schedule.world_id
+        ]
+
+    @property
+    def ended(self) -> bool:
+        run = self._schedule.world.tables.current.get(self._schedule.world_id)
+        return run is not None and run.row.status is not RunStatus.RUNNING
