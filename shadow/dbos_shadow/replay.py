@@ -287,6 +287,10 @@ class Telling:
         """Has the core ended the run, or failed in it?"""
         return self.made.close is not None or self.made.failure is not None
 
+    def expect(self, task: PastTask) -> None:
+        """Take note of a task that the history did not have yet when this was made."""
+        self._pairing.add(task)
+
     async def task(self, task: PastTask) -> None:
         """Tell the next task."""
         began = task.started.workflow_task_started_event_attributes

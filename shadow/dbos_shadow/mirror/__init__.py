@@ -13,5 +13,6 @@ from dbos_shadow.mirror.ledger import Entry, Ledger, MemoryLedger
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.outbox import Sent
 from dbos_shadow.mirror.postgres_ledger import PostgresLedger
+from dbos_shadow.mirror.worker import Followed, MirrorWorker
 
-__all__ = ["Entry", "Ledger", "MemoryLedger", "Mirror", "Note", "PostgresLedger", "Sent"]
+__all__ = ["Entry", "Followed", "Ledger", "MemoryLedger", "Mirror", "MirrorWorker", "Note", "PostgresLedger", "Sent"]

@@ -21,6 +21,7 @@ from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
 from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
+from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Entry, RunRow
 from dbos_core.kernel import Kernel
 from dbos_core.live_run import LiveRun
@@ -49,6 +50,8 @@ class Heard:
         self.tasks: list[RecordedTask] = []
         self.decisions: list[Decision] = []
         """One per task that was taken, in order."""
+        self.position = 0
+        """How far its journal is known to go."""
         self.failure: TaskFailure | None = None
         """The core's code has failed in a task. The run goes no further."""
         self._changed = asyncio.Event()
@@ -79,9 +82,6 @@ class Heard:
 class MutedRunner:
     """The kernel's runner for the mirrored runs of one task queue."""
 
-    local_lane = None
-    """Local activities are not run either."""
-
     def __init__(self, runner: WorkbenchRunner, task_queue: str, heard: dict[str, Heard]) -> None:
         """
         Args:
@@ -91,6 +91,8 @@ class MutedRunner:
         self.task_queue = task_queue
         self.identity = runner.identity
         self.max_cached = runner.max_cached
+        self.local_lane: LocalLane | None = None
+        """Local activities are not run either."""
         self._runner = runner
         self._heard = heard
 
@@ -139,6 +141,7 @@ class MutedInterpreter:
             decision = Decision(record=None, name="", failure=TaskFailure(message, "NON_DETERMINISTIC_ERROR"))
             self._heard.decided(self._taken - 1, decision)
             return decision
+        self._heard.position = max(self._heard.position, entry.position)
         return _muted(decision)
 
     async def _take(self, told: RecordedTask) -> Decision:
@@ -197,4 +200,5 @@ class MutedParking(Parking):
     def _tell(self, run: LiveRun) -> None:
         heard = self._heard.get(run.row.run_id)
         if heard is not None:
+            heard.position = max(heard.position, run.position)
             heard.wake()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from dbos_compat.bridge.guided import RecordedTask
 from dbos_compat.convert.records import CloseRecord, close_text
-from dbos_core.commit import Close, LoadedRun, NewRun, RunStatus, StartResult
+from dbos_core.commit import Close, NewRun, RunRow, RunStatus, StartResult
 from dbos_core.kernel import Kernel
 from dbos_core.phase import Phase
 from dbos_core.runner import Decision, Event, EventKind
 from dbos_shadow.mirror.muted import Beginning, Heard
+from dbos_shadow.mirror.patience import patiently
+from dbos_shadow.sources import journal
+from dbos_shadow.trace import Trace
 
 __all__ = ["ShadowRun", "shadow_id"]
 
@@ -37,17 +41,21 @@ class ShadowRun:
 
     async def ended(self) -> bool:
         """Has it ended, or is there no such run?"""
-        row = await self._kernel.store.find(self.workflow_uuid, self._run_id)
+        row = await self._row()
         return row is None or row.status is not RunStatus.RUNNING
 
-    async def begin(self) -> bool:
-        """Enter it into the store, unless it is there. False: it is there and has ended.
+    async def _row(self) -> RunRow | None:
+        return await patiently(lambda: self._kernel.store.find(self.workflow_uuid, self._run_id))
 
-        Call it once the first recorded task is told.
-        """
-        found = await self._kernel.store.find(self.workflow_uuid, self._run_id)
-        if found is not None:
-            return found.status is RunStatus.RUNNING
+    async def may_go_on(self) -> bool:
+        """False: it is in the store and has ended."""
+        found = await self._row()
+        return found is None or found.status is RunStatus.RUNNING
+
+    async def _begin(self) -> None:
+        """Enter it into the store, unless it is there: then some process has begun with it, and it comes here."""
+        if await self._row() is not None:
+            return
         row, now_ms = self._beginning.row, self._kernel.clock.now_ms()
         new = NewRun(
             workflow_uuid=self.workflow_uuid,
@@ -67,7 +75,6 @@ class ShadowRun:
         answer = await self._kernel.start(new, derived_uuid=self.workflow_uuid, terminate_record="{}")
         if answer.result is not StartResult.STARTED:
             raise RuntimeError(f"shadow run {self.workflow_uuid!r} is there although it was not a moment ago")
-        return True
 
     async def take(self, told: RecordedTask) -> Decision:
         """Let it take a recorded task, and wait until that is in its journal."""
@@ -75,20 +82,25 @@ class ShadowRun:
         heard.tasks.append(told)
         heard.wake()
         if index == 0:
-            await self.begin()
-        while heard.failure is None:
+            await patiently(self._begin)
+        while heard.failure is None and not self._journalled(index):
             run = self._kernel.live(self.workflow_uuid)
             if run is None or run.phase is Phase.GONE:
-                if len(heard.decisions) > index and await self.ended():
-                    break
+                if await self.ended():
+                    raise RuntimeError(f"shadow run {self.workflow_uuid!r} was ended by somebody else")
             elif not run.busy:
-                if len(heard.decisions) > index:
-                    break
                 run.deliver(Event(EventKind.RESUME))
             await self._change()
         if heard.failure is not None:
             return Decision(record=None, name="", failure=heard.failure)
         return heard.decisions[index]
+
+    def _journalled(self, index: int) -> bool:
+        """Was this task taken, and is what came of it in the journal?"""
+        decisions = self._heard.decisions
+        if len(decisions) <= index:
+            return False
+        return self._heard.position >= sum(decision.record is not None for decision in decisions[: index + 1])
 
     async def _change(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -98,15 +110,22 @@ class ShadowRun:
     async def end(self, status: RunStatus, record: str) -> None:
         """End it from outside, as Temporal's record says."""
         close = Close(status=status, close_ms=self._kernel.clock.now_ms(), record=record, mail_seen_ms=None)
-        await self._kernel.terminate(self.workflow_uuid, close)
+        await patiently(lambda: self._kernel.terminate(self.workflow_uuid, close))
 
-    async def loaded(self) -> LoadedRun | None:
-        """The run with its journal."""
-        return await self._kernel.load(self.workflow_uuid)
+    async def trace(self) -> Trace:
+        """What it has done so far, by its journal."""
+        loaded = await patiently(lambda: self._kernel.load(self.workflow_uuid))
+        if loaded is None:
+            raise RuntimeError(f"shadow run {self.workflow_uuid!r} has been deleted by somebody else")
+        return replace(journal.trace(loaded), workflow_id=self._beginning.row.workflow_id)
 
-    async def forget(self) -> None:
-        """End it if it is open, and delete what there is of it."""
+    async def stop(self) -> None:
+        """Nothing more happens to it; its journal stays."""
         if not await self.ended():
             record = CloseRecord(kind="terminated", reason="the mirror is done with it")
             await self.end(RunStatus.TERMINATED, close_text(record))
-        await self._kernel.store.delete_run(self.workflow_uuid)
+
+    async def forget(self) -> None:
+        """Delete all that there is of it."""
+        await self.stop()
+        await patiently(lambda: self._kernel.store.delete_run(self.workflow_uuid))
