@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Unpack
 
 import temporalio.client
 import temporalio.common
 import temporalio.converter
 import temporalio.runtime
-import temporalio.service
 from temporalio.client import Client
+from temporalio.service import ConnectConfig, ServiceClient
 
 from dbos_compat import private
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.engine import Engine
 from dbos_compat.metrics import live
+from dbos_compat.server_options import ServerOptions, check, connect_config
 from dbos_core.clock import Clock
+from dbos_core.errors import StoreUnavailable
 from dbos_core.kernel import Kernel
 from dbos_core.store.base import Store
 from dbos_core.store.postgres.store import PostgresStore
@@ -54,6 +56,7 @@ async def connect(
     lease: timedelta = LEASE,
     suggest_continue_as_new_after: int = SUGGEST_AFTER_EVENTS,
     spin: timedelta = SPIN,
+    **server_options: Unpack[ServerOptions],
 ) -> Client:
     """Connect to Postgres instead of a Temporal cluster.
 
@@ -72,6 +75,10 @@ async def connect(
             a history (a setting of the server, on Temporal).
         spin: how long the event loop may be kept awake for the answer to a lone commit. It takes a tenth off the
             latency of a workflow that has the process to itself and costs processor time; zero: never.
+        server_options: the other arguments of ``Client.connect``. ``connect_timeout`` bounds this call; ``retry_config``,
+            ``keep_alive_config``, ``dns_load_balancing_config``, ``grpc_compression``, ``payload_limits`` and
+            ``rpc_metadata`` have nothing to act on here; ``tls``, ``api_key``, ``http_connect_proxy_config`` and ``lazy``
+            are refused.
 
     Returns:
         a ``temporalio.client.Client``. End it with :func:`disconnect`.
@@ -81,7 +88,9 @@ async def connect(
         StoreUnavailable: nobody answers there.
         SchemaMissing, SchemaTooNew, ApplicationMismatch: the schema does not fit.
         UnsupportedTemporalio: this release of temporalio is not supported.
+        Unsupported: an argument that is about a Temporal server, and cannot be kept.
     """
+    check(connect_config(target_host="", identity=identity, runtime=runtime, options=server_options))
     url = url or os.environ.get(URL_VARIABLE)
     on_close: Callable[[], None] | None = None
     if url is None:
@@ -118,6 +127,7 @@ async def connect(
             spin=spin,
             on_close=on_close,
             another_store=new_store,
+            **server_options,
         )
     except BaseException:
         if on_close is not None:
@@ -144,18 +154,20 @@ async def connect_store(
     clock: Clock | None = None,
     on_close: Callable[[], None] | None = None,
     another_store: Callable[[], Store] | None = None,
+    **server_options: Unpack[ServerOptions],
 ) -> Client:
     """The same on a store of the caller's (tests: ``MemoryStore`` with a virtual clock).
 
     ``another_store`` makes one of the same database, for calls that come when this event loop does not run.
     """
     private.install()
-    own_identity = identity or f"{os.getpid()}@{socket.gethostname()}"
 
-    async def open_engine(store: Store, reopen: Callable[[], Awaitable[Engine]] | None = None) -> Engine:
+    async def open_engine(
+        config: ConnectConfig, store: Store, reopen: Callable[[], Awaitable[Engine]] | None = None
+    ) -> Engine:
         kernel = await Kernel.open(
             store,
-            identity=own_identity,
+            identity=config.identity,
             application_version=application_version,
             clock=clock,
             lease_ms=int(lease.total_seconds() * 1000),
@@ -164,21 +176,36 @@ async def connect_store(
         return Engine(
             kernel,
             namespace=namespace,
-            identity=own_identity,
+            identity=config.identity,
             suggest_after=suggest_continue_as_new_after,
-            meter=live(private.runtime(runtime).metric_meter),
+            meter=live(private.runtime(config.runtime).metric_meter),
             on_close=on_close if reopen is not None or another_store is None else None,
             reopen=reopen,
         )
 
-    if another_store is None:
-        engine = await open_engine(store)
-    else:
-        new_store = another_store
-        engine = await open_engine(store, lambda: open_engine(new_store()))
-    config = temporalio.service.ConnectConfig(target_host=_shown(url), identity=own_identity, runtime=runtime)
+    async def open_service(config: ConnectConfig) -> ServiceClient:
+        check(config)
+        if another_store is None:
+            engine = await open_engine(config, store)
+        else:
+            new_store = another_store
+            engine = await open_engine(config, store, lambda: open_engine(config, new_store()))
+        return private.EngineServiceClient(config, engine)
+
+    config = connect_config(target_host=_shown(url), identity=identity, runtime=runtime, options=server_options)
+    wait = server_options.get("connect_timeout")
+    try:
+        async with asyncio.timeout(None if wait is None else wait.total_seconds()) as limit:
+            service = await _through_plugins(plugins, open_service)(config)
+    except TimeoutError:
+        if not limit.expired() or wait is None:
+            raise
+        raise StoreUnavailable(
+            f"{_shown(url)} was not ready within connect_timeout ({wait.total_seconds():g} s). Is the database up, and does "
+            "nobody hold a lock on the schema?"
+        ) from None
     return Client(
-        private.EngineServiceClient(config, engine),
+        service,
         namespace=namespace,
         data_converter=data_converter,
         plugins=list(plugins),
@@ -186,6 +213,20 @@ async def connect_store(
         default_workflow_query_reject_condition=default_workflow_query_reject_condition,
         header_codec_behavior=header_codec_behavior,
     )
+
+
+Connecting = Callable[[ConnectConfig], Awaitable[ServiceClient]]
+
+
+def _through_plugins(plugins: Sequence[temporalio.client.Plugin], connecting: Connecting) -> Connecting:
+    """The plug-ins' hooks around it, the first outermost, as ``Client.connect`` has them."""
+
+    def around(plugin: temporalio.client.Plugin, inner: Connecting) -> Connecting:
+        return lambda config: plugin.connect_service_client(config, inner)
+
+    for plugin in reversed(plugins):
+        connecting = around(plugin, connecting)
+    return connecting
 
 
 async def disconnect(client: Client) -> None:

@@ -223,6 +223,14 @@ _ENTRIES: tuple[Difference, ...] = (
         feature="Temporal Cloud's control API",
         advice="There is no control plane: the database is the cluster.",
     ),
+    Difference(
+        slug="connection-options",
+        feature="Options of Client.connect that lead to a Temporal server",
+        advice="`connect()` takes `retry_config`, `keep_alive_config`, `dns_load_balancing_config`, `grpc_compression`, "
+        "`payload_limits` and `rpc_metadata`, which have nothing to act on: calls wait for a database that is away until "
+        "their RPC timeout, keep-alive and further hosts are parameters of the database URL, and no server reads metadata. "
+        "Everything about TLS, users and passwords stands in the database URL.",
+    ),
     # -- works differently -----------------------------------------------------------------------------------------
     Difference(
         slug="search-attribute-registration",
