@@ -13,8 +13,8 @@ from dbos_core.retry import RetryPolicy
 
 
 def offer(spec: ActivitySpec) -> str:
-    """The spec as ``ActivityRow.spec`` carries it."""
-    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name != "native"}
+    """The spec as ``ActivityRow.spec`` carries it. What does not compare is of this process alone."""
+    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.compare}
     return json.dumps(fields | {"retry": asdict(spec.retry)})
 
 

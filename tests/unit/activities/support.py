@@ -37,6 +37,8 @@ def spec(seq: int = 1, **changes: Any) -> ActivitySpec:
         heartbeat_ms=None,
         retry=RetryPolicy(),
         scheduled_ms=START,
+        native=object(),
+        prepared=object(),
     )
     return replace(made, **changes)
 
