@@ -10,6 +10,7 @@ from typing import Any
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.workflow import _Definition
 
 from dbos_compat.private import WorkflowHost
 from dbos_compat.sdk_release import Name, verify
@@ -57,3 +58,14 @@ class BenchHost(WorkflowHost):
                 except Exception as error:
                     return self._creation_failed(activation, error)
         return super().activate(activation, workflow_type)
+
+
+def is_workflow(found: object) -> bool:
+    """Is it a class that ``@workflow.defn`` has decorated itself? (A subclass that has not is none.)"""
+    return isinstance(found, type) and _Definition.from_class(found) is not None
+
+
+def workflow_type(found: type) -> str | None:
+    """Under which name the server knows a workflow class; None: it is dynamic, or no workflow."""
+    definition = _Definition.from_class(found)
+    return None if definition is None else definition.name

@@ -148,6 +148,7 @@ class Campaign:
         keep: Callable[[Judgement], str],
         limits: Limits | None = None,
         on_judged: Callable[[Judgement], None] | None = None,
+        fresh: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
@@ -159,17 +160,21 @@ class Campaign:
             keep: a judgement → the document that is kept of it.
             limits: when to stop.
             on_judged: hears of every judgement of this session, in the order in which they are made.
+            fresh: judge again what was judged before.
             clock: seconds, for deadlines.
             now_ms: milliseconds since the epoch: when a result was made, for retention.
         """
         self.config = config
         self.counts = Counts()
         self.strata = Strata()
+        self.chosen: set[tuple[str, str]] = set()
+        """(workflow id, run id) of what this session is about."""
         self._results = results
         self._judge = judge
         self._keep = keep
         self._limits = limits or Limits()
         self._on_judged = on_judged
+        self._fresh = fresh
         self._clock = clock
         self._now_ms = now_ms
         self._known: dict[tuple[str, str], Known] = {}
@@ -229,7 +234,8 @@ class Campaign:
 
     @contextlib.asynccontextmanager
     async def _session(self, selection: Selection) -> AsyncIterator[None]:
-        self._known = dict(await self._results.known(self.config))
+        if not self._fresh:
+            self._known = dict(await self._results.known(self.config))
         self._types.update(selection.types)
         self._kept_at = self._begun = self._clock()
         try:
@@ -320,6 +326,7 @@ class Campaign:
     def _choose(self, candidate: Candidate) -> bool:
         """Count it in. False: it was judged before, and nothing has changed since."""
         self.counts.chosen += 1
+        self.chosen.add((candidate.workflow_id, candidate.run_id))
         self.strata.chosen(candidate.stratum)
         self._types.add(candidate.workflow_type)
         known = self._known.get((candidate.workflow_id, candidate.run_id))
@@ -364,6 +371,7 @@ class Campaign:
             self.strata.judged(candidate.stratum, judgement.shape)
         if self._on_judged is not None:
             self._on_judged(judgement)
+        self.chosen.add((judgement.workflow_id, judgement.run_id))
         self._pending.append(
             ResultRow(
                 workflow_type=judgement.workflow_type,

@@ -109,6 +109,7 @@ class Selection:
     closed: Window = Window()
     ids: tuple[str, ...] = ()
     """Workflow ids; all runs of them."""
+    run_ids: tuple[str, ...] = ()
     rate: float = 1.0
     """Share of the workflows, 0 to 1."""
     maximum: int | None = None
@@ -149,6 +150,8 @@ class Selection:
                 parts.append(f"{name} <= {_quoted(_time(window.before))}")
         if self.ids:
             parts.append(_one_of("WorkflowId", self.ids))
+        if self.run_ids:
+            parts.append(_one_of("RunId", self.run_ids))
         return " AND ".join(parts)
 
     def takes(self, run: Candidate) -> bool:
@@ -158,6 +161,7 @@ class Selection:
             and run.workflow_type not in self.excluded_types
             and (not self.statuses or run.status in self.statuses)
             and (not self.ids or run.workflow_id in self.ids)
+            and (not self.run_ids or run.run_id in self.run_ids)
             and self.started.holds(run.start_ms)
             and self.closed.holds(run.close_ms)
         )

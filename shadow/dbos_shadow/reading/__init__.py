@@ -3,7 +3,7 @@
 * ``files``: JSON as the ``temporal`` command and the UI write it, Temporal Cloud's export, folders of them, gzipped or not;
 * ``live``: a namespace, listed and read with a bounded rate, bounded concurrency and back-off;
 * ``decoding``: what the user's codec has encoded, decoded again in this process;
-* ``export``: from the namespace into a folder of files.
+* ``exporting``: from the namespace into a folder of files.
 
 None of it asks what a workflow did; that is for ``sources.history`` and whoever judges.
 """

@@ -83,9 +83,10 @@ class ReportConfig:
 class ReportBuilder:
     """A report in the making. Memory grows with types, shapes and differences, not with runs."""
 
-    def __init__(self, config: ReportConfig | None = None) -> None:
+    def __init__(self, config: ReportConfig | None = None, *, scrub: Scrubber | None = None) -> None:
+        """``scrub`` is for judgements that come scrubbed already, from where they were kept."""
         self.config = config or ReportConfig()
-        self._scrub = scrubber(self.config)
+        self._scrub = scrub or scrubber(self.config)
         self._types: dict[str, TypeSum] = {name: TypeSum() for name in self.config.types}
         self._groups = Groups()
         self._exemplars: dict[str, ExemplarShown] = {}

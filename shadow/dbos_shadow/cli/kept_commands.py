@@ -1,0 +1,127 @@
+"""``dbos-compat shadow report`` and ``purge``: what is kept of earlier sessions, shown again, and deleted."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from dbos_compat.cli.run import duration
+from dbos_shadow.cli import options as o
+from dbos_shadow.cli.ending import EXIT_CODES, Exit, run
+
+if TYPE_CHECKING:
+    from dbos_core.results import CampaignRow, Results
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", help="Hash of a configuration, or its beginning. Else the latest.", rich_help_panel=o.RESULTS
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(epilog=f"Example: dbos-compat shadow report -o report.html --against last.json  ·  {EXIT_CODES}")(
+        report
+    )
+    app.command(epilog=f"Example: dbos-compat shadow purge --older-than 30d  ·  {EXIT_CODES}")(purge)
+
+
+def report(
+    config: Config = None,
+    sample_floor: o.SampleFloor = 10,
+    max_mismatches: o.MaxMismatches = 0,
+    max_undecided: o.MaxUndecided = 0.05,
+    database: o.Database = None,
+    schema: o.Schema = "dbos_shadow",
+    results_file: o.ResultsFile = o.DEFAULT_RESULTS,
+    name: o.Name = "",
+    out: o.Out = None,
+    against: o.Against = None,
+    hash_ids: o.HashIds = False,
+    key_file: o.KeyFile = None,
+    as_json: o.Json = False,
+) -> None:
+    """Make a report of all results that are kept under one configuration; no run is judged again."""
+
+    async def work() -> Exit:
+        from dbos_shadow.cli import work as w
+        from dbos_shadow.cli.outputs import check_suffixes
+        from dbos_shadow.report import Campaign, ReportConfig
+
+        check_suffixes(out or ())
+        before = w.read_report(against)
+        verdicts = w.Verdicts(
+            sample_floor=sample_floor, mismatches_max=max_mismatches, undecided_share_max=max_undecided
+        )
+        shown = w.showing_of(None, hash_ids=hash_ids, notes=False, key_file=key_file)
+        place = w.Place(database=database, schema=schema, file=results_file, name=name)
+        async with place.opened(create=False) as results:
+            campaign = await _campaign(results, config, name)
+            settings = json.loads(campaign.settings)
+            summary = json.loads(campaign.summary)
+            values, notes = settings.get("shown", [[], False])
+            report_as = ReportConfig(
+                campaign=Campaign(
+                    selection=settings.get("selection", ""),
+                    selected=summary.get("seen"),
+                    config_hash=campaign.config,
+                    versions=w.versions(),
+                ),
+                rule=verdicts.rule,
+                key=shown.key,
+                values=tuple(values),
+                notes=notes,
+                ids=shown.ids,
+            )
+            made, lines = await w.make_report(results, campaign.config, report_as)
+        ending = (Exit(made.exit_code), "")
+        return w.finish(made, lines, before=before, out=out or (), as_json=as_json, ending=ending)
+
+    run(work(), as_json=as_json)
+
+
+def purge(
+    older_than: Annotated[
+        timedelta,
+        typer.Option("--older-than", parser=duration, metavar="DURATION", help="Since they were judged: 30d, 12h ..."),
+    ],
+    config: Config = None,
+    database: o.Database = None,
+    schema: o.Schema = "dbos_shadow",
+    results_file: o.ResultsFile = o.DEFAULT_RESULTS,
+    as_json: o.Json = False,
+) -> None:
+    """Delete results that are older than that. Runs and histories are not touched, here or in Temporal."""
+
+    async def work() -> Exit:
+        from dbos_shadow.cli import work as w
+
+        before = datetime.now(UTC) - older_than
+        async with w.Place(database=database, schema=schema, file=results_file).opened(create=False) as results:
+            one = (await _campaign(results, config, "")).config if config is not None else None
+            deleted = await results.purge(before_ms=int(before.timestamp() * 1000), config=one)
+        if as_json:
+            typer.echo(json.dumps({"deleted": deleted, "before": before.isoformat()}))
+        else:
+            Console(highlight=False).print(f"deleted {deleted} results from before {before:%Y-%m-%d %H:%M} UTC")
+        return Exit.CLEAN
+
+    run(work(), as_json=as_json)
+
+
+async def _campaign(results: Results, config: str | None, name: str) -> CampaignRow:
+    """The latest campaign, of a name or a configuration if they are given."""
+    from dbos_shadow.cli.ending import Stopped
+
+    found = [row for row in await results.campaigns(name or None) if row.config.startswith(config or "")]
+    if not found:
+        known = ", ".join(sorted({row.config for row in await results.campaigns()})) or "none"
+        raise Stopped(f"No such campaign is kept here. There are the configurations: {known}.", Exit.USAGE)
+    if config is not None and len(found) > 1:
+        raise Stopped(f"{config!r} begins {len(found)} configurations. Write more of it.", Exit.USAGE)
+    return found[0]

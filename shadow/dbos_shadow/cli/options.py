@@ -1,0 +1,264 @@
+"""Options that commands of the shadow share, and how their texts are read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbos_compat.cli.run import duration
+
+
+def when(text: str) -> datetime:
+    """A time (``2027-01-31``, ``2027-01-31T12:00Z``; without a zone it is UTC), or so long ago (``7d``, ``12h``)."""
+    text = text.strip()
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return datetime.now(UTC) - duration(text)
+        except typer.BadParameter:
+            raise typer.BadParameter(
+                f"{text!r} is no time: write 2027-01-31, 2027-01-31T12:00Z, or how long ago: 7d, 12h"
+            ) from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+CODE = "Code"
+SELECTION = "Which runs"
+SAMPLE = "Sampling"
+LIMITS = "When to stop"
+VERDICT = "What is a go"
+RESULTS = "Where results are kept"
+REPORTS = "Reports"
+PRIVACY = "Privacy"
+SERVER = "Temporal server"
+
+# -- code ----------------------------------------------------------------------------------------------------------------
+
+Workflows = Annotated[
+    list[str],
+    typer.Option(
+        "--workflows",
+        "-w",
+        metavar="MODULE[:ATTR]",
+        help="Workflow classes: a module with all that it has, a class, or a list of them. May be repeated.",
+        rich_help_panel=CODE,
+    ),
+]
+Converter = Annotated[
+    str | None,
+    typer.Option(
+        "--data-converter",
+        metavar="MODULE:ATTR",
+        help="The namespace's DataConverter with its codec, or a function that returns it.",
+        rich_help_panel=CODE,
+    ),
+]
+Worker = Annotated[
+    str | None,
+    typer.Option(
+        "--worker-options",
+        metavar="MODULE:ATTR",
+        help="A dictionary of what else your Worker is given: interceptors, workflow_runner, plugins ...",
+        rich_help_panel=CODE,
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="The Temporal namespace; workflows read it too.", rich_help_panel=CODE),
+]
+EncodedHeaders = Annotated[
+    bool, typer.Option("--encoded-headers", help="The clients encode headers with the codec.", rich_help_panel=CODE)
+]
+Allow = Annotated[
+    Path | None,
+    typer.Option("--allow", help="TOML file of accepted differences. An expired entry fails.", rich_help_panel=CODE),
+]
+
+# -- selection -----------------------------------------------------------------------------------------------------------
+
+Query = Annotated[str, typer.Option("--query", "-q", help="A list filter of Temporal's.", rich_help_panel=SELECTION)]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", "-t", help="Only this workflow type.", rich_help_panel=SELECTION)
+]
+ExcludedTypes = Annotated[
+    list[str] | None, typer.Option("--exclude-type", help="Not this workflow type.", rich_help_panel=SELECTION)
+]
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        help="running, completed, failed, canceled, terminated, timed_out, continued_as_new.",
+        rich_help_panel=SELECTION,
+    ),
+]
+StartedAfter = Annotated[
+    datetime | None,
+    typer.Option(
+        "--started-after", parser=when, metavar="TIME", help="Or how long ago: 7d.", rich_help_panel=SELECTION
+    ),
+]
+StartedBefore = Annotated[
+    datetime | None, typer.Option("--started-before", parser=when, metavar="TIME", rich_help_panel=SELECTION)
+]
+ClosedAfter = Annotated[
+    datetime | None,
+    typer.Option(
+        "--closed-after", parser=when, metavar="TIME", help="Or how long ago: 12h.", rich_help_panel=SELECTION
+    ),
+]
+ClosedBefore = Annotated[
+    datetime | None, typer.Option("--closed-before", parser=when, metavar="TIME", rich_help_panel=SELECTION)
+]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", help="Only runs of this workflow id.", rich_help_panel=SELECTION),
+]
+RunId = Annotated[
+    list[str] | None,
+    typer.Option("--run-id", help="Only this run.", rich_help_panel=SELECTION),
+]
+Rate = Annotated[
+    float,
+    typer.Option(
+        "--rate", min=0, max=1, help="Share of the workflows; the same ones each time.", rich_help_panel=SAMPLE
+    ),
+]
+Maximum = Annotated[
+    int | None,
+    typer.Option("--max", min=1, help="Runs at most, spread over kinds of runs.", rich_help_panel=SAMPLE),
+]
+Floor = Annotated[
+    int,
+    typer.Option("--per-kind", min=0, help="Of each kind of runs so many, whatever the rate.", rich_help_panel=SAMPLE),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Another number picks other workflows.", rich_help_panel=SAMPLE)]
+
+# -- limits --------------------------------------------------------------------------------------------------------------
+
+Deadline = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--for", parser=duration, metavar="DURATION", help="Stop after so long: 10m, 2h.", rich_help_panel=LIMITS
+    ),
+]
+RunDeadline = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--run-deadline", parser=duration, metavar="DURATION", help="For judging one run; 60s.", rich_help_panel=LIMITS
+    ),
+]
+StopAt = Annotated[
+    int | None,
+    typer.Option("--stop-at-mismatches", min=1, help="Stop when so many runs differ.", rich_help_panel=LIMITS),
+]
+Enough = Annotated[
+    int | None,
+    typer.Option("--enough", min=1, help="Stop when so many runs of each type are compared.", rich_help_panel=LIMITS),
+]
+
+# -- verdict -------------------------------------------------------------------------------------------------------------
+
+SampleFloor = Annotated[
+    int,
+    typer.Option("--sample-floor", min=1, help="Compared runs that a go needs, per type.", rich_help_panel=VERDICT),
+]
+MaxMismatches = Annotated[
+    int, typer.Option("--max-mismatches", min=0, help="Runs that may differ, per type.", rich_help_panel=VERDICT)
+]
+MaxUndecided = Annotated[
+    float,
+    typer.Option(
+        "--max-undecided", min=0, max=1, help="Share of runs that may be without an answer.", rich_help_panel=VERDICT
+    ),
+]
+
+# -- results -------------------------------------------------------------------------------------------------------------
+
+DEFAULT_RESULTS = Path(".dbos-shadow") / "results.jsonl"
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="DBOS_SHADOW_DATABASE_URL",
+        help="Keep results in this Postgres, in a schema of their own.",
+        rich_help_panel=RESULTS,
+    ),
+]
+Schema = Annotated[str, typer.Option("--schema", help="That schema.", rich_help_panel=RESULTS)]
+ResultsFile = Annotated[
+    Path,
+    typer.Option("--results", help="Without a database: keep them in this file.", rich_help_panel=RESULTS),
+]
+Name = Annotated[str, typer.Option("--name", help="Name of the campaign, for reports.", rich_help_panel=RESULTS)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Judge again what was judged before.", rich_help_panel=RESULTS)]
+
+# -- reports -------------------------------------------------------------------------------------------------------------
+
+Out = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Write a report; its suffix says which: .html, .md, .xml (JUnit), .sarif, .json, .jsonl. May be repeated.",
+        rich_help_panel=REPORTS,
+    ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option("--against", help="An earlier report (.json): show what has changed.", rich_help_panel=REPORTS),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=REPORTS)]
+ShowValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--show-values",
+        metavar="GLOB",
+        help="Show values at these paths, such as 'activity charge: inputs[0].cents'.",
+        rich_help_panel=PRIVACY,
+    ),
+]
+HashIds = Annotated[bool, typer.Option("--hash-ids", help="Hash workflow and run ids too.", rich_help_panel=PRIVACY)]
+ShowNotes = Annotated[
+    bool, typer.Option("--show-notes", help="Show notes; they may quote values.", rich_help_panel=PRIVACY)
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        envvar="DBOS_SHADOW_KEY_FILE",
+        help="Secret of the hashes. Without one: a key of yours, made at first use.",
+        rich_help_panel=PRIVACY,
+    ),
+]
+
+# -- server --------------------------------------------------------------------------------------------------------------
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="host:port. Else as the `temporal` command: TEMPORAL_ADDRESS, profiles.",
+        rich_help_panel=SERVER,
+    ),
+]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="Profile of Temporal's configuration file.", rich_help_panel=SERVER)
+]
+ClientFactory = Annotated[
+    str | None,
+    typer.Option(
+        "--client", metavar="MODULE:ATTR", help="An async function that returns your Client.", rich_help_panel=SERVER
+    ),
+]
+PerSecond = Annotated[
+    float,
+    typer.Option("--requests-per-second", min=0.01, help="To the server, at most.", rich_help_panel=SERVER),
+]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, max=64, help="Requests at once, at most.", rich_help_panel=SERVER)
+]
