@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -23,9 +24,9 @@ import temporalio.worker
 from temporalio.bridge.proto import NamespaceInfo
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Client
-from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
 from dbos_compat import private
 from dbos_compat.bridge.build_ids import build_id_of
@@ -66,8 +67,8 @@ class Workbench:
 
     It may be used for any number of runs, of any task queue, one event loop at a time.
 
-    Payloads go in and out without the codec of the data converter, which is given as ``codec``: whoever feeds a run
-    decodes first, once, and compares values instead of ciphertext.
+    Payloads go in and out without the codec and the external storage of the data converter: whoever feeds a run decodes
+    first, once (``data_converter`` is the whole one), and compares values instead of ciphertext.
     """
 
     def __init__(
@@ -121,9 +122,7 @@ class Workbench:
         config = client.config()
         self.data_converter: DataConverter = config["data_converter"]
         """As the client had it, with what plug-ins made of it."""
-        self.codec: PayloadCodec | None = self.data_converter.payload_codec
-        if self.codec is not None:
-            config["data_converter"] = _without_codec(self.data_converter)
+        config["data_converter"] = _without_codec(self.data_converter)
         config["plugins"] = []  # they have had their say
         self._client = Client(**config)
         self._worker_plugins = [p for p in plugins if isinstance(p, temporalio.worker.Plugin)]
@@ -141,6 +140,19 @@ class Workbench:
     def knows(self, workflow_type: str) -> bool:
         """Is there a workflow of this type (or a dynamic one)?"""
         return self.runner.knows(workflow_type)
+
+    def replayer(self) -> Replayer:
+        """Temporal's own replayer with the same workflows, converter, interceptors and plug-ins, and as many of the worker's
+        options as it takes. Raises what ``temporalio.worker.Replayer`` raises."""
+        taken = inspect.signature(Replayer).parameters
+        return Replayer(
+            workflows=list(self._workflows),
+            namespace=self.namespace,
+            data_converter=self.data_converter,
+            interceptors=list(self._interceptors),
+            plugins=self._worker_plugins,
+            **{name: option for name, option in self._options.items() if name in taken},
+        )
 
     async def __aenter__(self) -> Self:
         """Raises what ``temporalio.worker.Worker`` raises for these options."""
@@ -198,7 +210,9 @@ class Workbench:
 
 
 def _without_codec(converter: DataConverter) -> DataConverter:
-    return dataclasses.replace(converter, payload_codec=None)
+    if getattr(converter, "external_storage", None) is not None:
+        converter = dataclasses.replace(converter, external_storage=None)
+    return converter if converter.payload_codec is None else dataclasses.replace(converter, payload_codec=None)
 
 
 class _Nobody:
