@@ -14,12 +14,12 @@ from dbos_core.commit import RunStatus
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Decision
 from dbos_shadow.allow import Allowances
-from dbos_shadow.decoding import decoded
 from dbos_shadow.difference import Kind
 from dbos_shadow.masks import Mask
 from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.past import Past, PastReader
+from dbos_shadow.reading.decoding import decoded
 from dbos_shadow.replay import Telling, compared
 from dbos_shadow.sources import history
 from dbos_shadow.trace import StepKind, Trace
@@ -81,14 +81,21 @@ class Mirrored:
 
     async def add(self, events: Sequence[HistoryEvent]) -> None:
         """The next events of the history: the core takes the tasks among them."""
-        if self._bench.codec is not None:
-            events = await decoded(
-                events,
-                self._bench.codec,
+        read = Recorded(
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            workflow_type=self.workflow_type,
+            events=events,
+            source=f"temporal:{self._bench.namespace}",
+        )
+        events = (
+            await decoded(
+                read,
+                self._bench.data_converter,
                 namespace=self._bench.namespace,
-                workflow_id=self.workflow_id,
                 headers=self._rules.headers_encoded,
             )
+        ).events
         self._events.extend(events)
         if self._reader is None:
             if not events:
