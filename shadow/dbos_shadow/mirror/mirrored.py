@@ -20,6 +20,7 @@ from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.past import Past, PastReader
 from dbos_shadow.reading.decoding import decoded
+from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import Telling, compared
 from dbos_shadow.sources import history
 from dbos_shadow.trace import StepKind, Trace
