@@ -7,6 +7,7 @@ Needs the ``shadow`` extra: ``pip install 'dbos-compat[shadow]'``.
 """
 
 from dbos_shadow.report.build import ReportBuilder, ReportConfig, run_line, scrubber
+from dbos_shadow.report.html import render_html
 from dbos_shadow.report.jsonl import jsonl_lines, render_jsonl
 from dbos_shadow.report.junit import render_junit
 from dbos_shadow.report.markdown import render_markdown
@@ -41,6 +42,7 @@ __all__ = [
     "Window",
     "from_json",
     "jsonl_lines",
+    "render_html",
     "render_jsonl",
     "render_junit",
     "render_markdown",

@@ -353,19 +353,23 @@ def _urgency(found: TypeReport) -> tuple[int, int, str]:
     return (_URGENCY[found.decision], -found.counts.total, found.workflow_type)
 
 
+_TOLD = ((Decision.NO_GO, "differ"), (Decision.CANNOT_TELL, "cannot be judged"), (Decision.GO, "do the same"))
+
+
 def _why(types: list[TypeReport]) -> str:
     if not types:
         return "There was no run to compare."
     told = []
-    for decision, words in (
-        (Decision.NO_GO, "differ"),
-        (Decision.CANNOT_TELL, "cannot be told"),
-        (Decision.GO, "do the same"),
-    ):
+    for decision, words in _TOLD:
         names = [found.workflow_type for found in types if found.decision is decision]
-        if names and len(names) == len(types) > 1:
+        if not names:
+            continue
+        if len(types) == 1:
+            told.append(f"Runs of {names[0]} {words}")
+        elif len(names) == len(types):
             told.append(f"All {len(types)} workflow types {words}")
-        elif names:
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            told.append(f"{len(names)} of {len(types)} {words} ({', '.join(names[:4])}{more})")
+        else:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            of = f"of {len(types)} workflow types " if not told else ""
+            told.append(f"{len(names)} {of}{words} ({', '.join(names[:3])}{more})")
     return "; ".join(told) + "."

@@ -11,8 +11,8 @@ from dbos_shadow.diff import Comparison
 from dbos_shadow.difference import Difference
 from dbos_shadow.groups import Exemplar
 from dbos_shadow.report.model import DifferenceShown, ExemplarShown, Row, StepShown
-from dbos_shadow.report.scrub import Scrubber
-from dbos_shadow.trace import Failure, Step, Trace, canonical
+from dbos_shadow.report.scrub import Scrubber, Shown
+from dbos_shadow.trace import Failure, Step, Trace, Values, canonical
 
 __all__ = ["Traces", "exemplar_shown"]
 
@@ -22,6 +22,13 @@ ROWS_MAX = 60
 DIFFERENCES_MAX = 40
 
 Part = Literal["start", "step", "message", "outcome"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cell:
+    step: StepShown | None = None
+    text: str = ""
+    values: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +86,16 @@ def _rows(comparison: Comparison, traces: Traces, here: Difference, scrub: Scrub
     differences = comparison.differences
     first = comparison.first
 
-    def row(
-        part: Part, label: str, of: list[Difference], mine: StepShown | str | None, theirs: StepShown | str | None
-    ) -> Row:
+    def row(part: Part, label: str, of: list[Difference], mine: _Cell, theirs: _Cell) -> Row:
         return Row(
             part=part,
             label=label,
-            expected=mine if isinstance(mine, StepShown) else None,
-            actual=theirs if isinstance(theirs, StepShown) else None,
-            expected_text=mine if isinstance(mine, str) else "",
-            actual_text=theirs if isinstance(theirs, str) else "",
+            expected=mine.step,
+            actual=theirs.step,
+            expected_text=mine.text,
+            actual_text=theirs.text,
+            expected_values=mine.values,
+            actual_values=theirs.values,
             differs=bool(of),
             here=any(found is here for found in of),
             first=any(found is first for found in of),
@@ -99,8 +106,8 @@ def _rows(comparison: Comparison, traces: Traces, here: Difference, scrub: Scrub
     at_end = [found for found in placeless if found.path.startswith("outcome:")]
     yield row("start", "start", at_start, _start(expected, scrub), _start(actual, scrub))
     for i, j in comparison.rows:
-        mine = None if i is None else _step(i, expected.steps[i], scrub)
-        theirs = None if j is None else _step(j, actual.steps[j], scrub)
+        mine = _Cell() if i is None else _Cell(step=_step(i, expected.steps[i], scrub))
+        theirs = _Cell() if j is None else _Cell(step=_step(j, actual.steps[j], scrub))
         of = [found for found in differences if _stands(found, i, j)]
         step = expected.steps[i] if i is not None else actual.steps[j] if j is not None else None
         yield row("step", step.label if step else "", of, mine, theirs)
@@ -110,8 +117,8 @@ def _rows(comparison: Comparison, traces: Traces, here: Difference, scrub: Scrub
             messages.setdefault(scrub.path(found.path), []).append(found)
     for path, of in messages.items():
         sides = [scrub.text(of[0].path, side) for side in (of[0].expected, of[0].actual)]
-        mine_text, theirs_text = (side.short if side else None for side in sides)
-        yield row("message", path, of, mine_text, theirs_text)
+        mine, theirs = (_Cell(text=side.short if side else "") for side in sides)
+        yield row("message", path, of, mine, theirs)
     yield row("outcome", "outcome", at_end, _outcome(expected, scrub), _outcome(actual, scrub))
 
 
@@ -129,23 +136,24 @@ def _step(index: int, step: Step, scrub: Scrubber) -> StepShown:
         kind=step.kind.value,
         name=step.name,
         id=scrub.id(step.id),
-        inputs=None
-        if inputs is None
-        else tuple(scrub.value(f"{step.label}: inputs[{n}]", value) for n, value in enumerate(inputs)),
+        inputs=None if inputs is None else _values(f"{step.label}: inputs", inputs, scrub),
         duration_ms=step.duration_ms,
     )
 
 
-def _start(trace: Trace, scrub: Scrubber) -> str:
-    inputs = [scrub.value(f"start: inputs[{n}]", value).short for n, value in enumerate(trace.inputs)]
-    return f"{trace.workflow_type}({', '.join(inputs)})"
+def _start(trace: Trace, scrub: Scrubber) -> _Cell:
+    return _Cell(text=trace.workflow_type, values=_values("start: inputs", trace.inputs, scrub))
 
 
-def _outcome(trace: Trace, scrub: Scrubber) -> str:
+def _outcome(trace: Trace, scrub: Scrubber) -> _Cell:
     outcome = trace.outcome
-    values = [scrub.value(f"outcome: values[{n}]", value).short for n, value in enumerate(outcome.values)]
     failure = [_failure(outcome.failure, scrub)] if outcome.failure else []
-    return " ".join([outcome.status.value.replace("_", " "), *values, *failure])
+    text = " ".join([outcome.status.value.replace("_", " "), *failure])
+    return _Cell(text=text, values=_values("outcome: values", outcome.values, scrub))
+
+
+def _values(path: str, values: Values, scrub: Scrubber) -> tuple[Shown, ...]:
+    return tuple(scrub.value(f"{path}[{number}]", value) for number, value in enumerate(values))
 
 
 def _failure(failure: Failure, scrub: Scrubber) -> str:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from dbos_shadow.report.model import GroupReport, Report, TypeReport, Undecided
 from dbos_shadow.report.rule import Decision
-from dbos_shadow.report.words import step_words
+from dbos_shadow.report.words import side_words
 
 __all__ = ["render_junit"]
 
@@ -65,12 +65,10 @@ def _difference(suite: ElementTree.Element, group: GroupReport) -> None:
     for found in exemplar.shown:
         before, after = (side.short if side else "nothing" for side in (found.expected, found.actual))
         lines.append(f"{'>' if found.here else ' '} {found.path}: {before} -> {after}")
-    lines += [
-        f"{'>' if row.here else ' '} {(row.expected and step_words(row.expected)) or row.expected_text or '-'}"
-        f"  |  {(row.actual and step_words(row.actual)) or row.actual_text or '-'}"
-        for row in exemplar.rows
-        if row.differs
-    ]
+    for row in exemplar.rows:
+        if row.differs:
+            before, after = side_words(row)
+            lines.append(f"{'>' if row.here else ' '} {before or '-'}  |  {after or '-'}")
     lines.append(f"$ {exemplar.command}")
     case = _case(suite, group.workflow_type, f"{group.level} {group.title} [{group.fingerprint}]")
     _failure(case, f"{group.level}-{group.kind.value}", group.title, "\n".join(lines))

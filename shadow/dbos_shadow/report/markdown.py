@@ -6,7 +6,7 @@ import re
 
 from dbos_shadow.report.model import GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
-from dbos_shadow.report.words import percent, sentences, step_words
+from dbos_shadow.report.words import percent, sentences, side_words
 
 __all__ = ["render_markdown"]
 
@@ -100,8 +100,7 @@ def _rows(rows: tuple[Row, ...]) -> list[str]:
     here = next((index for index, row in enumerate(rows) if row.here), 0)
     lines: list[str] = []
     for row in rows[max(0, here - ROWS_AROUND) : here + ROWS_AROUND + 1]:
-        before = step_words(row.expected) if row.expected else row.expected_text
-        after = step_words(row.actual) if row.actual else row.actual_text
+        before, after = side_words(row)
         if row.differs:
             lines += [f"- {before}"] if before else []
             lines += [f"+ {after}"] if after else []

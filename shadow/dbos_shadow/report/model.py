@@ -243,6 +243,9 @@ class Row(_Part):
     expected_text: str = ""
     """Of what is not a step."""
     actual_text: str = ""
+    expected_values: tuple[Shown, ...] = ()
+    """Of the start its inputs, of an outcome its values."""
+    actual_values: tuple[Shown, ...] = ()
     differs: bool = False
     here: bool = False
     """Does the group's difference stand here?"""

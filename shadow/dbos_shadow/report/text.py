@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dbos_shadow.report.explain import LEVELS
-from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, StepShown, TypeReport
+from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import percent, sentences, short_ms, step_words
+from dbos_shadow.report.words import percent, sentences, short_ms, side_words
 
 __all__ = ["render_text"]
 
@@ -105,16 +105,13 @@ def _columns(rows: tuple[Row, ...]) -> RenderableType:
     table.add_column("on the core", overflow="fold")
     for row in rows[max(0, here - ROWS_AROUND) : here + ROWS_AROUND + 1]:
         style = "red" if row.here else "yellow" if row.differs else "dim"
+        before, after = side_words(row)
         table.add_row(
             Text("▶" if row.here else " ", style="red"),
-            Text(_cell(row.expected, row.expected_text), style=style),
-            Text(_cell(row.actual, row.actual_text), style=style),
+            Text(before or "—", style=style),
+            Text(after or "—", style=style),
         )
     return table
-
-
-def _cell(step: StepShown | None, text: str) -> str:
-    return step_words(step) if step is not None else text or "—"
 
 
 def _values(found: DifferenceShown) -> RenderableType:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbos_shadow.report.model import Report, StepShown, Undecided
+from dbos_shadow.report.model import Report, Row, StepShown, Undecided
+from dbos_shadow.report.scrub import Shown
 from dbos_shadow.verdict import Verdict
 
-__all__ = ["by_reason", "percent", "sentences", "short_ms", "step_words", "undecided_words"]
+__all__ = ["by_reason", "percent", "sentences", "short_ms", "side_words", "step_words", "teaser", "undecided_words"]
 
 
 def percent(share: float) -> str:
@@ -34,6 +35,34 @@ def step_words(step: StepShown) -> str:
     if step.inputs is None:
         return f"{head}(…)"
     return f"{head}({', '.join(shown.short for shown in step.inputs)})" if step.inputs else head
+
+
+def side_words(row: Row) -> tuple[str, str]:
+    """Both sides of a row; empty where nothing stands."""
+    return (
+        step_words(row.expected) if row.expected else _with_values(row.expected_text, row.expected_values),
+        step_words(row.actual) if row.actual else _with_values(row.actual_text, row.actual_values),
+    )
+
+
+def _with_values(text: str, values: Sequence[Shown]) -> str:
+    return f"{text}({', '.join(shown.short for shown in values)})" if values else text
+
+
+def teaser(report: Report) -> list[str]:
+    """What was not checked, in a few words: for the first screen."""
+    told: list[str] = []
+    if count := report.counts.without_answer:
+        told.append(f"{count:,} {'run' if count == 1 else 'runs'} without an answer")
+    if count := sum(path.occurrences for path in report.unchecked):
+        told.append(f"{count:,} {'place' if count == 1 else 'places'} that could not be compared")
+    if count := sum(mask.places for mask in report.masks):
+        told.append(f"{count:,} {'place' if count == 1 else 'places'} hidden by masks")
+    if (selected := report.campaign.selected) is not None and selected > report.counts.total:
+        told.append(f"{selected - report.counts.total:,} selected runs not sampled")
+    if count := len(report.features_unseen):
+        told.append(f"{count} {'feature' if count == 1 else 'features'} that no run has used")
+    return told
 
 
 def undecided_words(found: Sequence[Undecided]) -> str:

@@ -18,6 +18,7 @@ from dbos_shadow.report import (
     ReportBuilder,
     Scrubber,
     jsonl_lines,
+    render_html,
     render_junit,
     render_markdown,
     render_sarif,
@@ -126,6 +127,7 @@ def as_lines(found: Report) -> str:
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "json": to_json,
     "jsonl": as_lines,
+    "html": render_html,
     "junit": render_junit,
     "markdown": render_markdown,
     "sarif": render_sarif,

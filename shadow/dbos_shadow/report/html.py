@@ -1,0 +1,85 @@
+"""The report as one page that needs nothing else: no network, no file beside it.
+
+The template and its style stand in ``templates``. Everything is escaped by Jinja, and the page forbids itself to load
+anything. It holds sums, exemplars and a few runs, never a row for each run: its size does not grow with them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import zip_longest
+
+import jinja2
+
+from dbos_shadow.difference import Kind, Level
+from dbos_shadow.report.charts import histogram, parts, trend_lines
+from dbos_shadow.report.explain import LEVELS
+from dbos_shadow.report.model import Report, Row
+from dbos_shadow.report.rule import Decision
+from dbos_shadow.report.scrub import Shown
+from dbos_shadow.report.words import by_reason, percent, short_ms, teaser
+
+__all__ = ["render_html"]
+
+OPEN_GROUPS = 1
+"""How many differences are unfolded at the beginning."""
+
+
+def render_html(report: Report) -> str:
+    """The page as text."""
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            reasons=by_reason(report),
+            teaser=teaser(report),
+            charts=[
+                (title, of, histogram(of))
+                for title, of in (
+                    ("Steps of a run", report.steps),
+                    ("Events of a history", report.events),
+                    ("From start to end on Temporal", report.duration),
+                    ("From start to end on the core", report.duration_actual),
+                )
+                if of is not None
+            ],
+            open_groups=OPEN_GROUPS,
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dbos_shadow.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        n="{:,}".format,
+        percent=percent,
+        short_ms=short_ms,
+        words=lambda text: str(text).replace("_", " "),
+        unlike=_unlike,
+    )
+    environment.globals.update(
+        Decision=Decision,
+        Kind=Kind,
+        LEVELS=LEVELS,
+        Level=Level,
+        parts=parts,
+        trend_lines=trend_lines,
+    )
+    return environment
+
+
+def _unlike(row: Row) -> list[tuple[Shown | None, Shown | None, bool]]:
+    """The inputs of two steps, or the values of two outcomes, side by side, and whether they differ."""
+    mine = (row.expected.inputs if row.expected else row.expected_values) or ()
+    theirs = (row.actual.inputs if row.actual else row.actual_values) or ()
+    one_sided = row.part == "step" and (row.expected is None or row.actual is None)
+    pairs = zip_longest(mine, theirs)
+    return [(before, after, not one_sided and before != after) for before, after in pairs]

@@ -1,0 +1,57 @@
+"use strict";
+(() => {
+  const box = document.getElementById("filter");
+  const found = document.getElementById("found");
+  const items = [...document.querySelectorAll("[data-text]")].map((node) => [node, node.dataset.text.toLowerCase()]);
+  const groups = [...document.querySelectorAll("details.group")];
+
+  function filter() {
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const [node, text] of items) {
+      const fits = words.every((word) => text.includes(word));
+      node.hidden = !fits;
+      if (fits && node.matches("details.group, table.types tr")) shown += 1;
+    }
+    found.textContent = words.length ? `${shown} types and differences fit.` : "";
+  }
+
+  box.addEventListener("input", filter);
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input, textarea");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      box.focus();
+    } else if (event.key === "Escape" && event.target === box) {
+      box.value = "";
+      filter();
+    }
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-filter]");
+    if (link) {
+      box.value = link.dataset.filter;
+      filter();
+      const first = groups.find((group) => !group.hidden);
+      if (first) first.open = true;
+    }
+    const all = event.target.closest("[data-all]");
+    if (all) for (const group of groups) group.open = all.dataset.all === "open";
+    const copy = event.target.closest("[data-copy]");
+    if (copy) {
+      const text = copy.previousElementSibling.textContent;
+      const done = () => { copy.textContent = "Copied"; setTimeout(() => { copy.textContent = "Copy"; }, 1500); };
+      const select = () => getSelection().selectAllChildren(copy.previousElementSibling);
+      if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, select); else select();
+    }
+  });
+  function toTarget() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target && target.matches("details")) { target.hidden = false; target.open = true; target.scrollIntoView(); }
+  }
+  addEventListener("hashchange", toTarget);
+  toTarget();
+  let folded = [];
+  addEventListener("beforeprint", () => { folded = groups.filter((group) => !group.open).slice(0, 40); for (const group of folded) group.open = true; });
+  addEventListener("afterprint", () => { for (const group of folded) group.open = false; });
+})();
