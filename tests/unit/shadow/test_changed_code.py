@@ -1,0 +1,152 @@
+"""Changed code: the first divergence is found, at its level and step; the rest stays readable; nothing hangs or runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from dbos_compat.workbench import Workbench
+from dbos_core.clock import SystemClock
+from dbos_core.store.memory import MemoryStore
+from dbos_shadow import baseline
+from dbos_shadow.baseline import Noise, weighed
+from dbos_shadow.difference import Kind, Level
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.replay import replay_recorded
+from dbos_shadow.stored import Stored
+from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.unit.shadow import changed
+from tests.unit.shadow.changed import Order
+from tests.unit.shadow.changed_activities import ACTIVITIES
+from tests.unit.shadow.engine import engine, recorded
+
+
+async def _order() -> Recorded:
+    async with engine([Order], ACTIVITIES) as client:
+        handle = await client.start_workflow(Order.run, 7, id="order", task_queue="q")
+        await handle.signal(Order.note, "careful")
+        await handle.result()
+        return await recorded(handle)
+
+
+@pytest.fixture(scope="module")
+def order() -> Recorded:
+    """What the original code has done."""
+    return asyncio.run(_order())
+
+
+def bench(workflow: type) -> Workbench:
+    return Workbench([workflow], workflow_runner=UnsandboxedWorkflowRunner())
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs() -> None:
+    changed.RAN.clear()
+
+
+async def judged(order: Recorded, workflow: type) -> Judgement:
+    async with bench(workflow) as opened:
+        judgement = await replay_recorded(order, opened)
+    assert changed.RAN == []
+    return judgement
+
+
+@pytest.mark.parametrize(
+    ("workflow", "level", "kind", "path", "step"),
+    [
+        (changed.OtherInput, Level.INPUTS, Kind.VALUE, "activity charge: inputs[0].amount", 1),
+        (changed.OtherTimer, Level.TIMING, Kind.VALUE, "timer: duration_ms", 2),
+        (changed.NoTimer, Level.SEQUENCE, Kind.MISSING, "timer: step", 2),
+        (changed.ShipsEarly, Level.SEQUENCE, Kind.ORDER, None, 2),
+        (changed.OneMore, Level.SEQUENCE, None, None, None),
+        (changed.Fails, Level.SEQUENCE, Kind.MISSING, "timer: step", 2),
+        (changed.OtherOutcome, Level.OUTCOME, Kind.MISSING, "outcome: values[0].notes[0]", None),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_every_change_is_found(
+    order: Recorded, workflow: type, level: Level, kind: Kind | None, path: str | None, step: int | None
+) -> None:
+    judgement = await judged(order, workflow)
+    assert judgement.verdict is Verdict.MISMATCH, judgement.note
+    assert judgement.comparison is not None
+    first = judgement.comparison.first
+    assert first is not None
+    assert first.level is level
+    assert kind is None or first.kind is kind
+    assert path is None or first.path == path
+    assert step is None or step in (first.step, first.actual_step)
+
+
+async def test_code_that_fails_is_told_without_its_message(order: Recorded) -> None:
+    judgement = await judged(order, changed.Fails)
+    assert judgement.subject == "KeyError"
+    assert "canary" not in judgement.note
+
+
+async def test_what_is_asked_for_earlier_than_recorded_is_still_answered(order: Recorded) -> None:
+    """The outcome stays readable: the workflow comes to its end."""
+    judgement = await judged(order, changed.ShipsEarly)
+    assert judgement.comparison is not None
+    assert not [d for d in judgement.comparison.differences if d.level is Level.OUTCOME]
+
+
+@pytest.mark.parametrize(("workflow", "verdict"), [(Order, Verdict.MATCH), (changed.NoTimer, Verdict.MISMATCH)])
+async def test_through_a_store(order: Recorded, workflow: type, verdict: Verdict) -> None:
+    async with bench(workflow) as opened, Stored(MemoryStore(SystemClock())) as store:
+        plain = await replay_recorded(order, opened)
+        judgement = await replay_recorded(order, opened, store=store)
+    assert judgement.verdict is verdict, judgement.note
+    assert judgement.comparison == plain.comparison
+
+
+# -- the noise baseline ------------------------------------------------------------------------------------------------
+
+
+async def measured(order: Recorded, workflow: type) -> Judgement:
+    async with bench(workflow) as opened:
+        (judgement,) = await baseline.measure([order], opened, [await replay_recorded(order, opened)])
+    return judgement
+
+
+async def test_unchanged_code_stays_a_match(order: Recorded) -> None:
+    judgement = await measured(order, Order)
+    assert (judgement.verdict, judgement.reason, judgement.note) == (Verdict.MATCH, None, "")
+
+
+async def test_changed_code_that_temporal_refuses_stays_a_mismatch(order: Recorded) -> None:
+    judgement = await measured(order, changed.NoTimer)
+    assert (judgement.verdict, judgement.reason) == (Verdict.MISMATCH, Reason.BASELINE)
+    assert judgement.comparison is not None
+    assert judgement.comparison.differences
+
+
+async def test_changed_inputs_are_found_though_temporal_accepts_them(order: Recorded) -> None:
+    judgement = await measured(order, changed.OtherInput)
+    assert (judgement.verdict, judgement.reason) == (Verdict.MISMATCH, None)
+
+
+async def test_a_workflow_that_is_not_deterministic_is_told_so(order: Recorded) -> None:
+    judgement = await measured(order, changed.Unsteady)
+    assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, Reason.NONDETERMINISTIC)
+    assert "activity ship: inputs[0][*]" in judgement.note or "activity ship: inputs[0]" in judgement.note
+
+
+async def test_weighing(order: Recorded) -> None:
+    match = await judged(order, Order)
+    assert weighed(match, Noise(refused=(None, None))) == match
+    wavers = weighed(match, Noise(refused=(None, "NondeterminismError")))
+    assert (wavers.verdict, wavers.reason) == (Verdict.INCONCLUSIVE, Reason.NONDETERMINISTIC)
+    lenient = weighed(match, Noise(refused=("NondeterminismError", "NondeterminismError")))
+    assert (lenient.verdict, lenient.reason) == (Verdict.INCONCLUSIVE, Reason.BASELINE)
+    mixed = await judged(order, changed.OneMore)
+    assert mixed.comparison is not None
+    own = mixed.comparison.differences[0].pattern
+    rest = weighed(mixed, Noise(unsteady=frozenset({own})))
+    assert rest.comparison is not None
+    assert rest.verdict is Verdict.MISMATCH
+    assert own not in {difference.pattern for difference in rest.comparison.differences}
+    every = frozenset(difference.pattern for difference in mixed.comparison.differences)
+    assert weighed(mixed, Noise(unsteady=every)).reason is Reason.NONDETERMINISTIC
