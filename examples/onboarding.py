@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 QUEUE = "onboarding"
@@ -88,6 +89,12 @@ class Third:
         self.confirmed = True
 
 
+async def asked(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Has the request gone out?"""
+    events = (await handle.fetch_history()).events
+    return any(event.HasField("activity_task_completed_event_attributes") for event in events)
+
+
 async def main() -> None:
     if address := os.environ.get("TEMPORAL_ADDRESS"):
         client = await Client.connect(address)
@@ -97,7 +104,7 @@ async def main() -> None:
         client = await dbos_compat.connect()
     async with Worker(client, task_queue=QUEUE, workflows=[First], activities=[send]):
         old = await client.start_workflow("Onboarding", "ada", id="onboarding-ada", task_queue=QUEUE, result_type=list)
-        while (await old.describe()).raw_description.pending_activities:  # noqa: ASYNC110
+        while not await asked(old):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     async with Worker(client, task_queue=QUEUE, workflows=[Second], activities=[send]):
         new = await client.start_workflow("Onboarding", "bob", id="onboarding-bob", task_queue=QUEUE, result_type=list)

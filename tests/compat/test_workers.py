@@ -366,10 +366,10 @@ class Broken(ThreadPoolExecutor):
 async def test_a_fatal_error_ends_the_worker_and_is_told(
     client: Client, make_worker: MakeWorker, queue: str, wid: str
 ) -> None:
-    told: list[BaseException] = []
+    told: list[tuple[str, bool, bool]] = []
 
     async def tell(error: BaseException) -> None:
-        told.append(error)
+        told.append((str(error), worker.is_shutdown, running.done()))
 
     @activity.defn
     def never() -> None:
@@ -383,7 +383,7 @@ async def test_a_fatal_error_ends_the_worker_and_is_told(
     handle = await start_call(client, queue, wid, Order("never"))
     with pytest.raises(RuntimeError, match="Activity worker failed"):
         await asyncio.wait_for(running, 20)
-    assert [str(error) for error in told] == ["Activity worker failed"]
+    assert told == [("Activity worker failed", False, False)], "once, before anything is shut down"
     assert worker.is_shutdown
     await handle.terminate()
 

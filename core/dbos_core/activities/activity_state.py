@@ -33,7 +33,8 @@ class ActivityState:
         "asked", "asking", "attempt", "cancel_requested", "due_ms",
         "elsewhere", "ended_ms", "forgotten", "handle", "heartbeat", "heartbeat_at_ms", "identity", "last_failure",
         "left_open", "mail_ids", "mail_ms", "operated", "process_id", "recorded_start", "refused", "row_exists", "run",
-        "served", "slot", "spec", "started_ms", "state", "watchers", "when_written", "writes",
+        "served", "slot", "spec", "started_ms", "state", "watchers", "when_released", "when_written",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, run: RunIdentity, spec: ActivitySpec, process_id: str) -> None:
@@ -81,6 +82,8 @@ class ActivityState:
         self.watchers: list[Callable[[], None]] | None = None
         """For whoever acts: who wants to know when nothing is on its way."""
         self.when_written: Callable[[], None] | None = None
+        self.when_released: list[Callable[[bool], None]] | None = None
+        """For whoever acts: who waits until the scheduling commit is known to be through. Told False if it never is."""
         self._commands: tuple[OperatorCommand, ...] = ()
         self._spent_ms: int | None = None
         self._timer_ms: int | None = None

@@ -394,6 +394,16 @@ class Carrier:
             live = self._runs[run.workflow_uuid] = LiveActivities(run)
         return live
 
+    def when_released(self, machine: ActivityMachine, then: Callable[[bool], None]) -> None:
+        """Do it when the commit that schedules the activity is known to be through, or never to come (False)."""
+        machine.when_released = [*(machine.when_released or ()), then]
+
+    def _released(self, machine: ActivityMachine, *, through: bool) -> None:
+        if machine.when_released is not None:
+            waiting, machine.when_released = machine.when_released, None
+            for then in waiting:
+                then(through)
+
     def machine_of(self, workflow_uuid: str, seq: int) -> ActivityMachine | None:
         live = self._runs.get(workflow_uuid)
         return None if live is None else live.machines.get(seq)

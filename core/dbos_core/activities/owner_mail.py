@@ -76,6 +76,8 @@ class OwnerMail:
                 machine = self._service.machine_of(workflow_uuid, command[0])
                 if machine is None:
                     self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
+                elif machine.state is State.PLANNED:
+                    self._later(machine, workflow_uuid, mail)
                 else:
                     self.carry_out(machine, mail.mail_id, command[1])
                     self._done.pop(mail.mail_id)
@@ -88,7 +90,9 @@ class OwnerMail:
             self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
             return
         machine = self._service.machine_of(workflow_uuid, seq)
-        if machine is None or not machine.expects(attempt):
+        if machine is not None and machine.state is State.PLANNED:
+            self._later(machine, workflow_uuid, mail)
+        elif machine is None or not machine.expects(attempt):
             self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
         elif outcome is not None:
             machine.served = self._service.serves(machine.spec.task_queue)
@@ -97,6 +101,10 @@ class OwnerMail:
             self._by_mail(machine, mail, lambda now: machine.leave_open(now, message.get("started_ms")))
         else:
             self._service.spawn(self._lost(machine, attempt, mail), "lost activity")
+
+    def _later(self, machine: ActivityMachine, workflow_uuid: str, mail: Mail) -> None:
+        """The offer was quicker than the answer to its commit. If that never comes, the mail stays for the next owner."""
+        self._service.when_released(machine, lambda through: self.arrived(workflow_uuid, mail) if through else None)
 
     def _by_mail(self, machine: ActivityMachine, mail: Mail, move: Callable[[int], Effects]) -> None:
         """An input that came by mail: the commit that follows from it consumes the mail."""

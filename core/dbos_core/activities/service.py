@@ -79,6 +79,7 @@ class ActivityService(Carrier):
         if not machine.row_exists:
             machine.served = machine.spec.task_queue in self._queues and machine.served
         self.act(machine, machine.release(self._now_ms()))
+        self._released(machine, through=True)
 
     def request_cancel(self, run: RunIdentity, seq: int) -> None:
         """The workflow wants it cancelled. One that has not started ends at once."""
@@ -95,6 +96,7 @@ class ActivityService(Carrier):
             self.act(machine, machine.forget(self._now_ms()))
             if planned:
                 del self._runs[run.workflow_uuid].machines[seq]
+                self._released(machine, through=False)
 
     def restore(
         self,
@@ -151,6 +153,7 @@ class ActivityService(Carrier):
         for machine in live.machines.values():
             state, slot = machine.state, machine.slot
             machine.void()
+            self._released(machine, through=False)
             if machine.handle is not None:
                 machine.handle.cancel()
             if state is State.PLANNED and slot is not None:
@@ -262,6 +265,15 @@ class ActivityService(Carrier):
                 return machine
         return None
 
+    async def released(self, workflow_uuid: str, seq: int) -> None:
+        """An offer is seen by all as soon as it is committed, and whoever takes it may be heard of before the answer to
+        that commit is. Whoever means to do something with an activity waits here first."""
+        machine = self.machine_of(workflow_uuid, seq)
+        if machine is not None and machine.state is State.PLANNED:
+            known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.when_released(machine, lambda _: wake(known))
+            await known
+
     def complete_outside(self, workflow_uuid: str, seq: int, attempt: int | None, outcome: AttemptOutcome) -> Answer:
         """Somebody completes an attempt of a run that is live here. ``attempt`` None: whichever is open."""
         machine = self._open_attempt(workflow_uuid, seq, attempt)
@@ -294,6 +306,7 @@ class ActivityService(Carrier):
 
     async def operate(self, workflow_uuid: str, seq: int, command: OperatorCommand) -> Answer:
         """Carry out an operator's command; the answer comes when that is durable."""
+        await self.released(workflow_uuid, seq)
         machine = self.machine_of(workflow_uuid, seq)
         if machine is None or machine.forgotten or machine.state is State.PLANNED:
             return Answer.NOT_FOUND

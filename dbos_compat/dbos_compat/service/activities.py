@@ -268,6 +268,7 @@ def register(context: Context) -> None:
         seq = _seq(context, run, question)
         if seq is None:
             return dumps({"answer": Answer.NOT_FOUND.value})
+        await context.kernel.activities.released(run.workflow_uuid, seq)
         answer = context.kernel.activities.complete_outside(
             run.workflow_uuid, seq, question["attempt"], read_outcome(question["outcome"])
         )
@@ -278,6 +279,7 @@ def register(context: Context) -> None:
         seq = _seq(context, run, question)
         if seq is None:
             return dumps({"answer": Answer.NOT_FOUND.value})
+        await context.kernel.activities.released(run.workflow_uuid, seq)
         answer, signs = context.kernel.activities.heartbeat_outside(
             run.workflow_uuid, seq, question["attempt"], question["details"]
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dbos_core.activities.attempt import CancelReason
@@ -71,6 +73,45 @@ async def test_it_runs_elsewhere_and_its_outcome_comes_by_mail(pair):
     await pair.owner.journal_final()
     assert await pair.owner.rows() == []
     assert await pair.owner.store.mail([RUN.workflow_uuid]) == []
+
+
+async def test_what_ends_elsewhere_before_the_owner_knows_its_own_commit(pair):
+    """The answer to the owner's commit is slower than the worker, its mail and whoever completes from outside."""
+    await pair.serve()
+    offered = [spec(1), spec(2), spec(3)]
+    rows = [row for one in offered for row in pair.owner.service.schedule(RUN, one)]
+    assert (await pair.owner.journal(activities=tuple(rows))).value == "committed"
+    await settle()
+    assert pair.notes.seqs() == [1, 2]
+    pair.worker.service.completed(pair.notes.started[0].token, completed('"quick"'))
+    pair.worker.service.will_complete_async(pair.notes.started[1].token)
+    await settle()
+    known = asyncio.ensure_future(pair.owner.service.released(RUN.workflow_uuid, 2))
+    await settle()
+    assert pair.owner.finals == []
+    assert not known.done()
+    for one in offered:
+        pair.owner.service.release(RUN, one.seq)
+    await known
+    assert [outcome.record for outcome in pair.owner.finals] == ['"quick"']
+    assert pair.owner.service.complete_outside(RUN.workflow_uuid, 2, None, completed('"outside"')) is Answer.OK
+    assert [outcome.record for outcome in pair.owner.finals] == ['"quick"', '"outside"']
+
+
+async def test_mail_about_a_commit_whose_answer_never_comes_is_for_the_next_owner(pair):
+    await pair.serve()
+    rows = pair.owner.service.schedule(RUN, spec())
+    assert (await pair.owner.journal(activities=tuple(rows))).value == "committed"
+    await settle()
+    pair.worker.service.completed(pair.notes.last.token, completed('"kept"'))
+    await settle()
+    known = asyncio.ensure_future(pair.owner.service.released(RUN.workflow_uuid, 1))
+    await settle()
+    pair.owner.service.drop_run(RUN)
+    await known
+    assert len(await pair.owner.store.mail([RUN.workflow_uuid])) == 1
+    await pair.owner.restore(spec())
+    assert [outcome.record for outcome in pair.owner.finals] == ['"kept"']
 
 
 async def test_an_offer_waits_for_a_worker(pair):
