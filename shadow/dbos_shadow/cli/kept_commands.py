@@ -69,6 +69,7 @@ def report(
                 campaign=Campaign(
                     selection=settings.get("selection", ""),
                     selected=summary.get("seen"),
+                    sample=settings.get("sample", ""),
                     config_hash=campaign.config,
                     versions=w.versions(),
                 ),
@@ -77,6 +78,7 @@ def report(
                 values=tuple(values),
                 notes=notes,
                 ids=shown.ids,
+                **({"command": settings["command"]} if "command" in settings else {}),
             )
             made, lines = await w.make_report(results, campaign.config, report_as)
         ending = (Exit(made.exit_code), "")

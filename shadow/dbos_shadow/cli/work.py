@@ -172,7 +172,8 @@ async def judge_and_show(
         allowances=code.allowances,
     )
     async with place.opened() as results, bench as judge:
-        row = CampaignRow(config=config, name=place.name, settings=json.dumps({**settings, "selection": about.words}))
+        said = {"selection": about.words, "sample": sample_words(about.selection), "command": command}
+        row = CampaignRow(config=config, name=place.name, settings=json.dumps({**settings, **said}))
         await results.begin(dataclasses.replace(row, begun_ms=int(datetime.now(UTC).timestamp() * 1000)))
         with showing(quiet=as_json) as shower:
             campaign = Campaign(
