@@ -109,10 +109,11 @@ def _is_history(path: Path) -> bool:
     return not path.name.startswith(".") and _suffix(path) in _JSON | _PROTO
 
 
-def named_after(path: Path) -> str:
+def named_after(path: Path, run_id: str = "") -> str:
     """The workflow id by a file's name: what older histories do not say themselves."""
     stem = path.name.removesuffix(".gz")
-    return unquote(Path(stem).stem if _suffix(path) else stem).partition(" ")[0]
+    stem = Path(stem).stem if _suffix(path) else stem
+    return unquote(stem.removesuffix(f" {run_id}") if run_id else stem)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ def _recorded(path: Path, place: str, events: Sequence[HistoryEvent]) -> Recorde
         return _unreadable(path, "The history has no events.", place)
     started = events[0].workflow_execution_started_event_attributes
     return Recorded(
-        workflow_id=started.workflow_id or named_after(path),
+        workflow_id=started.workflow_id or named_after(path, started.original_execution_run_id),
         run_id=started.original_execution_run_id,
         workflow_type=started.workflow_type.name,
         events=events,
