@@ -111,8 +111,6 @@ class LineResults:
         fresh.write_bytes(b"".join(_line(entry) for entry in kept))
         await self.close()
         fresh.replace(self.path)
-        self._campaigns.clear()
-        self._at.clear()
         await self.open()
         return deleted
 
@@ -121,6 +119,8 @@ class LineResults:
     def _index(self) -> None:
         file = self._opened()
         file.seek(0)
+        self._campaigns.clear()
+        self._at.clear()
         offset = 0
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
