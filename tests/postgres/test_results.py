@@ -29,7 +29,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Result
 
 
 @pytest.fixture
-async def results(place: Callable[[], Results]):  # type: ignore[no-untyped-def]
+async def results(place: Callable[[], Results]):
     made = place()
     await made.open()
     await made.begin(CAMPAIGN)
@@ -183,6 +183,6 @@ class TestSchema:
             text = module._PAGE.replace("{own}", "dbos_shadow")
             for name, value in (("$1", "'c'"), ("$2", "'a'"), ("$3", "'b'"), ("$4", "'c'"), ("$5", "10")):
                 text = text.replace(name, value)
-            plan = "".join(line[0] for line in connection.execute("explain " + text))  # type: ignore[arg-type]
+            plan = "".join(line[0] for line in connection.execute("explain " + text))
         assert "Index Scan using results_pkey" in plan
         assert "Sort" not in plan

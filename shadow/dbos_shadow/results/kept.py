@@ -17,7 +17,7 @@ from typing import Any
 
 from dbos_shadow.allow import Accepted
 from dbos_shadow.diff import Comparison
-from dbos_shadow.difference import Difference, Kind, Level, Unchecked, pattern
+from dbos_shadow.difference import Difference, Kind, Level, Unchecked
 from dbos_shadow.groups import Groups
 from dbos_shadow.report.scrub import Scrubber, Shown
 from dbos_shadow.trace import Failure, Incomplete, Outcome, Plain, Status, Step, StepKind, Trace, Value, Values
@@ -95,9 +95,10 @@ class Keeper:
             "expected": _shown(self._scrub.text(found.path, found.expected)),
             "actual": _shown(self._scrub.text(found.path, found.actual)),
         }
-        if path != found.path:  # its fingerprint is over what may not be kept
+        scrubbed = self._scrub.path(found.pattern)
+        if not path == found.path == found.pattern == scrubbed:  # its fingerprint may be over what may not be kept
             shown["fingerprint"] = found.fingerprint
-            shown["pattern"] = self._scrub.path(pattern(found.path))
+            shown["pattern"] = scrubbed
         return {name: part for name, part in shown.items() if part is not None}
 
     def _trace(self, trace: Trace | None, *, whole: bool) -> dict[str, Any] | None:
