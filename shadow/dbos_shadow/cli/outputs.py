@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,41 +10,28 @@ import typer
 from rich.console import Console
 
 from dbos_shadow.cli.ending import Exit, Stopped
-from dbos_shadow.report import Report, RunLine, render_jsonl, render_text, to_json
+from dbos_shadow.report import (
+    Report,
+    RunLine,
+    render_html,
+    render_jsonl,
+    render_junit,
+    render_markdown,
+    render_sarif,
+    render_text,
+    to_json,
+)
 
 __all__ = ["check_suffixes", "show", "write"]
 
 PIPE_WIDTH = 120
 
 
-def _html(report: Report, _: Sequence[RunLine]) -> str:
-    html = importlib.import_module("dbos_shadow.report.html")
-    return str(html.render_html(report))
-
-
-def _markdown(report: Report, _: Sequence[RunLine]) -> str:
-    from dbos_shadow.report import render_markdown
-
-    return render_markdown(report)
-
-
-def _junit(report: Report, lines: Sequence[RunLine]) -> str:
-    from dbos_shadow.report import render_junit
-
-    return render_junit(report)
-
-
-def _sarif(report: Report, _: Sequence[RunLine]) -> str:
-    from dbos_shadow.report import render_sarif
-
-    return render_sarif(report)
-
-
 RENDERERS: dict[str, Callable[[Report, Sequence[RunLine]], str]] = {
-    ".html": _html,
-    ".md": _markdown,
-    ".xml": _junit,
-    ".sarif": _sarif,
+    ".html": lambda report, _: render_html(report),
+    ".md": lambda report, _: render_markdown(report),
+    ".xml": lambda report, _: render_junit(report),
+    ".sarif": lambda report, _: render_sarif(report),
     ".json": lambda report, _: to_json(report),
     ".jsonl": render_jsonl,
 }
