@@ -282,7 +282,7 @@ class TestEndings:
         async def away(config: str, rows: object) -> None:
             raise StoreUnavailable("the database is away")
 
-        results.add = away  # type: ignore[method-assign, assignment]
+        results.add = away  # type: ignore[method-assign]
         with pytest.raises(StoreUnavailable, match="the database is away"):
             await work.run(Selection(), source)
 
