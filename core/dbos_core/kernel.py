@@ -84,11 +84,11 @@ class Kernel:
             process_id=self.process_id, identity=identity, application_version=application_version
         )
         self.loop = asyncio.get_running_loop()
-        self.turns = Turns(self.loop)
         self.live_runs: dict[str, LiveRun] = {}
         self.timers = Deadlines(clock)
         """Timers of live runs: those due at once ring in the order in which they were started."""
         self.writer = CheckpointWriter(store, self.process_id, spin_s=spin_s)
+        self.turns = Turns(self.loop, disk_rests=self.writer.rests)
         self.waiting = Waiting(store, self.live_runs.__contains__)
         self.activities = ActivityService(
             store=store,

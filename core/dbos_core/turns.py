@@ -1,8 +1,9 @@
 """Turns: who steps when many runs could.
 
 What came together would step together, commit together, and then wait together for the disk while nobody uses the
-processor: the answers of one flush are such a crowd. So half of a crowd steps in one turn of the event loop and half in
-the next. The commits of the first half are on their way to the database while the second half steps.
+processor: the answers of one flush are such a crowd. So when the disk is at rest, half of a crowd steps in one turn of the
+event loop and half in the next: the commits of the first half are on their way while the second half steps. When some
+other crowd's commits are on their way already, all step together, for that is what a processor's caches like best.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-CROWD_MIN = 8
-"""So few step together: two flushes would cost more than is won."""
+CROWD_MIN = 16
+"""So few step together in any case: two flushes would cost more than is won."""
 
 
 class Turns:
     """A queue of steps, each called once, in order, on the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, disk_rests: Callable[[], bool]) -> None:
+        """``disk_rests``: is nothing being written, or about to be?"""
         self._loop = loop
+        self._disk_rests = disk_rests
         self._waiting: deque[Callable[[], None]] = deque()
-        self._second_half = 0
         self._called = False
 
     def add(self, step: Callable[[], None]) -> None:
@@ -36,12 +38,9 @@ class Turns:
 
     def _turn(self) -> None:
         self._called = False
-        crowd = len(self._waiting)
-        if self._second_half:
-            steps, self._second_half = self._second_half, 0
-        else:
-            steps = crowd if crowd < CROWD_MIN else (crowd + 1) // 2
-            self._second_half = crowd - steps
+        steps = len(self._waiting)
+        if steps >= CROWD_MIN and self._disk_rests():
+            steps = (steps + 1) // 2
         try:
             for _ in range(steps):
                 self._waiting.popleft()()

@@ -130,6 +130,10 @@ class CheckpointWriter:
         """Wait until nothing is pending or in flight."""
         await self._idle.wait()
 
+    def rests(self) -> bool:
+        """Is nothing pending or in flight?"""
+        return self._idle.is_set()
+
     def statistics(self) -> WriterStatistics:
         return WriterStatistics(self._flushes, self._commits, self._retries, len(self._pending))
 

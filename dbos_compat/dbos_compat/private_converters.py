@@ -94,7 +94,7 @@ def _payload_converter_with_context(self: Any, context: Any) -> Any:
 
 # -- scalars -----------------------------------------------------------------------------------------------------------
 
-_JSON = {"encoding": b"json/plain"}
+_JSON = b"json/plain"
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -109,7 +109,9 @@ def _written(value: Any) -> Payload | None:
         text = "true" if value else "false"
     else:
         return None
-    return Payload(metadata=_JSON, data=text.encode())
+    payload = Payload(data=text.encode())
+    payload.metadata["encoding"] = _JSON
+    return payload
 
 
 _NOTHING = object()
@@ -117,7 +119,7 @@ _NOTHING = object()
 
 def _read(payload: Payload, hint: Any) -> Any:
     """What the stock converter reads where exactly that is hinted at; ``_NOTHING``: it takes more than that to know."""
-    if not (hint is str or hint is int or hint is bool) or payload.metadata.get("encoding") != b"json/plain":
+    if not (hint is str or hint is int or hint is bool) or payload.metadata.get("encoding") != _JSON:
         return _NOTHING
     data = payload.data
     try:

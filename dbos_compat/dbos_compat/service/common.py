@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -73,11 +74,17 @@ def check_execution(execution: WorkflowExecution) -> None:
 
 
 def is_uuid(text: str) -> bool:
+    """Does Temporal take it for a UUID?"""
+    if _AS_WE_WRITE_IT.fullmatch(text):
+        return True
     try:
         uuid.UUID(text)
     except ValueError:
         return False
     return True
+
+
+_AS_WE_WRITE_IT = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 async def find_run(context: Context, execution: WorkflowExecution, first_run_id: str = "") -> RunRow:

@@ -130,7 +130,7 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
         row = await connection.fetchrow(db.sql(text), *[_lone(name, values) for name in names])
     else:
         text, names = compose(shape)
-        row = await connection.fetchrow(db.sql(text), *[values[name] for name in names])
+        row = await connection.fetchrow(db.sql(text), *[_column(values[name]) for name in names])
     assert row is not None
     times: dict[str, int] = {}
     if shape & (Shape.MAIL | Shape.START_MAIL):
@@ -152,6 +152,12 @@ async def _write(db: Database, connection: Connection, author: Author, batch: Ba
             verdicts[i] = Verdict.MAIL_WAITING
     if batch.mail:
         _judge_mail(batch.mail, dict(zip(row["boxes"], row["follows"], strict=True)), times, verdicts)
+
+
+def _column(value: Any) -> Any:
+    """A parameter of a statement for several commits. ``unnest`` fills up with nulls, so a column of nothing else need not
+    be written: the driver looks long at each element."""
+    return [] if isinstance(value, list) and value.count(None) == len(value) else value
 
 
 def _lone(name: str, values: dict[str, Any]) -> Any:
