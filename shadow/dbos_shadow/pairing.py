@@ -56,6 +56,11 @@ class Pairing:
                 self._unmet.remove(unmet)
                 self._pair(event.event_id, key, unmet[0], [])
 
+    @property
+    def never_recorded(self) -> list[str]:
+        """Types of the activities that were asked for and have no recorded step, in order."""
+        return [command["type"] for command, key, _ in self._unmet if key[0] in ("activity", "local_activity")]
+
     def asked(self, commands: Iterable[Mapping[str, Any]]) -> list[int]:
         """Take the requests of one task. The recorded steps that have found their partner by it."""
         wanted = [

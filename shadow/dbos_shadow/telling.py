@@ -121,6 +121,11 @@ class Telling:
         """Has the core ended the run, or failed in it?"""
         return self.made.close is not None or self.made.failure is not None
 
+    @property
+    def never_recorded(self) -> list[str]:
+        """Types of the activities that the core has asked for and the record does not have."""
+        return self._pairing.never_recorded
+
     def expect(self, task: PastTask) -> None:
         """Take note of a task that the history did not have yet when this was made."""
         self._pairing.add(task)

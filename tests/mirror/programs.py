@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -16,20 +17,31 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 
 SOON = timedelta(seconds=30)
 
+EFFECTS = "MIRROR_TEST_EFFECTS"
+"""Environment: a file to which every execution of an activity adds a line, in whichever process it happens."""
+
 executions: Counter[str] = Counter()
-"""How often the function of an activity has really run, by what it was given."""
+"""How often the function of an activity has really run in this process, by what it was given."""
+
+
+def happened(what: str) -> None:
+    """A side effect that cannot be taken back."""
+    executions[what] += 1
+    if path := os.environ.get(EFFECTS):
+        with open(path, "a") as file:
+            file.write(f"{os.getpid()} {what}\n")
 
 
 @activity.defn
 async def charge(order: str) -> str:
     """A side effect: it may happen once per order."""
-    executions[f"charge {order}"] += 1
+    happened(f"charge {order}")
     return f"charged {order}"
 
 
 @activity.defn
 async def flaky(order: str) -> int:
-    executions[f"flaky {order} {activity.info().attempt}"] += 1
+    happened(f"flaky {order} {activity.info().attempt}")
     if activity.info().attempt < 2:
         raise ApplicationError("not yet")
     return activity.info().attempt
@@ -37,19 +49,24 @@ async def flaky(order: str) -> int:
 
 @activity.defn
 async def refuse(order: str) -> None:
-    executions[f"refuse {order}"] += 1
+    happened(f"refuse {order}")
     raise ApplicationError("no", order, type="Refused", non_retryable=True)
 
 
 @activity.defn
 async def beats(order: str) -> None:
-    executions[f"beats {order}"] += 1
+    happened(f"beats {order}")
     while True:
         activity.heartbeat("here")
         await asyncio.sleep(0.05)
 
 
-ACTIVITIES: list[Callable[..., Any]] = [charge, flaky, refuse, beats]
+@activity.defn
+async def refund(order: str) -> None:
+    happened(f"refund {order}")
+
+
+ACTIVITIES: list[Callable[..., Any]] = [charge, flaky, refuse, beats, refund]
 
 
 @workflow.defn

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
-from dbos_compat.workbench import Workbench
-from dbos_shadow.mirror import Entry, Ledger, MemoryLedger, Mirror, MirrorWorker
-from dbos_shadow.recorded import Recorded
-from dbos_shadow.replay import replay_recorded
-from dbos_shadow.verdict import Judgement, Verdict
+from dbos_shadow.mirror import MemoryLedger, Mirror, MirrorWorker, PostgresLedger
+from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.fixtures.process import Spawn
 from tests.fixtures.waiting import eventually
-from tests.mirror.programs import ACTIVITIES, SCRIPTS, WORKFLOWS, drive, executions
+from tests.mirror.programs import (
+    ACTIVITIES,
+    EFFECTS,
+    SCRIPTS,
+    WORKFLOWS,
+    Failing,
+    Order,
+    drive,
+    ended,
+    executions,
+    refund,
+)
+from tests.mirror.support import UNSANDBOXED, all_judged, replayed
 
 pytestmark = pytest.mark.temporal
 
-UNSANDBOXED = UnsandboxedWorkflowRunner()
-
-
-async def all_judged(ledger: Ledger, within_s: float = 60.0) -> list[Entry]:
-    """The entries, once there is a verdict for each."""
-
-    async def judged() -> list[Entry]:
-        entries = await ledger.entries()
-        return entries if entries and all(entry.verdict is not None for entry in entries) else []
-
-    return await eventually(judged, within=within_s, what="every mirrored run has a verdict")
-
-
-async def replayed(temporal: Client, entries: list[Entry]) -> Mapping[str, Judgement]:
-    """What replay says of the same runs, by run id."""
-    verdicts = {}
-    async with Workbench(WORKFLOWS, workflow_runner=UNSANDBOXED) as bench:
-        for entry in entries:
-            note = entry.note
-            history = await temporal.get_workflow_handle(note.workflow_id, run_id=note.run_id).fetch_history()
-            recorded = Recorded(
-                workflow_id=note.workflow_id,
-                run_id=note.run_id,
-                workflow_type=note.workflow_type,
-                events=list(history.events),
-                source="temporal:default",
-                closed=True,
-            )
-            verdicts[note.run_id] = await replay_recorded(recorded, bench)
-    return verdicts
+SOON = timedelta(seconds=30)
 
 
 def no_side_effect_twice() -> None:
@@ -94,3 +81,157 @@ async def test_unchanged_code_matches_as_in_replay(
     assert types == {"Order": 2, "Basket": 4, "Family": 1, "Failing": 2, "Chain": 3, "Stubborn": 1}
     assert {j.run_id: j.verdict for j in judgements} == {e.note.run_id: Verdict.MATCH for e in entries}
     no_side_effect_twice()
+
+
+# -- code that has changed -------------------------------------------------------------------------------------------
+
+
+@workflow.defn(name="Order")
+class Greedy:
+    """Refunds, which the Order that Temporal runs does not."""
+
+    @workflow.run
+    async def run(self, order: str) -> None:
+        await workflow.execute_activity(refund, order, start_to_close_timeout=SOON)
+
+
+@workflow.defn(name="Failing")
+class Stuck:
+    """Its tasks fail, where those of the Failing that Temporal runs did not."""
+
+    @workflow.run
+    async def run(self) -> None:
+        raise RuntimeError("a bug")
+
+
+async def test_what_temporal_has_no_record_of_is_named_and_never_executed(temporal_client: Client) -> None:
+    executions.clear()
+    queue = f"changed-{uuid.uuid4()}"
+    ledger = MemoryLedger()
+    judgements: dict[str, Judgement] = {}
+
+    def keep(judgement: Judgement) -> None:
+        judgements[judgement.workflow_type] = judgement
+
+    changed: list[type] = [Greedy, Stuck]
+    async with (
+        Mirror(temporal_client, ledger=ledger) as mirror,
+        MirrorWorker(
+            temporal_client,
+            ledger=ledger,
+            workflows=changed,
+            activities=ACTIVITIES,  # whatever is given: none is run
+            workflow_runner=UNSANDBOXED,
+            on_judgement=keep,
+        ),
+        Worker(
+            mirror.client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, workflow_runner=UNSANDBOXED
+        ),
+    ):
+        order = f"{queue}-order"
+        for handle in (
+            await mirror.client.start_workflow(Order.run, order, id=order, task_queue=queue),
+            await mirror.client.start_workflow(Failing.run, id=f"{queue}-failing", task_queue=queue),
+            await mirror.client.start_workflow("Chain", 0, id=f"{queue}-chain", task_queue=queue),
+        ):
+            await ended(handle)
+        await eventually(lambda: mirror.sent.sent == 3)
+        entries = await all_judged(ledger)
+    assert f"refund {order}" not in executions
+    no_side_effect_twice()
+    by_replay = await replayed(temporal_client, entries, changed)
+    for entry in entries:
+        assert entry.verdict is by_replay[entry.note.run_id].verdict
+        assert entry.reason is by_replay[entry.note.run_id].reason
+    assert judgements["Order"].verdict is Verdict.MISMATCH
+    assert judgements["Order"].subject == "refund"
+    assert (
+        "asked for activity 'refund', which Temporal has no record of. It was not executed" in judgements["Order"].note
+    )
+    assert judgements["Failing"].verdict is Verdict.MISMATCH
+    assert "On the core a workflow task failed" in judgements["Failing"].note
+    assert (judgements["Chain"].verdict, judgements["Chain"].reason) == (Verdict.NOT_RUN, Reason.UNKNOWN_TYPE)
+
+
+# -- the shadow side is killed ---------------------------------------------------------------------------------------
+
+
+async def mirror_with_kills(
+    temporal: Client, address: str, url: str, spawn: Spawn, folder: Path, monkeypatch: Any, *, runs: int, kills: int
+) -> None:
+    """Mixed runs, while the process that follows them is killed again and again: the same verdicts as replay."""
+    effects = folder / "effects"
+    monkeypatch.setenv(EFFECTS, str(effects))
+    shadow = spawn("-m", "tests.mirror.shadow_process", address, url, name="shadow")
+    queue = prefix = f"killed-{uuid.uuid4()}"
+    ledger = PostgresLedger(url, namespace="shadow")
+    await ledger.open()
+    try:
+        async with (
+            Mirror(temporal, url=url) as mirror,
+            Worker(
+                mirror.client,
+                task_queue=queue,
+                workflows=WORKFLOWS,
+                activities=ACTIVITIES,
+                workflow_runner=UNSANDBOXED,
+            ),
+        ):
+            await asyncio.to_thread(shadow.wait_for_line, "following")
+            for part in range(kills):
+                driving = asyncio.create_task(drive(mirror.client, f"{prefix}-{part}", queue, runs // kills))
+                await asyncio.to_thread(shadow.wait_for_line, "judged", within=60)
+                shadow.kill()
+                await driving  # nobody has noticed
+                shadow.start()
+            await eventually(lambda: mirror.sent.noted == mirror.sent.sent)
+            entries = await all_judged(ledger, within_s=300)
+    finally:
+        await ledger.close()
+    by_replay = await replayed(temporal, entries)
+    assert Counter(e.verdict for e in entries) == {Verdict.MATCH: len(by_replay)}, [
+        e for e in entries if e.verdict is not Verdict.MATCH
+    ]
+    assert {r: j.verdict for r, j in by_replay.items()} == {e.note.run_id: e.verdict for e in entries}
+    lines = effects.read_text().splitlines()
+    assert {line.split()[0] for line in lines} == {str(os.getpid())}, "an activity ran in the shadow"
+    assert len(lines) == len(set(lines)) > runs, "a side effect has happened twice"
+    await nothing_is_left_open(url)
+
+
+async def nothing_is_left_open(url: str) -> None:
+    """The shadow's store has none of the runs that match, and no activity was ever offered to anybody."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        for table in ("dbos_compat_shadow.runs", "dbos_compat_shadow.activities"):
+            found = await (await connection.execute(f"select count(*) from {table}")).fetchone()
+            assert found == (0,), table
+
+
+@pytest.mark.timeout(240)
+async def test_a_killed_shadow_goes_on_and_says_what_replay_says(
+    temporal_client: Client,
+    temporal_address: str,
+    postgres_url: str,
+    spawn: Spawn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = len(SCRIPTS)
+    await mirror_with_kills(
+        temporal_client, temporal_address, postgres_url, spawn, tmp_path, monkeypatch, runs=runs, kills=1
+    )
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+async def test_five_hundred_mixed_runs_with_kills(
+    temporal_client: Client,
+    temporal_address: str,
+    postgres_url: str,
+    spawn: Spawn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await mirror_with_kills(
+        temporal_client, temporal_address, postgres_url, spawn, tmp_path, monkeypatch, runs=500, kills=5
+    )

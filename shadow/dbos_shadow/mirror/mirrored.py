@@ -14,7 +14,6 @@ from dbos_core.commit import RunStatus
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Decision
 from dbos_shadow.allow import Allowances
-from dbos_shadow.difference import Kind
 from dbos_shadow.masks import Mask
 from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
@@ -23,7 +22,7 @@ from dbos_shadow.reading.decoding import decoded
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import Telling, compared
 from dbos_shadow.sources import history
-from dbos_shadow.trace import StepKind, Trace
+from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["Mirrored", "Rules"]
@@ -159,7 +158,7 @@ class Mirrored:
             masks=self._rules.masks,
             events=len(self._events),
         )
-        return named(found)
+        return named(found, self._telling.never_recorded)
 
     async def _at_the_end(self, telling: _Telling) -> Trace:
         await telling.what_is_late()
@@ -212,19 +211,13 @@ class _Telling(Telling):
         return await self.shadow.take(told)
 
 
-def named(judgement: Judgement) -> Judgement:
+def named(judgement: Judgement, never_recorded: Sequence[str]) -> Judgement:
     """With a note that names the first activity that the core asked for and Temporal never did, if there is one."""
-    comparison = judgement.comparison
-    if comparison is None or judgement.note or judgement.actual is None:
+    if judgement.verdict is not Verdict.MISMATCH or judgement.note or not never_recorded:
         return judgement
-    steps = judgement.actual.steps
-    for found in comparison.differences:
-        if found.kind is Kind.EXTRA and found.actual_step is not None and found.actual_step < len(steps):
-            step = steps[found.actual_step]
-            if step.kind in (StepKind.ACTIVITY, StepKind.LOCAL_ACTIVITY):
-                note = (
-                    f"The core asked for activity {step.name!r}, which Temporal has no record of. It was not executed, and "
-                    "the shadow of the run has waited for it in vain."
-                )
-                return replace(judgement, note=note, subject=step.name)
-    return judgement
+    name = never_recorded[0]
+    note = (
+        f"The core asked for activity {name!r}, which Temporal has no record of. It was not executed: the shadow of the "
+        "run waited for it in vain."
+    )
+    return replace(judgement, note=note, subject=name)

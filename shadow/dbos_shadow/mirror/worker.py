@@ -266,8 +266,9 @@ class MirrorWorker:
                 return
             run = mirrored(note)
             judgement = await self._judged(run)
-            await self._say(note, judgement)
+            # The verdict last: who is killed before it does all of this again, from the history, and loses nothing.
             await run.leave(keep=judgement.verdict not in _FINE)
+            await self._say(note, judgement)
         except Exception:
             logger.exception("the mirror of workflow %r stops; it is taken up when a worker starts", note.workflow_id)
         finally:
