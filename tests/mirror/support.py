@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
+from temporalio.converter import PayloadCodec
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dbos_compat.workbench import Workbench
@@ -16,6 +19,23 @@ from tests.fixtures.waiting import eventually
 from tests.mirror.programs import WORKFLOWS
 
 UNSANDBOXED = UnsandboxedWorkflowRunner()
+
+
+class Reversed(PayloadCodec):
+    """A codec without which nothing can be read."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(metadata={"encoding": b"reversed"}, data=p.SerializeToString()[::-1]) for p in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload.FromString(p.data[::-1]) for p in payloads]
+
+
+def with_codec(client: Client) -> Client:
+    """The same connection, by somebody who encodes."""
+    config = client.config()
+    config["data_converter"] = replace(config["data_converter"], payload_codec=Reversed())
+    return Client(**config)
 
 
 async def all_judged(ledger: Ledger, within_s: float = 60.0) -> list[Entry]:
@@ -33,7 +53,9 @@ async def replayed(
 ) -> Mapping[str, Judgement]:
     """What replay says of the same runs, by run id."""
     verdicts = {}
-    async with Workbench(workflows, workflow_runner=UNSANDBOXED) as bench:
+    async with Workbench(
+        workflows, workflow_runner=UNSANDBOXED, data_converter=temporal.config()["data_converter"]
+    ) as bench:
         for entry in entries:
             note = entry.note
             history = await temporal.get_workflow_handle(note.workflow_id, run_id=note.run_id).fetch_history()

@@ -32,7 +32,7 @@ from tests.mirror.programs import (
     executions,
     refund,
 )
-from tests.mirror.support import UNSANDBOXED, all_judged, replayed
+from tests.mirror.support import UNSANDBOXED, all_judged, replayed, with_codec
 
 pytestmark = pytest.mark.temporal
 
@@ -51,7 +51,9 @@ async def test_unchanged_code_matches_as_in_replay(
     executions.clear()
     queue = prefix = f"mixed-{uuid.uuid4()}"
     judgements: list[Judgement] = []
-    where = {"ledger": MemoryLedger()} if store == "memory" else {"url": request.getfixturevalue("postgres_url")}
+    if store == "postgres":
+        temporal_client = with_codec(temporal_client)  # what is compared is what was encoded
+    where: Any = {"ledger": MemoryLedger()} if store == "memory" else {"url": request.getfixturevalue("postgres_url")}
     async with (
         Mirror(temporal_client, **where) as mirror,
         MirrorWorker(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,7 +20,9 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-__all__ = ["Follower", "HistoryGone", "Tail"]
+from dbos_shadow.past import kind
+
+__all__ = ["Follower", "HistoryGone", "Tail", "join"]
 
 logger = logging.getLogger("dbos_shadow")
 
@@ -49,6 +52,26 @@ class Tail:
     events: list[HistoryEvent] = field(default_factory=list)
     closed: bool = False
     token: bytes = b""
+
+
+def join(events: list[HistoryEvent], more: Iterable[HistoryEvent]) -> None:
+    """Add the next answer's events to those of the answers before.
+
+    A server also sends the beginnings of workflow tasks that it has not stored yet. What comes next has their ids again:
+    it is these tasks, stored, or something else if they came to nothing.
+
+    Raises:
+        ValueError: something else than that would be taken back.
+    """
+    for event in more:
+        while events and events[-1].event_id >= event.event_id:
+            taken_back = events.pop()
+            if kind(taken_back) not in _NOT_STORED_YET:
+                raise ValueError(f"event {taken_back.event_id} ({kind(taken_back)}) came twice")
+        events.append(event)
+
+
+_NOT_STORED_YET = frozenset({"workflow_task_scheduled", "workflow_task_started"})
 
 
 class Follower:

@@ -15,11 +15,11 @@ from dbos_core.kernel import Kernel
 from dbos_core.runner import Decision
 from dbos_shadow.allow import Allowances
 from dbos_shadow.masks import Mask
+from dbos_shadow.mirror.following import join
 from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.past import Past, PastReader
-from dbos_shadow.reading.decoding import decoded
-from dbos_shadow.recorded import Recorded
+from dbos_shadow.reading.decoding import Decoder, has_effect
 from dbos_shadow.replay import Telling, compared
 from dbos_shadow.sources import history
 from dbos_shadow.trace import Trace
@@ -68,6 +68,11 @@ class Mirrored:
         self._serve = serve
         self._rules = rules
         self._events: list[HistoryEvent] = []
+        self._decoder: Decoder | None = None
+        if has_effect(bench.data_converter):
+            self._decoder = Decoder(
+                workflow_id, run_id, bench.data_converter, namespace=bench.namespace, headers=rules.headers_encoded
+            )
         self._reader: PastReader | None = None
         self._telling: _Telling | None = None
         self._told = 0
@@ -81,22 +86,9 @@ class Mirrored:
 
     async def add(self, events: Sequence[HistoryEvent]) -> None:
         """The next events of the history: the core takes the tasks among them."""
-        read = Recorded(
-            workflow_id=self.workflow_id,
-            run_id=self.run_id,
-            workflow_type=self.workflow_type,
-            events=events,
-            source=f"temporal:{self._bench.namespace}",
-        )
-        events = (
-            await decoded(
-                read,
-                self._bench.data_converter,
-                namespace=self._bench.namespace,
-                headers=self._rules.headers_encoded,
-            )
-        ).events
-        self._events.extend(events)
+        if self._decoder is not None:
+            events = await self._decoder.events(events)
+        join(self._events, events)
         if self._reader is None:
             if not events:
                 return

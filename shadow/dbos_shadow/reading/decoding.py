@@ -33,7 +33,7 @@ from temporalio.converter import (
 from dbos_core.errors import Theirs
 from dbos_shadow.recorded import Recorded
 
-__all__ = ["CannotDecode", "decoded", "has_effect"]
+__all__ = ["CannotDecode", "Decoder", "decoded", "has_effect"]
 
 
 class CannotDecode(Theirs):
@@ -62,18 +62,50 @@ async def decoded(
     """
     if not has_effect(converter):
         return recorded
-    work = _Decoding(converter, namespace, recorded, headers)
-    events = []
-    for event in recorded.events:
-        try:
-            events.append(await work.event(event))
-        except Exception as error:
-            raise CannotDecode(
-                f"Workflow {recorded.workflow_id!r}, run {recorded.run_id}: the data converter could not decode a payload "
-                f"of event {event.event_id} ({type(error).__name__}). Is it the converter, with the keys, that the run "
-                "was made with?"
-            ) from error
-    return dataclasses.replace(recorded, events=events)
+    decoder = Decoder(
+        recorded.workflow_id,
+        recorded.run_id,
+        converter,
+        namespace=namespace,
+        headers=headers,
+        workflow_type=recorded.workflow_type,
+    )
+    return dataclasses.replace(recorded, events=await decoder.events(recorded.events))
+
+
+class Decoder:
+    """Decodes a history that comes piece by piece: what belongs together has the same context, whenever it comes."""
+
+    def __init__(
+        self,
+        workflow_id: str,
+        run_id: str,
+        converter: DataConverter,
+        *,
+        namespace: str = "default",
+        headers: bool = False,
+        workflow_type: str = "",
+    ) -> None:
+        """The arguments are those of :func:`decoded`. The type is read in the first event if it is not given."""
+        self._who = f"Workflow {workflow_id!r}, run {run_id}"
+        self._work = _Decoding(converter, namespace, workflow_id, workflow_type, headers)
+
+    async def events(self, events: Sequence[HistoryEvent]) -> list[HistoryEvent]:
+        """The next events, decoded; the given ones are not touched.
+
+        Raises:
+            CannotDecode: the codec or the external storage failed.
+        """
+        made = []
+        for event in events:
+            try:
+                made.append(await self._work.event(event))
+            except Exception as error:
+                raise CannotDecode(
+                    f"{self._who}: the data converter could not decode a payload of event {event.event_id} "
+                    f"({type(error).__name__}). Is it the converter, with the keys, that the run was made with?"
+                ) from error
+        return made
 
 
 class _AsTheyAre(PayloadConverter):
@@ -89,13 +121,15 @@ class _AsTheyAre(PayloadConverter):
 class _Decoding:
     """The events of one run, one after the other."""
 
-    def __init__(self, converter: DataConverter, namespace: str, recorded: Recorded, headers: bool) -> None:
+    def __init__(
+        self, converter: DataConverter, namespace: str, workflow_id: str, workflow_type: str, headers: bool
+    ) -> None:
         self._converter = dataclasses.replace(converter, payload_converter_class=_AsTheyAre)
         self._namespace = namespace
         self._skipped = _NEVER if headers else _NEVER | {"temporal.api.common.v1.Header"}
-        self._run = WorkflowSerializationContext(namespace=namespace, workflow_id=recorded.workflow_id)
-        self._workflow_type = recorded.workflow_type
-        self._workflow_id = recorded.workflow_id
+        self._run = WorkflowSerializationContext(namespace=namespace, workflow_id=workflow_id)
+        self._workflow_type = workflow_type
+        self._workflow_id = workflow_id
         self._queue = ""
         self._asked: dict[int, SerializationContext] = {}
         """Id of the event that asked for something → the context of what belongs to it."""
@@ -120,6 +154,7 @@ class _Decoding:
     def _context(self, event_id: int, which: str, a: Any) -> SerializationContext:
         if which == "workflow_execution_started_event_attributes":
             self._queue = a.task_queue.name
+            self._workflow_type = self._workflow_type or a.workflow_type.name
         elif which == "activity_task_scheduled_event_attributes":
             self._asked[event_id] = self._activity(a.activity_type.name, a.activity_id, a.task_queue.name, local=False)
         elif which == "start_child_workflow_execution_initiated_event_attributes":

@@ -1,0 +1,65 @@
+"""Answers to long polls, joined to one history."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.api.history.v1 import HistoryEvent
+
+from dbos_shadow.mirror.chain import follow_ups
+from dbos_shadow.mirror.following import join
+from dbos_shadow.mirror.notes import Note
+
+
+def event(number: int, name: str) -> HistoryEvent:
+    made = HistoryEvent(event_id=number)
+    getattr(made, f"{name}_event_attributes").SetInParent()
+    return made
+
+
+def names(events: list[HistoryEvent]) -> list[tuple[int, str]]:
+    return [(e.event_id, (e.WhichOneof("attributes") or "").removesuffix("_event_attributes")) for e in events]
+
+
+BEGUN = [event(1, "workflow_execution_started"), event(2, "workflow_task_scheduled"), event(3, "workflow_task_started")]
+
+
+def test_a_task_that_was_not_stored_yet_comes_again() -> None:
+    events: list[HistoryEvent] = []
+    join(events, BEGUN)
+    join(events, [*BEGUN[1:], event(4, "workflow_task_completed")])
+    assert names(events) == names([*BEGUN, event(4, "workflow_task_completed")])
+
+
+def test_a_task_that_came_to_nothing_makes_room() -> None:
+    events: list[HistoryEvent] = []
+    join(events, BEGUN)
+    join(events, [event(2, "workflow_execution_signaled"), event(3, "workflow_task_scheduled")])
+    assert names(events) == [
+        (1, "workflow_execution_started"),
+        (2, "workflow_execution_signaled"),
+        (3, "workflow_task_scheduled"),
+    ]
+
+
+def test_nothing_else_is_ever_taken_back() -> None:
+    events: list[HistoryEvent] = []
+    join(events, [*BEGUN, event(4, "timer_fired")])
+    with pytest.raises(ValueError, match=r"event 4 \(timer_fired\) came twice"):
+        join(events, [event(4, "timer_fired")])
+
+
+def test_children_and_successors_are_followed() -> None:
+    child = HistoryEvent(event_id=5)
+    started = child.child_workflow_execution_started_event_attributes
+    started.workflow_execution.workflow_id, started.workflow_execution.run_id = "child", "run-2"
+    started.workflow_type.name, started.namespace = "Child", "default"
+    elsewhere = HistoryEvent()
+    elsewhere.CopyFrom(child)
+    elsewhere.child_workflow_execution_started_event_attributes.namespace = "other"
+    handed_on = HistoryEvent(event_id=6)
+    handed_on.workflow_execution_continued_as_new_event_attributes.new_execution_run_id = "run-3"
+    assert list(follow_ups([*BEGUN, child, elsewhere, handed_on, event(7, "timer_fired")], "parent", "default")) == [
+        Note(workflow_id="child", run_id="run-2", workflow_type="Child"),
+        Note(workflow_id="parent", run_id="run-3"),
+    ]
+    assert list(follow_ups([event(8, "workflow_execution_completed")], "parent", "default")) == []
