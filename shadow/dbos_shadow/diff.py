@@ -28,7 +28,7 @@ from dbos_shadow.align import Alignment, Item, align
 from dbos_shadow.allow import Accepted, Allowances
 from dbos_shadow.branches import content, in_the_order_of
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
-from dbos_shadow.parts import Parts, Place, text
+from dbos_shadow.parts import Alike, Parts, Place, nobody_can_tell, text
 from dbos_shadow.trace import (
     Arrival,
     ArrivalKind,
@@ -70,9 +70,18 @@ class Comparison:
         return self.differences[0] if self.differences else None
 
 
-def diff(expected: Trace, actual: Trace, allowances: Allowances = NOTHING) -> Comparison:
-    """Compare two traces of one workflow."""
-    work = _Work(expected, actual)
+def diff(
+    expected: Trace, actual: Trace, allowances: Allowances = NOTHING, *, alike: Alike = nobody_can_tell
+) -> Comparison:
+    """Compare two traces of one workflow.
+
+    Args:
+        expected: what was recorded.
+        actual: what the other engine made of it.
+        allowances: differences that are accepted.
+        alike: asked of two values of one encoding that is not JSON, when their bytes differ.
+    """
+    work = _Work(expected, actual, alike)
     if expected == actual and expected.incomplete is None and all(step.inputs is not None for step in expected.steps):
         work.rows = [(index, index) for index in range(len(expected.steps))]
     else:
@@ -100,8 +109,8 @@ def diff(expected: Trace, actual: Trace, allowances: Allowances = NOTHING) -> Co
 
 
 class _Work(Parts):
-    def __init__(self, expected: Trace, actual: Trace) -> None:
-        super().__init__(expected.workflow_type)
+    def __init__(self, expected: Trace, actual: Trace, alike: Alike) -> None:
+        super().__init__(expected.workflow_type, alike)
         self.expected = expected
         self.actual, self._order = in_the_order_of(expected, actual)
         self.rows: list[tuple[int | None, int | None]] = []

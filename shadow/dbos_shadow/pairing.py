@@ -1,8 +1,8 @@
 """Who is who: which of the core's requests is which of the recorded steps. Pure.
 
 With the code that made the history the answer is the order. With code that has changed, requests of the same kind and name
-are the same step, in their order; ids count where workflow code has chosen them. What is asked for and was never recorded
-has no partner and gets no answer.
+are the same step: first those with the same id, where workflow code has chosen it, then those with the same inputs, then the
+rest, each in their order. What is asked for and was never recorded has no partner and gets no answer.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 
-from dbos_shadow.past import Past, PastTask, kind, marker_data
+from dbos_compat.convert.payloads import payloads
+from dbos_shadow.past import Past, PastTask, attributes, kind, marker_data
+from dbos_shadow.sources.messages import values
+from dbos_shadow.trace import Values
 
 __all__ = ["Pairing"]
 
 Key = tuple[str, str]
+
+_HAVE_INPUTS = frozenset({"activity", "child", "signal_external"})
 
 
 class Pairing:
@@ -32,6 +37,10 @@ class Pairing:
         self._free: dict[Key, deque[int]] = {}
         self._chosen: dict[tuple[str, str, str], deque[int]] = {}
         self._ids: dict[int, tuple[str, str, str]] = {}
+        self._events: dict[int, HistoryEvent] = {}
+        """The recorded steps that have inputs."""
+        self._inputs: dict[int, Values] = {}
+        """Their inputs, as far as somebody asked."""
         self._children: dict[int, str] = {}
         self._unmet: list[tuple[Mapping[str, Any], Key, str]] = []
         """Requests without a partner so far."""
@@ -48,6 +57,8 @@ class Pairing:
             if key[0] == "cancel_child":
                 self.child_cancels.add(event.event_id)
             self._free.setdefault(key, deque()).append(event.event_id)
+            if key[0] in _HAVE_INPUTS:
+                self._events[event.event_id] = event
             if chosen:
                 self._chosen.setdefault((*key, chosen), deque()).append(event.event_id)
                 self._ids[event.event_id] = (*key, chosen)
@@ -69,9 +80,10 @@ class Pairing:
         found: list[int] = []
         left = []
         for command, key, chosen in wanted:
-            same = self._chosen.get((*key, chosen)) if chosen else None
+            same = self._alike(command, self._chosen.get((*key, chosen), ())) if chosen else None
+            same = same or self._alike(command, self._free.get(key, ()), only=True)
             if same:
-                self._pair(same[0], key, command, found)
+                self._pair(same, key, command, found)
             else:
                 left.append((command, key, chosen))
         for command, key, chosen in left:
@@ -80,6 +92,23 @@ class Pairing:
             else:
                 self._unmet.append((command, key, chosen))
         return found
+
+    def _alike(self, command: Mapping[str, Any], among: Iterable[int], *, only: bool = False) -> int | None:
+        """The first of the recorded steps with the same inputs; if there is none, the first (or, with ``only``, none)."""
+        first = None
+        wanted: Values | None = None
+        for event_id in among:
+            first = first or event_id
+            event = self._events.get(event_id)
+            if event is None:
+                break
+            if event_id not in self._inputs:
+                self._inputs[event_id] = values(attributes(event).input.payloads)
+            if wanted is None:
+                wanted = values(payloads(command["in"] or ()))
+            if self._inputs[event_id] == wanted:
+                return event_id
+        return None if only else first
 
     def _pair(self, event_id: int, key: Key, command: Mapping[str, Any], found: list[int]) -> None:
         self._free[key].remove(event_id)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
 from dbos_shadow.json_paths import differing
 from dbos_shadow.trace import Failure, Named, Opaque, Options, Plain, Value, Values, canonical
 
-__all__ = ["Parts", "Place", "shown", "text"]
+__all__ = ["Alike", "Parts", "Place", "nobody_can_tell", "shown", "text"]
+
+Alike = Callable[[Opaque, Opaque], bool | None]
+"""Are two values of the same encoding equal, though their bytes are not? None: nobody can tell."""
+
+
+def nobody_can_tell(mine: Opaque, theirs: Opaque) -> bool | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,9 @@ class Place:
 class Parts:
     """The differences so far, and what could not be compared."""
 
-    def __init__(self, workflow_type: str) -> None:
+    def __init__(self, workflow_type: str, alike: Alike = nobody_can_tell) -> None:
         self.workflow_type = workflow_type
+        self._alike = alike
         self.differences: list[Difference] = []
         self.gaps: list[Unchecked] = []
 
@@ -44,10 +53,18 @@ class Parts:
         if isinstance(mine, Plain) and isinstance(theirs, Plain):
             for spot in differing(mine.value, theirs.value, part):
                 self.add(place, level, spot.kind, spot.path, spot.left, spot.right)
-        elif any(isinstance(side, Opaque) and side.sealed for side in (mine, theirs)):
-            self.unchecked("sealed", place, part)
         else:
             same = isinstance(mine, Opaque) and isinstance(theirs, Opaque) and mine.encoding == theirs.encoding
+            if any(isinstance(side, Opaque) and side.sealed for side in (mine, theirs)):
+                alike = (
+                    self._alike(mine, theirs)
+                    if isinstance(mine, Opaque) and isinstance(theirs, Opaque) and same
+                    else None
+                )
+                if alike is None:
+                    self.unchecked("sealed", place, part)
+                if alike is not False:
+                    return
             self.add(place, level, Kind.VALUE if same else Kind.TYPE, part, shown(mine), shown(theirs))
 
     def named(self, place: Place, mine: Named, theirs: Named) -> None:

@@ -19,9 +19,11 @@ from dataclasses import replace
 from dbos_compat.convert.failures import failure as read_failure
 from dbos_compat.workbench import Workbench
 from dbos_core.runner import TaskFailure
+from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
 from dbos_shadow.diff import NOTHING, diff
 from dbos_shadow.masks import Mask, masked
+from dbos_shadow.parts import Alike, nobody_can_tell
 from dbos_shadow.past import past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
@@ -118,6 +120,7 @@ async def _judged(
         failure=replayed.failure,
         allowances=allowances,
         masks=masks,
+        alike=alike_by(bench.data_converter.payload_converter),
         events=len(events),
     )
 
@@ -130,15 +133,22 @@ def compared(
     failure: TaskFailure | None = None,
     allowances: Allowances = NOTHING,
     masks: Sequence[Mask] = (),
+    alike: Alike = nobody_can_tell,
     events: int = 0,
 ) -> Judgement:
     """Compare what the core has made of a run with its record, and judge.
 
     Args:
         failure: the code has failed in a task on the core; ``actual`` ends there.
+        alike: asked of two values of an encoding that is not JSON, when their bytes differ (``alike_by``).
         events: how many the history has.
     """
-    comparison, hidden = masked(diff(expected, actual, allowances), masks, expected, actual)
+    comparison, hidden = masked(
+        diff(expected, actual, allowances, alike=alike),
+        masks,
+        expected,
+        actual,
+    )
     verdict, reason = judge(comparison)
     note = subject = ""
     if failure is not None:

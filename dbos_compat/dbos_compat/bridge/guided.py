@@ -95,6 +95,9 @@ class GuidedInterpreter(TemporalInterpreter):
 
     def _first_jobs(self, task: Task) -> list[WorkflowActivationJob]:
         jobs = super()._first_jobs(task)
+        for job in jobs:
+            if job.HasField("do_update"):
+                job.do_update.run_validator = True  # it ran then, and code that has changed may refuse
         first = 0
         if jobs and jobs[0].HasField("initialize_workflow"):
             first = 1
