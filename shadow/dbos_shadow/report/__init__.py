@@ -26,6 +26,7 @@ from dbos_shadow.report.rule import Decision, Rule
 from dbos_shadow.report.sarif import render_sarif
 from dbos_shadow.report.scrub import Scrubber, Shown
 from dbos_shadow.report.text import render_text
+from dbos_shadow.report.trend import trend_between, with_trend
 
 __all__ = [
     "Campaign",
@@ -52,4 +53,6 @@ __all__ = [
     "schema_text",
     "scrubber",
     "to_json",
+    "trend_between",
+    "with_trend",
 ]

@@ -37,10 +37,21 @@ from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["FEATURES", "ReportBuilder", "ReportConfig", "run_line"]
 
-FEATURES = tuple(sorted({*(kind.value for kind in StepKind), "signal", "update", "cancel"} - {"marker"}))
-"""What a run can use of Temporal, if nobody says otherwise."""
+FEATURES = tuple(
+    sorted(
+        {kind.value for kind in StepKind} - {"marker", "update_accepted", "update_completed"}
+        | {"signal", "update", "cancel", "retry", "parallel"}
+        | {f"{kind} {how}" for kind in ("activity", "child") for how in ("failed", "timed_out", "canceled")}
+        | {f"ended {status}" for status in ("failed", "canceled", "terminated", "timed_out", "continued_as_new")}
+        | {"local_activity failed", "external_signaled failed"}
+    )
+)
+"""What a run can use of Temporal, by the names that ``select.features_of`` gives, if nobody says otherwise."""
 
-COMMAND = "dbos-compat shadow replay --id {workflow_id} --run-id {run_id}"
+COMMAND = (
+    "dbos-compat shadow export shadow-run --id {workflow_id} --run-id {run_id} && "
+    "dbos-compat shadow replay shadow-run -w MODULE --id {workflow_id} --run-id {run_id}"
+)
 
 LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING})
 """Reasons for which nobody meant to compare a run: they do not weigh in a decision."""

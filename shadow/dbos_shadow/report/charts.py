@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.histogram import bucket
 from dbos_shadow.report.model import Counts, Distribution, TrendPoint
-from dbos_shadow.report.words import percent, short_ms
 
 __all__ = ["Bar", "Chart", "Line", "Mark", "Part", "histogram", "parts", "trend_lines"]
 

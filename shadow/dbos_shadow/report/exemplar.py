@@ -81,7 +81,7 @@ def _difference(found: Difference, here: Difference, scrub: Scrubber) -> Differe
 
 def _rows(comparison: Comparison, traces: Traces, here: Difference, scrub: Scrubber) -> Iterator[Row]:
     expected, actual = traces.expected, traces.actual
-    if expected is None or actual is None:
+    if expected is None or actual is None or not _hold(expected, actual, comparison):
         return
     differences = comparison.differences
     first = comparison.first
@@ -120,6 +120,13 @@ def _rows(comparison: Comparison, traces: Traces, here: Difference, scrub: Scrub
         mine, theirs = (_Cell(text=side.short if side else "") for side in sides)
         yield row("message", path, of, mine, theirs)
     yield row("outcome", "outcome", at_end, _outcome(expected, scrub), _outcome(actual, scrub))
+
+
+def _hold(expected: Trace, actual: Trace, comparison: Comparison) -> bool:
+    """Do the traces have their steps? Those of a stored result may have been left out."""
+    last_mine = max((i for i, _ in comparison.rows if i is not None), default=-1)
+    last_theirs = max((j for _, j in comparison.rows if j is not None), default=-1)
+    return last_mine < len(expected.steps) and last_theirs < len(actual.steps)
 
 
 def _stands(found: Difference, i: int | None, j: int | None) -> bool:

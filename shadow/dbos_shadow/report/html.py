@@ -9,20 +9,28 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import zip_longest
 
-import jinja2
+try:
+    import jinja2
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "Reports need jinja2. Install it with: pip install 'dbos-compat[shadow]'", name="jinja2"
+    ) from error
 
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.report.charts import histogram, parts, trend_lines
 from dbos_shadow.report.explain import LEVELS
-from dbos_shadow.report.model import Report, Row
+from dbos_shadow.report.figures import percent, short_ms
+from dbos_shadow.report.model import NOISE, Report, Row
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import by_reason, percent, short_ms, teaser
+from dbos_shadow.report.words import by_reason, teaser
 
 __all__ = ["render_html"]
 
 OPEN_GROUPS = 1
 """How many differences are unfolded at the beginning."""
+FOLD_TYPES = 12
+"""More types that are a go than that are folded, if there are others."""
 
 
 def render_html(report: Report) -> str:
@@ -33,7 +41,9 @@ def render_html(report: Report) -> str:
         .render(
             report=report,
             reasons=by_reason(report),
+            noise=[same for same in by_reason(report) if same[0].reason in NOISE],
             teaser=teaser(report),
+            fold_types=FOLD_TYPES,
             charts=[
                 (title, of, histogram(of))
                 for title, of in (

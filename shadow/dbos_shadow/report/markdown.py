@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from dbos_shadow.report.figures import percent
 from dbos_shadow.report.model import GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
-from dbos_shadow.report.words import percent, sentences, side_words
+from dbos_shadow.report.words import sentences, side_words
 
 __all__ = ["render_markdown"]
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+try:
+    from pydantic import BaseModel, ConfigDict
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "Reports need pydantic. Install it with: pip install 'dbos-compat[shadow]'", name="pydantic"
+    ) from error
 
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.report.rule import Decision, Rule
@@ -29,6 +34,7 @@ __all__ = [
     "Feature",
     "GroupReport",
     "Mask",
+    "NOISE",
     "Report",
     "Row",
     "RunLine",
@@ -50,6 +56,9 @@ __all__ = [
 
 FORMAT = "dbos-compat/shadow-report"
 VERSION = 1
+
+NOISE = frozenset({Reason.NONDETERMINISTIC, Reason.BASELINE})
+"""What is the workflows' own doing, and not the engines'."""
 
 
 class _Part(BaseModel):
@@ -431,11 +440,6 @@ class Report(_Part):
     """Runs that differ or have no answer; a few."""
     runs_left_out: int
     trend: Trend | None = None
-
-    @property
-    def noise(self) -> tuple[Undecided, ...]:
-        """What is the workflow's own doing, and not the engines'."""
-        return tuple(found for found in self.undecided if found.reason in (Reason.NONDETERMINISTIC, Reason.BASELINE))
 
 
 def to_json(report: Report) -> str:

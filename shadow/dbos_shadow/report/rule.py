@@ -19,6 +19,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dbos_shadow.report.figures import percent
+
 __all__ = ["Decision", "Rule", "Ruling", "at_most", "exit_code", "overall"]
 
 
@@ -77,8 +79,8 @@ class Rule:
             return Ruling(
                 Decision.CANNOT_TELL,
                 "undecided_share",
-                f"{undecided:,} of {_runs(wanted)} ({undecided / wanted:.1%}) are without an answer; "
-                f"at most {self.undecided_share_max:.1%} may be",
+                f"{undecided:,} of {_runs(wanted)} ({percent(undecided / wanted)}) are without an answer; "
+                f"at most {percent(self.undecided_share_max)} may be",
             )
         if compared < self.sample_floor:
             return Ruling(
@@ -86,8 +88,10 @@ class Rule:
                 "sample_floor",
                 f"only {_runs(compared)} compared; the rule asks for {self.sample_floor:,}",
             )
-        why = f"{same:,} of {_runs(compared)} do the same"
-        return Ruling(Decision.GO, "clean", why if not different else f"{why}; {different:,} may differ by the rule")
+        why = f"all {_runs(compared)} do the same"
+        if different:
+            why = f"{same:,} of {_runs(compared)} do the same, and the rule lets {self.mismatches_max:,} differ"
+        return Ruling(Decision.GO, "clean", why)
 
 
 @dataclass(frozen=True, slots=True)

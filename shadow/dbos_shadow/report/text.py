@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dbos_shadow.report.explain import LEVELS
+from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import percent, sentences, short_ms, side_words
+from dbos_shadow.report.words import sentences, side_words
 
 __all__ = ["render_text"]
 

@@ -13,6 +13,7 @@
       node.hidden = !fits;
       if (fits && node.matches("details.group, table.types tr")) shown += 1;
     }
+    if (words.length) for (const node of document.querySelectorAll("[data-opens]")) node.open = true;
     found.textContent = words.length ? `${shown} types and differences fit.` : "";
   }
 

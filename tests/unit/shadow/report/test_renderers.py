@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from random import Random
 from xml.etree import ElementTree
@@ -55,7 +57,7 @@ def test_the_terminal_says_go_or_not_first(mixed: Report) -> None:
     assert "NO-GO  All 6 workflow types differ." in lines[1]
     text = "\n".join(lines)
     assert "What was not checked" in text
-    assert "$ dbos-compat shadow replay --id" in text
+    assert "$ dbos-compat shadow export shadow-run --id" in text
     assert "no stub (send_mail)" in text
     assert "GO  All 6 workflow types do the same." in in_terminal(built(same_runs(120)))
     assert "CANNOT TELL  There was no run to compare." in in_terminal(built([]))
@@ -135,3 +137,11 @@ def test_markdown_takes_names_as_they_are() -> None:
     assert text.count("```") == 4
     outside = re.sub("```.*?```", "", text, flags=re.DOTALL)
     assert not re.search(r"(?<!\\)<img|(?<![\\`])@all", outside)
+
+
+@pytest.mark.parametrize("name", ["pydantic", "jinja2"])
+def test_without_the_extra_it_is_said_what_to_install(name: str) -> None:
+    program = f"import sys; sys.modules[{name!r}] = None; import dbos_shadow.report"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert f"Reports need {name}. Install it with: pip install 'dbos-compat[shadow]'" in found.stderr
