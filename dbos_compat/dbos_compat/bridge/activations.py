@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import struct
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from temporalio.bridge.proto.workflow_activation import (
 
 from dbos_compat.bridge.local_activities import outcome_text, resolution
 from dbos_compat.bridge.others import Others
+from dbos_compat.bridge.seeds import seed
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.metadata import began_ms
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
@@ -36,7 +36,6 @@ from dbos_core.activities.spec import OutcomeKind, RetryState
 from dbos_core.commit import Mail, RunRow
 from dbos_core.runner import Event, EventKind
 
-_M64 = 0xFFFFFFFFFFFFFFFF
 _SIGNAL_FIELDS = frozenset(SignalWorkflow.DESCRIPTOR.fields_by_name)
 _INIT_FIELDS = frozenset(InitializeWorkflow.DESCRIPTOR.fields_by_name)
 
@@ -328,32 +327,3 @@ def reseed(run_id: str) -> WorkflowActivationJob:
 def timestamp(ms: int) -> Timestamp:
     seconds, rest = divmod(ms, 1000)
     return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
-
-
-def seed(run_id: str) -> int:
-    """Temporal's random seed of a run: SipHash-1-3 with zero keys over the run id and 0xFF (temporal-seam §1.9).
-
-    Written out in one loop, since it runs for every workflow.
-    """
-    data = run_id.encode() + b"\xff"
-    size = len(data)
-    padded = data + bytes(-(size + 1) % 8)
-    words = list(struct.unpack(f"<{(len(padded) + 1) // 8}Q", padded + bytes([size & 0xFF])))
-    v0, v1, v2, v3 = 0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573
-    last = len(words)
-    for index, word in enumerate((*words, 0, 0, 0)):
-        if index == last:  # three more rounds finish it
-            v2 ^= 0xFF
-        v3 ^= word
-        v0 = (v0 + v1) & _M64
-        v1 = (((v1 << 13) | (v1 >> 51)) & _M64) ^ v0
-        v0 = ((v0 << 32) | (v0 >> 32)) & _M64
-        v2 = (v2 + v3) & _M64
-        v3 = (((v3 << 16) | (v3 >> 48)) & _M64) ^ v2
-        v0 = (v0 + v3) & _M64
-        v3 = (((v3 << 21) | (v3 >> 43)) & _M64) ^ v0
-        v2 = (v2 + v1) & _M64
-        v1 = (((v1 << 17) | (v1 >> 47)) & _M64) ^ v2
-        v2 = ((v2 << 32) | (v2 >> 32)) & _M64
-        v0 ^= word
-    return v0 ^ v1 ^ v2 ^ v3

@@ -7,8 +7,7 @@ import json
 from base64 import b64decode, b64encode
 from dataclasses import replace
 
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Priority, WorkflowExecution
+from temporalio.api.common.v1 import Priority
 from temporalio.api.common.v1 import RetryPolicy as RetryPolicyMessage
 from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto import ActivityHeartbeat, ActivityTaskCompletion
@@ -82,19 +81,23 @@ def start_of(attempt: Attempt, namespace: str) -> Start:
 
 def _unstarted(spec: ActivitySpec, run: RunIdentity, namespace: str) -> Start:
     native = spec.native or _native(spec)
-    start = Start(
-        workflow_namespace=namespace,
-        workflow_type=run.workflow_type,
-        workflow_execution=WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id),
-        activity_id=spec.activity_id,
-        activity_type=spec.activity_type,
-        input=native.arguments,
-        scheduled_time=timestamp(spec.scheduled_ms),
-        schedule_to_close_timeout=_duration(spec.schedule_to_close_ms),
-        start_to_close_timeout=_duration(spec.start_to_close_ms),
-        heartbeat_timeout=_duration(spec.heartbeat_ms),
-        retry_policy=_policy_message(spec.retry),
+    start = Start()
+    start.CopyFrom(
+        _template(
+            namespace,
+            run.workflow_type,
+            spec.activity_type,
+            spec.schedule_to_close_ms or 0,
+            spec.start_to_close_ms or 0,
+            spec.heartbeat_ms or 0,
+            spec.retry,
+        )
     )
+    start.workflow_execution.workflow_id = run.workflow_id
+    start.workflow_execution.run_id = run.run_id
+    start.activity_id = spec.activity_id
+    start.input.extend(native.arguments)
+    start.scheduled_time.CopyFrom(timestamp(spec.scheduled_ms))
     for key in native.headers:
         start.header_fields[key].CopyFrom(native.headers[key])
     if isinstance(spec, LocalSpec):
@@ -116,6 +119,28 @@ def _native(spec: ActivitySpec) -> ScheduleActivity:
 
 
 @functools.lru_cache(maxsize=256)
+def _template(
+    namespace: str,
+    workflow_type: str,
+    activity_type: str,
+    schedule_to_close_ms: int,
+    start_to_close_ms: int,
+    heartbeat_ms: int,
+    retry: RetryPolicy,
+) -> Start:
+    """What all tasks from one place in the code have in common. Not to be changed: it is copied."""
+    return Start(
+        workflow_namespace=namespace,
+        workflow_type=workflow_type,
+        activity_type=activity_type,
+        schedule_to_close_timeout=duration(schedule_to_close_ms),
+        start_to_close_timeout=duration(start_to_close_ms),
+        heartbeat_timeout=duration(heartbeat_ms),
+        retry_policy=_policy_message(retry),
+    )
+
+
+@functools.lru_cache(maxsize=256)
 def _policy_message(policy: RetryPolicy) -> RetryPolicyMessage:
     return RetryPolicyMessage(
         initial_interval=duration(policy.initial_ms),
@@ -124,10 +149,6 @@ def _policy_message(policy: RetryPolicy) -> RetryPolicyMessage:
         maximum_attempts=policy.maximum_attempts,
         non_retryable_error_types=policy.non_retryable_types,
     )
-
-
-def _duration(value_ms: int | None) -> Duration:
-    return duration(value_ms or 0)
 
 
 def outcome_of(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import uuid
 
-from dbos_compat.bridge.activations import seed
+from dbos_compat.bridge.seeds import _siphash_13, seed
 
 
 def test_it_is_the_siphash_that_cpython_has_built_in() -> None:
@@ -23,3 +23,8 @@ def test_it_is_the_siphash_that_cpython_has_built_in() -> None:
         check=True,
     )
     assert [seed(run_id) for run_id in run_ids] == json.loads(done.stdout)
+
+
+def test_where_the_interpreter_lends_no_hash_ours_gives_the_same() -> None:
+    for run_id in ("", "a", "1234567", "12345678", "5e1d05aa-8c5e-4c9f-830c-8b45c629545c", "grüße" * 50):
+        assert _siphash_13(run_id.encode() + b"\xff") == seed(run_id)
