@@ -5,7 +5,7 @@ Like ``private`` it knows private names of temporalio, and nobody else does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
@@ -35,6 +35,13 @@ class BenchHost(WorkflowHost):
     def inline(self) -> bool:
         """Are instances activated on the event loop, without the SDK's thread pool?"""
         return self._inline_allowed
+
+    def decide_patches(self, decide: Callable[[str], bool] | None) -> None:
+        """What ``workflow.patched()`` answers when a patch is asked for the first time, not on replay: by patch id. None: as
+        the worker says, which is yes. Releases before temporalio 1.35 always say yes."""
+        if hasattr(self._worker, "_patch_activation_callback"):
+            before = self.__dict__.setdefault("_patches_before", self._worker._patch_activation_callback)
+            self._worker._patch_activation_callback = before if decide is None else lambda asked: decide(asked.patch_id)
 
     def opened(self, run_id: str, task_queue: str) -> None:
         """An instance for this run is going to be made."""

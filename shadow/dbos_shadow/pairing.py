@@ -14,11 +14,14 @@ from typing import Any
 from temporalio.api.history.v1 import HistoryEvent
 
 from dbos_compat.convert.payloads import payloads
+from dbos_shadow.names import NameMap
 from dbos_shadow.past import Past, PastTask, attributes, kind, marker_data
 from dbos_shadow.sources.messages import values
 from dbos_shadow.trace import Values
 
 __all__ = ["Pairing"]
+
+SAME = NameMap()
 
 Key = tuple[str, str]
 
@@ -28,7 +31,11 @@ _HAVE_INPUTS = frozenset({"activity", "child", "signal_external"})
 class Pairing:
     """Recorded steps (by the event that asked for them) ⇄ requests of the core (by kind and seq)."""
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, names: NameMap = SAME) -> None:
+        """``names``: what recorded names are called in the code."""
+        self._names = names
+        self.partners: dict[tuple[str, int], int] = {}
+        """Kind and seq → event that asked."""
         self.seqs: dict[int, int] = {}
         """Event that asked → seq. For a request to cancel a child it is the child's."""
         self.numbers: dict[int, int] = {}
@@ -54,6 +61,7 @@ class Pairing:
             if found is None:
                 continue
             key, chosen = found
+            key = key[0], self._names.name(key[0], key[1])
             if key[0] == "cancel_child":
                 self.child_cancels.add(event.event_id)
             self._free.setdefault(key, deque()).append(event.event_id)
@@ -116,6 +124,7 @@ class Pairing:
         if chosen is not None:
             self._chosen[chosen].remove(event_id)
         self.seqs[event_id] = command["seq"]
+        self.partners[key[0], command["seq"]] = event_id
         self.numbers[event_id] = command.get("n", 0)
         found.append(event_id)
 

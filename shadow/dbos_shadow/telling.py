@@ -24,7 +24,8 @@ from dbos_compat.convert.search_attributes import BadSearchAttribute, column_tex
 from dbos_compat.workbench import Workbench
 from dbos_core.commit import Close, RunRow, RunStatus
 from dbos_core.runner import Decision, TaskFailure
-from dbos_shadow.pairing import Pairing
+from dbos_shadow.names import NameMap
+from dbos_shadow.pairing import SAME, Pairing
 from dbos_shadow.past import Past, PastTask, attributes, kind
 from dbos_shadow.retelling import complete_time, local_text, retell, step_of, update_text, was_canceled
 from dbos_shadow.sources import journal
@@ -98,13 +99,13 @@ def row(found: Past, workflow_id: str, run_id: str) -> RunRow:
 class Telling:
     """A recorded past as it is told to the core, task by task. Who takes it (``take``), and when, is not decided here."""
 
-    def __init__(self, found: Past, workflow_id: str, run_id: str) -> None:
+    def __init__(self, found: Past, workflow_id: str, run_id: str, names: NameMap = SAME) -> None:
         run_id = run_id or found.started.original_execution_run_id
         workflow_id = workflow_id or found.started.workflow_id
         self.made = Replayed(row(found, workflow_id, run_id), found.started, start_text(found.started))
         self.made.reset = any(task.reseeds for task in found.tasks)
         self._past = found
-        self._pairing = Pairing(found)
+        self._pairing = Pairing(found, names)
         self._late: dict[int, list[HistoryEvent]] = {}
         """What has happened to steps that the code has not asked for yet."""
         self._due: list[HistoryEvent] = []

@@ -59,6 +59,18 @@ class OtherTimer(Order):
 
 
 @workflow.defn(name="Order")
+class TwoTimers(Order):
+    @workflow.run
+    async def run(self, amount: int) -> dict[str, Any]:
+        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        await asyncio.sleep(0.01)
+        shipped = await step("ship", [first, second])
+        await workflow.wait_condition(lambda: bool(self.notes))
+        await asyncio.sleep(86_400)
+        return {"shipped": shipped, "notes": self.notes}
+
+
+@workflow.defn(name="Order")
 class NoTimer(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
