@@ -3,23 +3,32 @@
   const box = document.getElementById("filter");
   const found = document.getElementById("found");
   const items = [...document.querySelectorAll("[data-text]")].map((node) => [node, node.dataset.text.toLowerCase()]);
+  const rows = [...document.querySelectorAll("table.types tr[data-type]")];
   const groups = [...document.querySelectorAll("details.group")];
 
+  // A type stays as long as one of its differences does.
   function filter() {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
+    const types = new Set();
+    let differences = 0;
     for (const [node, text] of items) {
-      const fits = words.every((word) => text.includes(word));
-      node.hidden = !fits;
-      if (fits && node.matches("details.group, table.types tr")) shown += 1;
+      node.hidden = !words.every((word) => text.includes(word));
+      if (!node.hidden && node.matches("details.group")) {
+        differences += 1;
+        types.add(node.dataset.type);
+      }
+    }
+    for (const row of rows) {
+      if (words.length && types.has(row.dataset.type)) row.hidden = false;
+      if (!row.hidden) types.add(row.dataset.type);
     }
     if (words.length) for (const node of document.querySelectorAll("[data-opens]")) node.open = true;
-    found.textContent = words.length ? `${shown} types and differences fit.` : "";
+    found.textContent = words.length ? `Workflow types that fit: ${types.size}. Differences: ${differences}.` : "";
   }
 
   box.addEventListener("input", filter);
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input, textarea");
+    const typing = event.target instanceof HTMLInputElement;
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       box.focus();
