@@ -29,6 +29,7 @@ class Part(StrEnum):
     SLEEPERS = "sleepers"
     IDLE = "idle"
     OPERATIONS = "operations"
+    MIRROR = "mirror"
 
 
 DEFAULT_CONTENDERS = ",".join(contender.name for contender in CONTENDERS if contender.default)
@@ -79,6 +80,7 @@ def main(
     history_by: Annotated[
         str, typer.Option(help="Contenders that make the long history; the durable dev server takes minutes for it.")
     ] = "compat-unsandboxed,compat-sandboxed,temporal",
+    starts: Annotated[int, typer.Option(min=50, help="Starts per round with and without the mirror.")] = 400,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
     check: Annotated[bool, typer.Option(help="Exit 1 when a budget is missed or could not be measured.")] = False,
     write_readme_: Annotated[
@@ -115,6 +117,8 @@ def main(
         )
         if Part.OPERATIONS in parts
         else None,
+        mirror_starts=starts if Part.MIRROR in parts else 0,
+        mirror_rounds=rounds,
     )
     progress = Console(stderr=True)
     document = load() if render else measure(options, progress)
@@ -183,6 +187,9 @@ def missed(document: dict[str, Any], parts: Sequence[Part]) -> list[str]:
             if idle["contender"].startswith("compat") and idle["statements_per_second"] > STATEMENTS_PER_SECOND_BUDGET
         ]
         problems += [f"idle {name}: {error}" for name, error in section["failed"].items()]
+    if Part.MIRROR in parts and (section := document.get("mirror")):
+        problems += [name for name, kept in section["verdicts"].items() if not kept]
+        problems += [f"mirror: {section['error']}"] if section["error"] else []
     if Part.OPERATIONS in parts and (section := document.get("operations")):
         problems += [
             f"{failed['operation']} of {failed['contender']}: {failed['error']}"

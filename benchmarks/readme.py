@@ -8,7 +8,13 @@ from benchmarks.report import Grid, grids
 README = Path(__file__).with_name("README.md")
 BEGIN = "<!-- results: written by `python -m benchmarks --write-readme`, not by hand -->"
 END = "<!-- end of results -->"
-TITLES = {"throughput": "Side by side", "sleepers": "Sleepers", "idle": "Idle", "operations": "Operations"}
+TITLES = {
+    "throughput": "Side by side",
+    "sleepers": "Sleepers",
+    "idle": "Idle",
+    "operations": "Operations",
+    "mirror": "Mirror",
+}
 
 
 def write_readme(document: dict[str, Any], plots: list[str]) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from benchmarks.budgets import Verdict, judge
 from benchmarks.contenders import BY_NAME
 from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET, Idle
+from benchmarks.mirror import ADDED_BUDGET, MirrorFigures
 from benchmarks.operations import ROWS, Operations
 from benchmarks.results import Failure, Summary, Throughput
 from benchmarks.sleepers import RSS_BUDGET_MB, Sleepers
@@ -194,6 +195,43 @@ def operations_grids(results: Operations) -> list[Grid]:
     return [grid, *([failure_grid("Operations: not measured", failed)] if failed else [])]
 
 
+def mirror_grid(found: MirrorFigures) -> Grid:
+    grid = Grid(
+        "Starts with and without the mirror",
+        (
+            "way",
+            "starts",
+            "plain p50",
+            "mirrored p50",
+            "plain p99",
+            "mirrored p99",
+            "added",
+            "rounds",
+            "budget",
+            "verdict",
+        ),
+    )
+    for name, way, judged in (("each in turn", found.each, True), ("in blocks", found.blocks, False)):
+        grid.rows.append(
+            (
+                name,
+                f"{way.starts:,}",
+                *map(number, (way.plain_p50_ms, way.mirrored_p50_ms, way.plain_p99_ms, way.mirrored_p99_ms)),
+                f"{way.added:+.1%}",
+                f"{way.added_least:+.1%} … {way.added_most:+.1%}",
+                f"< {ADDED_BUDGET:.0%}" if judged else "",
+                verdict_word(found.within_budget) if judged else "",
+            )
+        )
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(found.verdicts.items()))
+    grid.note = (
+        f"Milliseconds. Added: median over the rounds of the medians' ratio; rounds: least and most. The front itself takes "
+        f"{number(found.front_us)} µs of a start. In blocks the shadow's own work, on the same machine, is felt as well. "
+        f"Verdicts: {verdicts}."
+    )
+    return grid
+
+
 def failure_grid(title: str, failed: dict[str, str]) -> Grid:
     return Grid(title, ("what", "error"), list(failed.items()), left=2)
 
@@ -219,6 +257,11 @@ def grids(document: dict[str, Any]) -> list[Grid]:
             found.append(failure_grid("Idle worker: not measured", section["failed"]))
     if section := document.get("operations"):
         found += operations_grids(Operations.from_json(section["results"]))
+    if section := document.get("mirror"):
+        if section["results"] is None:
+            found.append(failure_grid("Mirror: not measured", {"mirror": section["error"]}))
+        else:
+            found.append(mirror_grid(MirrorFigures.from_json(section["results"])))
     return found
 
 

@@ -15,6 +15,7 @@ from benchmarks.environments import environment
 from benchmarks.idle import Idle, measure_idle
 from benchmarks.machine import describe_run
 from benchmarks.meters import COMMITS_METHOD
+from benchmarks.mirror import measure_mirror
 from benchmarks.operations import Measured, OperationFailed, OperationsPlan, OperationsRunner
 from benchmarks.postgres import Postgres, start_embedded
 from benchmarks.report import number
@@ -35,6 +36,8 @@ class SuiteOptions:
     wake_rate: float
     settle_seconds: float
     operations: OperationsPlan | None
+    mirror_starts: int = 0
+    mirror_rounds: int = 3
 
 
 @dataclass
@@ -72,6 +75,8 @@ class Suite:
                     document["idle"] = await self._idle(server)
                 if self.options.operations is not None:
                     document["operations"] = await self._operations(server, self.options.operations)
+                if self.options.mirror_starts:
+                    document["mirror"] = await self._mirror(server)
             finally:
                 await server.stop()
         return document
@@ -134,6 +139,24 @@ class Suite:
         finally:
             self.progress.remove_task(task)
         verdicts = {"memory of sleepers": found.within_memory, "sleepers on time": found.on_time}
+        return {"run": run, "results": found.to_json(), "error": None, "verdicts": verdicts}
+
+    async def _mirror(self, server: Postgres) -> dict[str, Any]:
+        run = describe_run()
+        task = self.progress.add_task("mirror", total=None)
+        try:
+            found = await measure_mirror(
+                server,
+                starts=self.options.mirror_starts,
+                rounds=self.options.mirror_rounds,
+                doing=lambda text: self.progress.update(task, description=text),
+            )
+        except Exception as error:
+            self._say(f"[red]mirror:[/] {escape(describe_error(error))}")
+            return {"run": run, "results": None, "error": describe_error(error), "verdicts": {}}
+        finally:
+            self.progress.remove_task(task)
+        verdicts = {"latency that the mirror adds to a start": found.within_budget, "all runs match": found.all_match}
         return {"run": run, "results": found.to_json(), "error": None, "verdicts": verdicts}
 
     async def _idle(self, server: Postgres) -> dict[str, Any]:

@@ -166,7 +166,7 @@ async def mirror_with_kills(
     monkeypatch.setenv(EFFECTS, str(effects))
     shadow = spawn("-m", "tests.mirror.shadow_process", address, url, name="shadow")
     queue = prefix = f"killed-{uuid.uuid4()}"
-    ledger = PostgresLedger(url, namespace="shadow")
+    ledger = PostgresLedger(url, namespace="mirror")
     await ledger.open()
     try:
         async with (
@@ -204,7 +204,7 @@ async def mirror_with_kills(
 async def nothing_is_left_open(url: str) -> None:
     """The shadow's store has none of the runs that match, and no activity was ever offered to anybody."""
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        for table in ("dbos_compat_shadow.runs", "dbos_compat_shadow.activities"):
+        for table in ("dbos_compat_mirror.runs", "dbos_compat_mirror.activities"):
             found = await (await connection.execute(f"select count(*) from {table}")).fetchone()
             assert found == (0,), table
 

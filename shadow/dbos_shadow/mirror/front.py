@@ -18,8 +18,8 @@ __all__ = ["Mirror", "NAMESPACE"]
 
 logger = logging.getLogger("dbos_shadow")
 
-NAMESPACE = "shadow"
-"""The shadow's own: schemas ``dbos_shadow`` and ``dbos_compat_shadow``."""
+NAMESPACE = "mirror"
+"""The shadow's own: schemas ``dbos_mirror`` and ``dbos_compat_mirror``."""
 END_S = 5.0
 
 
