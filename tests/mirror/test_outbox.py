@@ -96,7 +96,7 @@ def ledgers(request: pytest.FixtureRequest) -> tuple[MemoryLedger | PostgresLedg
         ledger = MemoryLedger()
         return ledger, ledger
     url = request.getfixturevalue("postgres_url")
-    return PostgresLedger(url, namespace="mirror"), PostgresLedger(url, namespace="shadow")
+    return PostgresLedger(url, namespace="mirror"), PostgresLedger(url, namespace="mirror")
 
 
 async def test_both_ledgers_keep_the_same_promises(
