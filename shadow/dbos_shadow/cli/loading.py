@@ -77,7 +77,7 @@ def load_workflows(names: Iterable[str]) -> list[type]:
 
 def _listed(name: str, target: Any) -> list[Any]:
     if callable(target):
-        target = target()
+        target = _called(name, target)
     if not isinstance(target, (list, tuple, set, frozenset)):
         raise CannotLoad(f"{name!r} is a {type(target).__name__}. A workflow class, or a list of them, is wanted.")
     return list(target)
@@ -93,7 +93,7 @@ def load_converter(name: str | None) -> DataConverter:
         return DataConverter.default
     found = load(name)
     if callable(found) and not isinstance(found, DataConverter):
-        found = found()
+        found = _called(name, found)
     if not isinstance(found, DataConverter):
         raise CannotLoad(f"{name!r} is a {type(found).__name__}, not a temporalio.converter.DataConverter.")
     return found
@@ -109,7 +109,16 @@ def load_options(name: str | None) -> dict[str, Any]:
         return {}
     found = load(name)
     if callable(found):
-        found = found()
+        found = _called(name, found)
     if not isinstance(found, Mapping):
         raise CannotLoad(f"{name!r} is a {type(found).__name__}; a dictionary of options of a Worker is wanted.")
     return dict(found)
+
+
+def _called(name: str, function: Any) -> Any:
+    try:
+        return function()
+    except Exception as error:
+        raise CannotLoad(
+            f"{name!r} fails when it is called without arguments: {type(error).__name__}: {error}"
+        ) from error

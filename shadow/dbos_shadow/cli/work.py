@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import inspect
 import json
 import platform
@@ -17,11 +16,11 @@ from typing import Any
 
 from temporalio.converter import DataConverter
 
-import dbos_shadow.allow
 from dbos_compat.private_workbench import workflow_type
 from dbos_compat.sdk_release import SDK_VERSION
 from dbos_core.results import CampaignRow, Results
 from dbos_core.store.postgres.results import PostgresResults
+from dbos_shadow import checks
 from dbos_shadow.allow import Allowances, AllowancesUnreadable
 from dbos_shadow.campaign import Campaign, End, Limits, config_hash
 from dbos_shadow.cli.ending import Exit, Stopped
@@ -107,10 +106,8 @@ def read_allowances(path: Path | None) -> Allowances:
     Raises:
         Stopped: the file cannot be read.
     """
-    if path is None:
-        return Allowances()
     try:
-        return dbos_shadow.allow.read(path.read_text(encoding="utf-8"), today=datetime.now(UTC).date())
+        return checks.read_allowances(path)
     except OSError as error:
         raise Stopped(f"{path}: {error.strerror}.", Exit.USAGE) from error
     except AllowancesUnreadable as error:
@@ -222,9 +219,9 @@ def finish(
 
 def compared(report: Report, before: Report) -> Report:
     """The report with what has changed since an earlier one."""
-    trend = importlib.import_module("dbos_shadow.report.trend")
-    made: Report = trend.with_trend(report, [before])
-    return made
+    from dbos_shadow.report.trend import with_trend
+
+    return with_trend(report, [before])
 
 
 def read_report(path: Path | None) -> Report | None:
