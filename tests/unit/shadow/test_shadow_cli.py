@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -34,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shadow:
     monkeypatch.setenv("DBOS_COMPAT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("DBOS_SHADOW_DATABASE_URL", raising=False)
 
-    def invoke(*words: object) -> Result:
+    def invoke(*words: object) -> Any:
         return CliRunner().invoke(app, ["shadow", *map(str, words)])
 
     return invoke
