@@ -61,7 +61,8 @@ def go_on(schedule: Schedule) -> None:
         schedule.note(Kind.WORKER_STARTED)
         process.serve()
         return
-    if all(not run.open for run in schedule.world.tables.runs.values()) and not schedule.callers.waiting:
+    idle = all(process.loop.idle for process in schedule.awake)
+    if idle and all(not run.open for run in schedule.world.tables.runs.values()) and not schedule.callers.waiting:
         raise Over
     if (
         schedule.canceled_at is not None
@@ -79,25 +80,23 @@ def go_on(schedule: Schedule) -> None:
     if schedule.busy and schedule.next_alarm_ms is None:
         _free(schedule)
         return
-    if schedule.next_alarm_ms is not None and _may_pass_time(schedule):
+    expected = schedule.expected
+    if expected and schedule.open_run:
+        schedule.send(expected[0], plain=True)
+        return
+    if schedule.next_alarm_ms is not None:
         schedule.note(Kind.CLOCK)
         schedule.pass_time()
         if schedule.busy:
             _free(schedule)
         return
-    unsent = [i for i in range(len(schedule.plan.messages)) if i not in schedule.sent]
-    if unsent and schedule.open_run:
-        schedule.send(unsent[0], plain=True)
-        return
+    if not idle:
+        return  # nobody knows yet whether this is the end
     if schedule.open_run and schedule.canceled_at is not None:
         schedule.broken(
             Rule.CANCEL_ENDS, "cancellation was requested, everything it waited for has come, and it goes on."
         )
     raise Over
-
-
-def _may_pass_time(schedule: Schedule) -> bool:
-    return True
 
 
 def end(schedule: Schedule) -> None:
@@ -138,8 +137,8 @@ def _possible(schedule: Schedule) -> list[Action]:
             found.append(otherwise)
         if len(reporting) > 1:
             found.append(another)
-        if schedule.next_alarm_ms is not None:
-            found.append(clock)
+    if (reporting or schedule.expected) and schedule.next_alarm_ms is not None:
+        found.append(clock)
     found.append(together)
     found.append(interrupt)
     if process.serving:
@@ -197,7 +196,7 @@ def interrupt(schedule: Schedule) -> None:
 
 
 def clock(schedule: Schedule) -> None:
-    """Time passes though attempts are under way."""
+    """Time passes before what would come at once on a plain day."""
     schedule.note(Kind.CLOCK, fault=True)
     schedule.pass_time()
     schedule.settle()

@@ -73,23 +73,26 @@ class Message:
     args: tuple[Any, ...] = ()
     """Strategies, ``from_type(...)`` or constants."""
     at_most: int = 2
-    """So often in one schedule. A boring schedule sends it once, when nothing else is to be done."""
+    """So often in one schedule."""
+    expected: bool = True
+    """A boring schedule sends it once, when no attempt is under way and before time passes."""
     target: Any = field(default=None, compare=False)
 
 
-def sends(target: Any, *args: Any, at_most: int = 2) -> Message:
+def sends(target: Any, *args: Any, at_most: int = 2, expected: bool = True) -> Message:
     """A message to the workflow, with values for its arguments.
 
     Args:
         target: a handler method of the workflow class.
         args: a strategy, ``from_type(...)`` or a constant for each argument. Without any, from the annotations.
         at_most: how often it may come in one schedule.
+        expected: on a plain day it comes once. False: it may come, and need not.
     """
     found = handler(target)
     if found.name is None:
         raise ValueError("a dynamic handler has no name to send to; use Message(kind, name, args)")
     sources = args or of_parameters(found.function, skip_first=True)
-    return Message(found.kind, found.name, tuple(sources), at_most, target)
+    return Message(found.kind, found.name, tuple(sources), at_most, expected, target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

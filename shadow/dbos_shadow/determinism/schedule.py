@@ -2,7 +2,7 @@
 
 Things happen one at a time. After each the processes run until they have nothing to do (unless the decision was to cut in
 earlier), the journals are read, and what must hold is asserted. With nothing but zeros the life is a plain one: each
-attempt answers at once, oldest first; time passes when nothing else is to be done; then messages come, one by one.
+attempt answers at once, oldest first; then messages come, one by one; time passes when nothing else is to be done.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from dbos_shadow.determinism.stage import TASK_QUEUE
 from dbos_shadow.determinism.watch import Watch
 
 WORKFLOW_ID = "determinism"
+TURNS_MAX = 100_000
+"""Turns of the loop without any time passing: far more than anything that makes progress needs."""
 AFTER_CANCEL = 60
 """Boring things that may still happen before a cancelled workflow has to have ended."""
 
@@ -294,12 +296,13 @@ class Schedule:
 
     def pass_time(self) -> None:
         """Until the next alarm; what is due before rings before."""
-        when_ms = self.next_alarm_ms
-        if when_ms is None:
+        alarms = [(due, index) for index, p in enumerate(self.awake) if (due := p.clock.next_ms) is not None]
+        if not alarms:
             return
+        when_ms, index = min(alarms)
+        process = self.awake[index]
         if when_ms > self.world.time.now_ms():
             self._move_to(when_ms)
-        process = next(p for p in self.awake if p.clock.next_ms == when_ms)
         process.loop.call_soon(process.clock.ring_next)
 
     def _move_to(self, when_ms: int) -> None:
@@ -332,10 +335,10 @@ class Schedule:
 
     def settle_fully(self) -> None:
         """Until nobody has anything to do."""
-        rounds = 0
-        while sum(process.loop.settle(100_000) for process in self.awake):
-            rounds += 1
-            if rounds > 50 or any(not process.loop.idle for process in self.awake):
+        turns = 0
+        while taken := sum(process.loop.settle(TURNS_MAX) for process in self.awake):
+            turns += taken
+            if turns > TURNS_MAX:
                 self.broken(Rule.ENGINE, "a process is busy for ever without any time passing.")
         if any(not process.kernel.writer.available for process in self.awake):
             self._move_to(self.world.time.now_ms() + 3_000)  # the next try to reach the database
@@ -406,6 +409,11 @@ class Schedule:
         kind = Kind(message.kind)
         self.note(kind, message.name)
         self.call(message.kind, message.name, _asking(message, values))
+
+    @property
+    def expected(self) -> list[int]:
+        """Messages that come on a plain day, and have not."""
+        return [i for i, m in enumerate(self.plan.messages) if m.expected and i not in self.sent]
 
     def cancel(self) -> None:
         """Somebody requests the workflow's cancellation."""
