@@ -42,26 +42,31 @@ class Listed:
         return chosen
 
 
-@functools.cache
-def _below(count: int) -> st.SearchStrategy[int]:
-    return st.integers(0, count - 1)
-
-
 class Drawn:
-    """Choices that Hypothesis makes, and shrinks."""
+    """Choices that Hypothesis makes.
+
+    They are drawn before the schedule begins, and each is taken modulo what is possible then: what is drawn must not
+    depend on the workflow, which may well behave differently when it is run again.
+    """
 
     def __init__(self, data: st.DataObject, *, most: int) -> None:
         """``most``: after so many choices everything is boring."""
-        self._data = data
-        self._most = most
+        length = data.draw(st.integers(0, most))
+        self._drawn: list[int] = data.draw(_lists(length))
         self.made: list[int] = []
 
     def choose(self, count: int) -> int:
         if count < 2:
             return 0
-        chosen = self._data.draw(_below(count)) if len(self.made) < self._most else 0
+        index = len(self.made)
+        chosen = self._drawn[index] % count if index < len(self._drawn) else 0
         self.made.append(chosen)
         return chosen
+
+
+@functools.cache
+def _lists(length: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, 2**10), min_size=length, max_size=length)
 
 
 def trimmed(decisions: Sequence[int]) -> list[int]:

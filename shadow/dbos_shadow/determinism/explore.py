@@ -1,4 +1,4 @@
-"""Explore: many schedules of one plan, chosen and shrunk by Hypothesis."""
+"""Explore: many schedules of one plan, chosen by Hypothesis; one that breaks a rule is shrunk (``shrink``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Drawn, Listed
@@ -17,6 +18,7 @@ from dbos_shadow.determinism.failure import DeterminismError
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
 from dbos_shadow.determinism.run import Lived, live, quiet
 from dbos_shadow.determinism.schedule import Limits
+from dbos_shadow.determinism.shrink import shrink
 
 
 @dataclass(slots=True)
@@ -85,9 +87,10 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     some: list[tuple[int, ...]] = []
 
     def one(data: st.DataObject) -> None:
+        decisions = Drawn(data, most=how.decisions)
         if time.monotonic() > deadline:
             return  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
-        lived = live(crew, Drawn(data, most=how.decisions), limits=limits, whole=False)
+        lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is not None:
             best.append(lived)
             raise lived.error
@@ -102,8 +105,10 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
 
     try:
         _hypothesis(one, how, seed)()
-    except DeterminismError as error:
-        raise _smallest(crew, error, best, limits) from None
+    except (DeterminismError, Flaky):
+        if not best:
+            raise
+        raise _smallest(crew, best[0], limits) from None
     explored.seconds = time.monotonic() - begun
     explored.kept = tuple(some)
     return explored
@@ -119,7 +124,7 @@ def _hypothesis(one: Callable[[st.DataObject], None], how: Profile, seed: int | 
         print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.target, Phase.shrink],
+        phases=[Phase.generate, Phase.target],
     )(wrapped)
     if seed is not None:
         wrapped = hypothesis.seed(seed)(wrapped)
@@ -127,14 +132,28 @@ def _hypothesis(one: Callable[[st.DataObject], None], how: Profile, seed: int | 
     return found
 
 
-def _smallest(crew: Crew, error: DeterminismError, found: Sequence[Lived], limits: Limits) -> DeterminismError:
-    """The error of the smallest schedule that fails again from its list alone."""
-    order = sorted({lived.decisions for lived in found}, key=lambda d: (len(d), sum(d), d))
-    for decisions in order[:5]:
-        again = live(crew, Listed(decisions), limits=limits, whole=False)
-        if again.error is not None:
-            return again.error
-    return error
+def _smallest(crew: Crew, found: Lived, limits: Limits) -> DeterminismError:
+    """The error of the smallest schedule that breaks the same rule."""
+    assert found.error is not None
+    rule, errors = found.error.rule, {found.decisions: found.error}
+    deadline = time.monotonic() + SHRINK_S
+
+    def once(decisions: Sequence[int]) -> DeterminismError | None:
+        error = live(crew, Listed(decisions), limits=limits, whole=False).error
+        return error if error is not None and error.rule is rule else None
+
+    tries = 1 if all(once(found.decisions) for _ in range(3)) else 5  # some bugs show themselves now and then
+
+    def breaks(decisions: tuple[int, ...]) -> Sequence[int] | None:
+        for _ in range(tries):
+            error = once(decisions)
+            if error is not None:
+                errors[decisions] = errors[tuple(error.decisions)] = error
+                return error.decisions
+        return None
+
+    smallest = shrink(found.decisions, breaks, lambda: time.monotonic() < deadline)
+    return errors.get(smallest) or once(smallest) or found.error
 
 
 class DeterminismTest(Protocol):
