@@ -378,6 +378,9 @@ class WorkflowHost:
                 del worker._running_workflows[run_id]
                 return None
             except BaseException as error:
+                if self._stays_inline:
+                    worker._running_workflows.pop(run_id, None)
+                    raise
                 logger.debug("eviction of run %s goes the patient way: %s", run_id, error)
             finally:
                 self._watchdog.rest()

@@ -63,7 +63,7 @@ _UNSTARTED_CANCEL = Move("_cancel_unstarted", (_S.CLOSED,))
 
 MOVES: dict[State, dict[Input, Move]] = {
     _S.PLANNED: {
-        _I.RELEASE: Move("_release", (_S.READY, _S.STARTED, _S.OFFERED)),
+        _I.RELEASE: Move("_release", (_S.READY, _S.STARTED, _S.OFFERED, _S.BACKOFF)),  # BACKOFF: the clock was set back
         _I.RESTORE: Move(
             "_restore", (_S.READY, _S.BACKOFF, _S.OFFERED, _S.WITHDRAWING, _S.STARTED, _S.SPENT, _S.PAUSED, _S.CLOSED)
         ),

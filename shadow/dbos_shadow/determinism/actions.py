@@ -204,15 +204,9 @@ def clock(schedule: Schedule) -> None:
 
 def evict(schedule: Schedule) -> None:
     """All instances leave memory."""
-    process = schedule.process
     schedule.note(Kind.EVICTION)
-    for run in list(process.kernel.live_runs.values()):
-        process.loop.call_soon(run.evict)
+    schedule.evict()
     schedule.settle()
-    if process.kernel.evicting:
-        from dbos_shadow.determinism.process import Unevictable
-
-        raise Unevictable(schedule.plan.name)
 
 
 def crash(schedule: Schedule) -> None:

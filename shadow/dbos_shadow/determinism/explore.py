@@ -16,9 +16,10 @@ from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Drawn, Listed
 from dbos_shadow.determinism.failure import DeterminismError
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
-from dbos_shadow.determinism.run import Lived, live, quiet
+from dbos_shadow.determinism.run import Lived, live
 from dbos_shadow.determinism.schedule import Limits
 from dbos_shadow.determinism.shrink import shrink
+from dbos_shadow.determinism.silence import quiet
 
 
 @dataclass(slots=True)

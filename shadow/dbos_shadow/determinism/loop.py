@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import heapq
 import itertools
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -57,6 +60,60 @@ class Turn:
             self._context.run(callback, *self._args)
 
 
+class Stuck(BaseException):
+    """A callback does not come to an end. Raised inside of it, again and again, until it does."""
+
+
+class Guard:
+    """Watches the thread that turns loops: code that goes round and round without waiting is stopped.
+
+    An error is raised in the midst of it, and once more if it is swallowed; sooner or later one comes at a moment when
+    nothing catches it.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._thread_id = 0
+        self._watching: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """A callback begins in this thread."""
+        self._since = time.perf_counter()
+        if self._watching is None or self._thread_id != threading.get_ident():
+            self._thread_id = threading.get_ident()
+            if self._watching is None:
+                self._watching = threading.Thread(target=self._watch, name="dbos_shadow guard", daemon=True)
+                self._watching.start()
+
+    def end(self) -> None:
+        """It has come to an end."""
+        since, self._since = self._since, None
+        if since is not None and time.perf_counter() - since > STUCK_S / 2:
+            with self._lock:  # what was raised too late is taken back
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(0.25)
+            while self._raise():
+                time.sleep(0.0005)
+
+    def _raise(self) -> bool:
+        with self._lock:
+            since = self._since
+            if since is None or time.perf_counter() - since < STUCK_S:
+                return False
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(Stuck))
+            return True
+
+
+STUCK_S = 3.0
+"""More than the SDK's own limit for an activation, which is tried first."""
+
+_guard = Guard()
+
+
 class SteppedLoop(asyncio.AbstractEventLoop):
     """See the module. ``now_ms`` is asked for the time."""
 
@@ -68,7 +125,7 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         """Callbacks run so far."""
         self.raised: BaseException | None = None
-        """What escaped from a callback."""
+        """The first that escaped from a callback."""
 
     # -- moving it -------------------------------------------------------------------------------------------------
 
@@ -92,8 +149,7 @@ class SteppedLoop(asyncio.AbstractEventLoop):
     def settle(self, turns_max: int = 1_000_000) -> int:
         """Run until there is nothing to do, or for so many turns. How many it took.
 
-        Raises:
-            whatever escapes from a callback.
+        What escapes from a callback is kept in ``raised``.
         """
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
@@ -109,10 +165,13 @@ class SteppedLoop(asyncio.AbstractEventLoop):
     def _turn(self) -> None:
         turn = self._ready.popleft()
         self.turns += 1
+        _guard.begin()
         try:
             turn.run()
-        except Exception:
-            logger.exception("a callback of a simulated process raised")
+        except (Exception, Stuck) as error:
+            self.raised = self.raised or error
+        finally:
+            _guard.end()
 
     def ring(self) -> None:
         """Let what was to happen by now happen, in the order of its times: next turn."""

@@ -7,6 +7,7 @@ with the other processes of its world, and attempts of activities go to a :class
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 
@@ -34,6 +35,8 @@ LEASE_MS = 10_000
 
 SUGGEST_AFTER = 4096
 MAX_CACHED = 1000
+LEAVE_S = 0.4
+"""Processor time in which an instance has to be torn down. It takes a millisecond, unless its code goes round and round."""
 SLOTS = 1000
 
 
@@ -208,8 +211,10 @@ def let_go(loop: SteppedLoop, interpreter: Interpreter) -> bool:
             await leaving
 
     task = loop.create_task(leave())
+    begun_s = time.thread_time()
     loop.settle()
     if task.done():
-        return True
+        raised, loop.raised = loop.raised, None
+        return task.exception() is None and raised is None and time.thread_time() - begun_s < LEAVE_S
     loop.drop()
     return False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dbos_shadow.determinism.crew import Crew
@@ -13,6 +11,7 @@ from dbos_shadow.determinism.failure import DeterminismError
 from dbos_shadow.determinism.happenings import Happening
 from dbos_shadow.determinism.plan import Plan
 from dbos_shadow.determinism.schedule import Limits, Schedule
+from dbos_shadow.determinism.silence import quiet
 from dbos_shadow.trace import Trace
 
 
@@ -35,20 +34,6 @@ class Lived:
     """Rows of all journals."""
     width: int = 0
     """The most attempts that were under way at once."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Kernel and SDK say nothing: what they would warn of is what schedules are made of."""
-    names = ("dbos_core", "dbos_compat", "temporalio", "dbos_shadow.determinism")
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whole: bool = True) -> Lived:

@@ -7,6 +7,8 @@ attempt answers at once, oldest first; then messages come, one by one; time pass
 
 from __future__ import annotations
 
+import contextlib
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
 from dbos_shadow.determinism.journals import Journal
 from dbos_shadow.determinism.plan import Message, Plan
-from dbos_shadow.determinism.process import LEASE_MS, Hands, Process, Unevictable, World, let_go, runner_on
+from dbos_shadow.determinism.process import LEASE_MS, LEAVE_S, Hands, Process, Unevictable, World, let_go, runner_on
+from dbos_shadow.determinism.silence import said
 from dbos_shadow.determinism.stage import TASK_QUEUE
 from dbos_shadow.determinism.watch import Watch
 
@@ -107,6 +110,7 @@ class Schedule:
         from dbos_shadow.determinism import actions  # which acts on a schedule
 
         failpoints.disarm()
+        said.clear()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             for category in (UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning):
@@ -121,24 +125,34 @@ class Schedule:
                     pass
                 actions.end(self)
                 self.watch.finally_(caught)
+                self._tear_down()
             except Unevictable as stuck:
                 self.broken(
                     Rule.EVICTION, f"an instance of {str(stuck)!r} goes on when its worker drops it from memory."
                 )
             finally:
-                self._tidy()
+                with contextlib.suppress(Unevictable):
+                    self._tear_down()
 
-    def _tidy(self) -> None:
+    def _tear_down(self) -> None:
+        """All instances leave memory.
+
+        Raises:
+            Unevictable: one does not.
+        """
         failpoints.disarm()
+        stuck: list[str] = []
         for journal in self.journals.values():
-            self._leave(journal.leave())
-        for process in self.processes:
-            if not process.dead:
-                try:
-                    process.kill()
-                except Unevictable:
-                    continue
-        self.processes.clear()
+            if not self._leave(journal.leave()):
+                stuck.append(journal.run.row.workflow_type)
+        processes, self.processes = self.processes, []
+        for process in processes:
+            try:
+                process.kill()
+            except Unevictable as error:
+                stuck.append(str(error))
+        if stuck:
+            raise Unevictable(stuck[0])
 
     def broken(self, rule: Rule, what: str) -> NoReturn:
         """A rule does not hold."""
@@ -212,6 +226,21 @@ class Schedule:
         self.running = [r for r in self.running if r.process is not process]
         process.kill()
         self.pass_lease()
+
+    def evict(self) -> None:
+        """Instances leave memory.
+
+        Raises:
+            Unevictable: one does not.
+        """
+        process = self.process
+        begun_s = time.thread_time()
+        for run in list(process.kernel.live_runs.values()):
+            process.loop.call_soon(run.evict)
+        process.loop.settle()
+        raised, process.loop.raised = process.loop.raised, None
+        if process.kernel.evicting or raised is not None or time.thread_time() - begun_s > LEAVE_S:
+            raise Unevictable(self.plan.name)
 
     def pass_lease(self) -> None:
         """Time goes by until nobody believes a silent process alive."""
@@ -340,6 +369,9 @@ class Schedule:
             turns += taken
             if turns > TURNS_MAX:
                 self.broken(Rule.ENGINE, "a process is busy for ever without any time passing.")
+        for process in self.awake:
+            if process.loop.raised is not None:
+                raise process.loop.raised
         if any(not process.kernel.writer.available for process in self.awake):
             self._move_to(self.world.time.now_ms() + 3_000)  # the next try to reach the database
 
@@ -383,12 +415,12 @@ class Schedule:
     def take_new_code(self) -> None:
         """From now on workers have the code that takes over; followers as well."""
         for journal in self.journals.values():
-            self._leave(journal.leave())
+            if not self._leave(journal.leave()):
+                raise Unevictable(journal.run.row.workflow_type)
         self.new_code = True
 
-    def _leave(self, follower: Interpreter | None) -> None:
-        if follower is not None:
-            let_go(self.crew.stage("follower", new_code=self.new_code).loop, follower)
+    def _leave(self, follower: Interpreter | None) -> bool:
+        return follower is None or let_go(self.crew.stage("follower", new_code=self.new_code).loop, follower)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Kind
 from dbos_shadow.determinism.journals import OWN_ENDS, Journal
 from dbos_shadow.determinism.process import Process
+from dbos_shadow.determinism.silence import said
 from dbos_shadow.sources import journal as journal_source
 from dbos_shadow.trace import Trace
 
@@ -112,6 +113,8 @@ class Watch:
         """Nobody has anything to do."""
         self.raise_later()
         schedule = self._schedule
+        if said:
+            schedule.broken(Rule.ENGINE, f"it logs an error: {said[0]}.")
         for uuid in list(schedule.world.tables.runs):
             journal = schedule.journal(uuid)
             assert journal is not None

@@ -65,6 +65,13 @@ def planned_attempt_is_offered():
     offered()
 
 
+def planned_attempt_waits_while_a_clock_that_was_set_back_says_that_it_is_not_due():
+    life = Life()
+    assert timer(life.release(START - 5_000)) == START
+    assert life.state is State.BACKOFF
+    assert kinds(life.clock(START)) == ["Enqueue"]
+
+
 def planned_attempt_whose_queue_was_just_left_is_offered_by_a_row_of_its_own():
     life = Life(served=False)
     effects = life.release(START)
