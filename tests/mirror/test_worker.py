@@ -19,7 +19,6 @@ from temporalio.worker import Worker
 from dbos_shadow.mirror import MemoryLedger, Mirror, MirrorWorker, PostgresLedger
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.fixtures.process import Spawn
-from tests.fixtures.waiting import eventually
 from tests.mirror.programs import (
     ACTIVITIES,
     EFFECTS,
@@ -72,8 +71,9 @@ async def test_unchanged_code_matches_as_in_replay(
         ),
     ):
         await drive(mirror.client, prefix, queue, len(SCRIPTS))
-        await eventually(lambda: mirror.sent.noted == mirror.sent.sent)
-        entries = await all_judged(worker._ledger)
+        await mirror.flush()
+        await worker.caught_up()
+        entries = await worker.ledger.entries()
     by_replay = await replayed(temporal_client, entries)
     for entry in entries:
         assert (entry.verdict, entry.said) == (Verdict.MATCH, ""), entry
@@ -137,7 +137,7 @@ async def test_what_temporal_has_no_record_of_is_named_and_never_executed(tempor
             await mirror.client.start_workflow("Chain", 0, id=f"{queue}-chain", task_queue=queue),
         ):
             await ended(handle)
-        await eventually(lambda: mirror.sent.sent == 3)
+        await mirror.flush()
         entries = await all_judged(ledger)
     assert f"refund {order}" not in executions
     no_side_effect_twice()
@@ -186,7 +186,7 @@ async def mirror_with_kills(
                 shadow.kill()
                 await driving  # nobody has noticed
                 shadow.start()
-            await eventually(lambda: mirror.sent.noted == mirror.sent.sent)
+            await mirror.flush()
             entries = await all_judged(ledger, within_s=300)
     finally:
         await ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ from temporalio.client import Client
 from dbos_compat.private_mirror import ObservedServiceClient
 from dbos_shadow.mirror.ledger import Ledger, MemoryLedger
 from dbos_shadow.mirror.notes import MIRRORED, note_of
-from dbos_shadow.mirror.outbox import NOTES_MAX, Outbox, Sent
+from dbos_shadow.mirror.outbox import NOTES_MAX, SEND_EVERY_S, Outbox, Sent
 from dbos_shadow.mirror.postgres_ledger import PostgresLedger
 
 __all__ = ["Mirror", "NAMESPACE"]
@@ -70,6 +71,14 @@ class Mirror:
     def sent(self) -> Sent:
         """How many runs were noted, written, dropped."""
         return self._outbox.sent
+
+    async def flush(self) -> None:
+        """Return when all that was noted so far is in the database (or counted as dropped). Nobody needs it but tests, and
+        who wants to stop the shadow's worker at a certain point."""
+        noted = self._outbox.sent.noted
+        # Looked at, not signalled, as the sender does.
+        while (sent := self._outbox.sent).sent + sent.dropped < noted:  # noqa: ASYNC110
+            await asyncio.sleep(SEND_EVERY_S)
 
     async def __aenter__(self) -> Self:
         self._outbox.begin()

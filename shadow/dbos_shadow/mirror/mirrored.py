@@ -21,6 +21,7 @@ from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.past import Past, PastReader
 from dbos_shadow.reading.decoding import Decoder, has_effect
 from dbos_shadow.replay import Telling, compared
+from dbos_shadow.select import features_of, shape_of
 from dbos_shadow.sources import history
 from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
@@ -150,6 +151,7 @@ class Mirrored:
             masks=self._rules.masks,
             events=len(self._events),
         )
+        found = replace(found, shape=shape_of(expected), features=features_of(expected))
         return named(found, self._telling.never_recorded)
 
     async def _at_the_end(self, telling: _Telling) -> Trace:

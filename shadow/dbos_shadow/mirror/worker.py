@@ -37,6 +37,7 @@ from dbos_shadow.mirror.mirrored import Mirrored, Rules
 from dbos_shadow.mirror.muted import Heard, MutedParking, MutedRunner
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.patience import patiently
+from dbos_shadow.reading.decoding import CannotDecode
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["Followed", "MirrorWorker"]
@@ -118,7 +119,8 @@ class MirrorWorker:
             BadDatabaseURL: the URL is none.
         """
         self._temporal = temporal
-        self._ledger = given_ledger(url, namespace, ledger)
+        self.ledger = given_ledger(url, namespace, ledger)
+        """What is mirrored, and what was said of it."""
         self._url = url
         self._namespace = namespace
         self._identity = f"{os.getpid()}@{socket.gethostname()} mirror"
@@ -150,6 +152,14 @@ class MirrorWorker:
     def followed(self) -> Followed:
         return Followed(following=len(self._following), verdicts=dict(self._verdicts), requests=self._follower.requests)
 
+    async def caught_up(self) -> None:
+        """Return when every run in the ledger has a verdict: those that are still open on Temporal are waited for."""
+        while True:
+            await self._ready.wait()
+            if not await patiently(lambda: self.ledger.unjudged(0, 1)):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -179,8 +189,8 @@ class MirrorWorker:
         try:
             while True:
                 try:
-                    await self._ledger.open()
-                    while not await self._ledger.lead():
+                    await self.ledger.open()
+                    while not await self.ledger.lead():
                         logger.info("another worker follows the runs of this mirror; this one waits")
                         await asyncio.sleep(AGAIN_S)
                     async with self._bench, self._kernel() as kernel:
@@ -188,7 +198,7 @@ class MirrorWorker:
                 except StoreUnavailable as error:
                     logger.warning("the mirror's database is away: %s", error)
                 finally:
-                    await self._ledger.close()
+                    await self.ledger.close()
                 await asyncio.sleep(AGAIN_S)
         finally:
             self._ready.clear()
@@ -236,8 +246,8 @@ class MirrorWorker:
 
         last = 0
         try:
-            while await self._ledger.lead():
-                entries = await self._ledger.unjudged(last, FOLLOW_MAX - len(self._following))
+            while await self.ledger.lead():
+                entries = await self.ledger.unjudged(last, FOLLOW_MAX - len(self._following))
                 for entry in entries:
                     last = entry.number
                     self._following[entry.number] = asyncio.create_task(
@@ -286,7 +296,7 @@ class MirrorWorker:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     break
                 await asyncio.sleep(AGAIN_S)
-        await patiently(lambda: self._ledger.resolve(note, run))
+        await patiently(lambda: self.ledger.resolve(note, run))
 
     async def _judged(self, run: Mirrored) -> Judgement:
         """Follow a run to its end. A judgement, whatever happens."""
@@ -298,12 +308,14 @@ class MirrorWorker:
                 events, tail.events = tail.events, []
                 more = list(follow_ups(events, run.workflow_id, self._temporal.namespace))
                 if more:
-                    await patiently(partial(self._ledger.note, more))
+                    await patiently(partial(self.ledger.note, more))
                 await run.add(events)
             return await run.judgement()
         except HistoryGone as error:
             note = f"Temporal does not have the history (any more): {error}"
             return run.nothing(Verdict.INCONCLUSIVE, Reason.TRUNCATED, note)
+        except CannotDecode as error:
+            return replace(run.nothing(Verdict.INCONCLUSIVE, Reason.SEALED, str(error)), subject="codec")
         except Exception as error:
             logger.exception("the mirror of workflow %r run %s failed", run.workflow_id, run.run_id)
             note = f"The shadow itself failed: {type(error).__name__}."
@@ -322,5 +334,5 @@ class MirrorWorker:
         if not said and judgement.comparison is not None and (first := judgement.comparison.first) is not None:
             said = f"First divergence: {first.level} {first.kind.value} at {first.pattern}"
         about = replace(note, workflow_type=judgement.workflow_type or note.workflow_type)
-        await patiently(lambda: self._ledger.judged(about, judgement.verdict, judgement.reason, said))
+        await patiently(lambda: self.ledger.judged(about, judgement.verdict, judgement.reason, said))
         self._verdicts[judgement.verdict] += 1
