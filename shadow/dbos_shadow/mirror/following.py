@@ -33,7 +33,8 @@ TURN_S = 5.0
 """When runs take turns, every run should have its turn about so often."""
 AGAIN_FIRST_S = 0.2
 AGAIN_MAX_S = 30.0
-PAGE_EVENTS = 1_000
+PAGE_EVENTS = 256
+"""More than that a server takes with a warning."""
 
 _NO_NEWS = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
 _GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
