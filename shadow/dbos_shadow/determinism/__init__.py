@@ -11,9 +11,11 @@
     )
 """
 
+from dbos_shadow.determinism.again import check_schedule
 from dbos_shadow.determinism.explore import DeterminismTest, Explored, check_workflow, determinism_test
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
+from dbos_shadow.determinism.inferred import inferred
 from dbos_shadow.determinism.plan import CI, FAST, NIGHTLY, PROFILES, Message, Plan, Profile, plan, profile_of, sends
 from dbos_shadow.determinism.run import Lived, run_schedule
 from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns, times_out
@@ -36,9 +38,11 @@ __all__ = [
     "Profile",
     "Rule",
     "Stub",
+    "check_schedule",
     "check_workflow",
     "determinism_test",
     "from_type",
+    "inferred",
     "may_fail",
     "plan",
     "profile_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from hypothesis.errors import Flaky
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Drawn, Listed
 from dbos_shadow.determinism.failure import DeterminismError
+from dbos_shadow.determinism.keep import Source, tell
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
 from dbos_shadow.determinism.run import Lived, live
 from dbos_shadow.determinism.schedule import Limits
@@ -201,10 +203,15 @@ def determinism_test(
         ValueError: an argument has no value that the data converter takes.
     """
     tested = plan(run, **options)
+    namespace = sys._getframe(1).f_globals  # a test to paste in calls this one by its name there
 
     def test() -> None:
         __tracebackhide__ = True
-        check_workflow(tested, profile=test_profile(), kept=kept)
+        try:
+            check_workflow(tested, profile=test_profile(), kept=kept)
+        except DeterminismError as error:
+            tell(error, Source.of_test(test, namespace))
+            raise
 
     def test_profile() -> Profile | str | None:
         return getattr(test, "profile", None)

@@ -35,8 +35,12 @@ BANNED: Mapping[str, str] = {
     **dict.fromkeys(("random", "secrets", "numpy.random"), _CHANCE),
     **dict.fromkeys(("uuid.uuid1", "uuid.uuid4", "uuid.uuid6", "uuid.uuid7"), _ID),
     **dict.fromkeys(("os.environ", "os.getenv", "os.urandom", "os.getpid", "os.listdir", "os.scandir"), _WORLD),
-    **dict.fromkeys(("os.cpu_count", "os.system", "os.walk", "glob.glob", "glob.iglob", "platform", "tempfile"), _WORLD),
-    **dict.fromkeys(("socket", "ssl", "requests", "httpx", "aiohttp", "urllib.request", "urllib3", "http.client"), _WORLD),
+    **dict.fromkeys(
+        ("os.cpu_count", "os.system", "os.walk", "glob.glob", "glob.iglob", "platform", "tempfile"), _WORLD
+    ),
+    **dict.fromkeys(
+        ("socket", "ssl", "requests", "httpx", "aiohttp", "urllib.request", "urllib3", "http.client"), _WORLD
+    ),
     **dict.fromkeys(("sqlite3", "psycopg", "asyncpg", "sqlalchemy", "redis", "boto3", "subprocess"), _WORLD),
     **dict.fromkeys(("temporalio.client.Client",), _WORLD),
     **dict.fromkeys(("threading", "multiprocessing", "concurrent.futures", "asyncio.to_thread"), _THREADS),
@@ -61,7 +65,10 @@ RULES: Mapping[str, str] = {
 """Ruff's rules that are asked for, and why."""
 
 UNSEEN: Sequence[tuple[str, str]] = (
-    ("Iterating over a set that is not written out", "the type of what is iterated over is known to nobody before it runs"),
+    (
+        "Iterating over a set that is not written out",
+        "the type of what is iterated over is known to nobody before it runs",
+    ),
     ("What a helper in another file does", "each file is read alone"),
     ("A handler that races the end of its workflow", "needs the order in which things happen"),
     ("A patch that is missing, or was removed too early", "needs the code that was deployed before"),

@@ -182,7 +182,9 @@ class _Drawing:
         elif kind in ENDINGS and lane is not None:
             self._arrow(lane - 9, spine + 9, y, dashed=True)
             good = kind is Kind.ACTIVITY_COMPLETED
-            self._sign(lane, y, "✓" if good else "✕", "good" if good else "bad" if kind is Kind.ACTIVITY_FAILED else "soft")
+            self._sign(
+                lane, y, "✓" if good else "✕", "good" if good else "bad" if kind is Kind.ACTIVITY_FAILED else "soft"
+            )
         elif kind is Kind.ACTIVITY_HANGS and lane is not None:
             self._sign(lane, y, "…", "soft")
         elif kind in GOES_DOWN:
@@ -222,9 +224,7 @@ class _Drawing:
         self._text(x, y + 3.6, text, "sign", "middle")
 
     def _cross(self, x: float, y: float) -> None:
-        self._out.append(
-            f'<path class="badline" d="M{x - 6:.1f} {y - 6:.1f}l12 12M{x - 6:.1f} {y + 6:.1f}l12 -12"/>'
-        )
+        self._out.append(f'<path class="badline" d="M{x - 6:.1f} {y - 6:.1f}l12 12M{x - 6:.1f} {y + 6:.1f}l12 -12"/>')
 
     def _arrow(self, start: float, end: float, y: float, *, dashed: bool = False) -> None:
         way = 1 if end > start else -1

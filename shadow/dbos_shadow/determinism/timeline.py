@@ -80,7 +80,9 @@ def timeline(happenings: Sequence[Happening], workflow: str) -> str:
     widths[0] = max([len(_caller(row.happening)) for row in picture.rows] + [len(CALLERS)]) + 3
     times = [clock(row.after_ms) for row in picture.rows]
     time_width = max(map(len, times), default=0)
-    head = " " * (time_width + 5) + "".join(lane[: width - 2].ljust(width) for lane, width in zip(lanes, widths, strict=True))
+    head = " " * (time_width + 5) + "".join(
+        lane[: width - 2].ljust(width) for lane, width in zip(lanes, widths, strict=True)
+    )
     out = [head.rstrip()]
     previous, running = "", frozenset[str]()
     for row, time in zip(picture.rows, times, strict=True):
