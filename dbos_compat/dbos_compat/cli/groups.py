@@ -14,6 +14,7 @@ import typer.core
 import typer.main
 
 ABOVE = {
+    "determinism": "dbos_shadow.cli.determinism:app",
     "shadow": "dbos_shadow.cli.app:app",
 }
 """Name of a group → module and attribute of its ``typer.Typer``."""

@@ -28,7 +28,8 @@ text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-seri
 .page { fill: #ffffff } .line { stroke: #d9dfe6; fill: none } .arrow { stroke: #59636e; fill: none; stroke-width: 1.4 }
 .head { fill: #59636e } .band { fill: #dbe9ff } .step { fill: #0b62d6 } .bar { fill: #cfe3d4 }
 .good { fill: #1a7f37 } .bad { fill: #cf222e } .soft { fill: #818b98 } .faultrow { fill: #fff4d9 } .brokenrow { fill: #ffeceb }
-.badline { stroke: #cf222e; stroke-width: 2.2; fill: none; stroke-linecap: round } .sign { font-size: 10px; fill: #ffffff; font-weight: 700 }
+.badline { stroke: #cf222e; stroke-width: 2.2; fill: none; stroke-linecap: round }
+.sign { font-size: 10px; fill: #ffffff; font-weight: 700 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .lane { fill: #9da7b3 } .small, .time, .number { fill: #7d8793 }
   .onfault { fill: #f2c063 } .onbroken { fill: #ff8b85 } .page { fill: #0d1117 } .line { stroke: #2b323b }

@@ -33,6 +33,7 @@ class Line:
 
 def lines(happenings: Sequence[Happening]) -> list[Line]:
     """The story in sentences. What goes without saying is left out: an activity starts because it was asked for."""
+    happenings = in_order(happenings)
     begun_ms = happenings[0].at_ms if happenings else 0
     told = [
         happening
@@ -40,6 +41,24 @@ def lines(happenings: Sequence[Happening]) -> list[Line]:
         if not _goes_without_saying(before, happening)
     ]
     return [Line(n, h.at_ms - begun_ms, sentence(h), h) for n, h in enumerate(told, 1)]
+
+
+def in_order(happenings: Sequence[Happening]) -> list[Happening]:
+    """As a reader would tell it: what asks for an activity before the activity begins. The journal, from which one hears of
+    a step, is read a moment later."""
+    told: list[Happening] = []
+    for happening in happenings:
+        place = len(told)
+        if happening.kind is Kind.STEP:
+            asked = happening.text.split(", ")
+            while place and _begins_one_of(told[place - 1], asked, happening.at_ms):
+                place -= 1
+        told.insert(place, happening)
+    return told
+
+
+def _begins_one_of(happening: Happening, asked: Sequence[str], at_ms: int) -> bool:
+    return happening.kind is Kind.ACTIVITY_STARTED and happening.name in asked and happening.at_ms == at_ms
 
 
 def _goes_without_saying(before: Happening | None, happening: Happening) -> bool:

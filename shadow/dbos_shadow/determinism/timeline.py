@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dbos_shadow.determinism.happenings import Happening, Kind
-from dbos_shadow.determinism.story import BROKEN, FAULT, clock
+from dbos_shadow.determinism.story import BROKEN, FAULT, clock, in_order
 
 CALLERS = "callers"
 OTHERS = "others"
@@ -47,6 +47,7 @@ class Picture:
 
 def layout(happenings: Sequence[Happening], workflow: str) -> Picture:
     """Lay a schedule out."""
+    happenings = in_order(happenings)
     names = list(dict.fromkeys(h.name for h in happenings if h.kind.value.startswith("activity")))
     picture = Picture(workflow, names if len(names) <= LANES_MAX else [*names[: LANES_MAX - 1], OTHERS])
     running: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from temporalio import activity, workflow
 
@@ -50,8 +51,8 @@ class Broken:
     async def run(self) -> None:
         booked: list[str] = []
 
-        async def local(book: object, name: str) -> None:
-            await workflow.execute_local_activity(book, start_to_close_timeout=MINUTE)  # type: ignore[call-overload]
+        async def local(book: Callable[[], Awaitable[str]], name: str) -> None:
+            await workflow.execute_local_activity(book, start_to_close_timeout=MINUTE)
             booked.append(name)
 
         try:

@@ -1,0 +1,187 @@
+"""The group ``dbos-compat determinism``: try one workflow, run one schedule again, look at code without running it.
+
+What a command needs is imported when it runs: ``dbos-compat --help`` shall stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dbos_shadow.determinism.failure import DeterminismError
+    from dbos_shadow.determinism.plan import Plan
+
+EXIT_CODES = "Exit codes: 0 everything holds · 1 a rule is broken, or the linter objects · 2 wrong usage"
+BROKEN, USAGE = 1, 2
+
+app = typer.Typer(
+    name="determinism",
+    help="Find the schedule that breaks a workflow: no server, no database, and no activity is executed.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Place = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:WORKFLOW", help="A workflow class, or a file with one: orders/flow.py:OrderFlow."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Unsandboxed = Annotated[bool, typer.Option("--unsandboxed", help="Without Temporal's sandbox: several times as fast.")]
+Keep = Annotated[
+    Path, typer.Option("--keep", help="Folder for the story, the picture, the history and the test of a failure.")
+]
+
+
+@app.command(epilog="Example: dbos-compat determinism check orders.workflows:OrderWorkflow --profile ci")
+def check(
+    place: Place,
+    profile: Annotated[str, typer.Option("--profile", help="How much is tried: fast (10 s), ci, nightly.")] = "fast",
+    unsandboxed: Unsandboxed = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Other schedules than those of the last time.")] = None,
+    keep: Keep = Path(".determinism"),
+    durable: Annotated[
+        str | None,
+        typer.Option(
+            "--durable",
+            metavar="URL",
+            help="Then run what was found on this Postgres, in a worker process that is killed at each of its commits.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try a workflow on many schedules, with stubs inferred from annotations, until one breaks a rule."""
+    from dbos_shadow.determinism.explore import check_workflow
+    from dbos_shadow.determinism.failure import DeterminismError
+
+    cls, plan = _plan(place, unsandboxed)
+    try:
+        explored = check_workflow(plan, profile=_profile(profile), seed=seed)
+        if durable is not None:
+            from dbos_shadow.determinism.durable import run_durably
+
+            report = run_durably(cls, explored.kept, durable)
+            _say(as_json, str(report), {})
+    except DeterminismError as error:
+        _broken(error, cls, keep, as_json)
+    _say(
+        as_json,
+        f"{plan.name}: {explored.schedules} schedules in {explored.seconds:.1f} s "
+        f"({explored.per_second:.0f} a second, {explored.steps} steps), and every rule holds.",
+        {
+            "workflow": plan.name,
+            "holds": True,
+            "schedules": explored.schedules,
+            "seconds": round(explored.seconds, 3),
+            "steps": explored.steps,
+        },
+    )
+
+
+@app.command(epilog="Example: dbos-compat determinism again orders.workflows:OrderWorkflow 0,12,3")
+def again(
+    place: Place,
+    decisions: Annotated[str, typer.Argument(help="The schedule, as a failure named it: numbers with commas between.")],
+    unsandboxed: Unsandboxed = False,
+    keep: Keep = Path(".determinism"),
+    as_json: Json = False,
+) -> None:
+    """Run one schedule again, and tell what happens."""
+    from dbos_shadow.determinism.run import run_schedule
+    from dbos_shadow.determinism.timeline import timeline
+
+    cls, plan = _plan(place, unsandboxed)
+    try:
+        numbers = [int(word) for word in decisions.strip("[]").split(",") if word.strip()]
+    except ValueError:
+        _usage(f"{decisions!r} is no list of numbers")
+    lived = run_schedule(plan, numbers)
+    if lived.error is not None:
+        _broken(lived.error, cls, keep, as_json)
+    _say(
+        as_json,
+        f"{timeline(lived.happenings, plan.name)}\nEvery rule holds.",
+        {"workflow": plan.name, "holds": True, "decisions": list(lived.decisions)},
+    )
+
+
+@app.command(epilog="Example: dbos-compat determinism lint orders/")
+def lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders; in a folder, files with workflows.")
+    ] = None,
+    config: Annotated[bool, typer.Option("--config", help="Print the Ruff configuration instead, to keep it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at workflow code without running it, with Ruff. What that cannot see is on the page about determinism."""
+    from dbos_shadow.determinism import lint as rules
+
+    if config:
+        typer.echo(rules.configuration(), nl=False)
+        return
+    try:
+        found = rules.lint(paths or [Path()])
+    except (rules.RuffMissing, FileNotFoundError) as error:
+        _usage(str(error))
+    people = "\n".join(map(str, found)) or "Nothing to object to."
+    _say(
+        as_json,
+        people,
+        {"findings": [{s: getattr(f, s) for s in ("file", "line", "column", "rule", "message")} for f in found]},
+    )
+    if found:
+        raise typer.Exit(BROKEN)
+
+
+def _plan(place: str, unsandboxed: bool) -> tuple[type, Plan]:
+    from dbos_shadow.determinism.inferred import NoWorkflow, inferred, workflow_at
+
+    try:
+        cls = workflow_at(place)
+        return cls, inferred(cls, sandboxed=not unsandboxed)
+    except NoWorkflow as error:
+        _usage(str(error))
+    raise AssertionError
+
+
+def _profile(name: str) -> Any:
+    from dbos_shadow.determinism.plan import profile_of
+
+    try:
+        return profile_of(name)
+    except ValueError as error:
+        _usage(str(error))
+
+
+def _broken(error: DeterminismError, cls: type, folder: Path, as_json: bool) -> None:
+    from dbos_shadow.determinism.keep import Source, explain, keep
+
+    source = Source.of_class(cls)
+    kept = keep(error, source, folder)
+    document = {
+        "workflow": error.workflow,
+        "holds": False,
+        "rule": error.rule.name.lower(),
+        "what": error.what,
+        "decisions": list(error.decisions),
+        "kept": None if kept is None else str(kept.folder),
+    }
+    _say(as_json, explain(error, source, kept), document)
+    raise typer.Exit(BROKEN)
+
+
+def _say(as_json: bool, sentence: str, document: dict[str, Any]) -> None:
+    if not as_json:
+        typer.echo(sentence)
+    elif document:
+        typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _usage(message: str) -> None:
+    typer.echo(message, err=True)
+    sys.exit(USAGE)

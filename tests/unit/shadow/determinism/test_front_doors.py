@@ -1,0 +1,191 @@
+"""pytest --determinism, the command line, and what is inferred from a class."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dbos_compat.cli import app
+from dbos_shadow.determinism import inferred, run_schedule
+from dbos_shadow.determinism.durable import LeftOut, run_durably, script_of
+from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, workflows_of
+from tests.fixtures.process import REPOSITORY
+from tests.shadow.gallery.shapes import handler_races_end, update_lost
+from tests.unit.shadow.determinism import flow
+from tests.unit.shadow.determinism.flow import Breaks, Holds
+
+FLOW = "tests.unit.shadow.determinism.flow"
+command = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBOS_COMPAT_DETERMINISM_DIR", str(tmp_path / "kept"))
+
+
+# -- inferred ------------------------------------------------------------------------------------------------------------
+
+
+def test_all_is_inferred_from_the_class() -> None:
+    plan = inferred(handler_races_end.Mended)
+    assert [m.name for m in plan.messages] == ["moved"]
+    assert plan.fallback is not None
+    known = plan.fallback("ship")
+    assert known is not None
+    assert len(known.endings) > 1, "it may fail"
+    assert plan.fallback("an activity nobody knows") is not None
+    assert inferred(Holds, cancels=False).cancels is False
+
+
+def test_a_plain_day_completes() -> None:
+    lived = run_schedule(inferred(Holds, sandboxed=False), [])
+    assert lived.error is None
+    (trace,) = lived.traces
+    assert [step.name for step in trace.steps] == ["reserve", "ship"]
+    assert trace.outcome.status.value == "completed"
+
+
+def test_workflows_by_their_place() -> None:
+    assert workflows_of(flow) == [Holds, Breaks]
+    assert workflow_at(f"{FLOW}:Holds") is Holds
+    assert workflow_at(str(Path(flow.__file__)) + ":Breaks").__name__ == "Breaks"
+    with pytest.raises(NoWorkflow, match="It has: Holds, Breaks"):
+        workflow_at(f"{FLOW}:Nobody")
+    with pytest.raises(NoWorkflow, match="which workflow"):
+        workflow_at(FLOW)
+    with pytest.raises(NoWorkflow, match="cannot be imported"):
+        workflow_at("no.such.module:X")
+
+
+def test_a_file_that_is_on_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "lonely_flow.py").write_text("from temporalio import workflow\n")
+    assert imported(tmp_path / "lonely_flow.py").__name__ == "lonely_flow"
+
+
+# -- the command line ----------------------------------------------------------------------------------------------------
+
+
+def test_again_tells_a_plain_day() -> None:
+    answer = command.invoke(app, ["determinism", "again", f"{FLOW}:Holds", "0", "--unsandboxed"])
+    assert answer.exit_code == 0, answer.output
+    assert "reserve" in answer.output
+    assert "Every rule holds." in answer.output
+
+
+def test_a_failure_has_an_exit_code_and_files(tmp_path: Path) -> None:
+    words = ["determinism", "again", f"{FLOW}:Breaks", "0", "--unsandboxed", "--keep", str(tmp_path), "--json"]
+    answer = command.invoke(app, words)
+    assert answer.exit_code == 1, answer.output
+    document = json.loads(answer.output)
+    assert (document["holds"], document["rule"], document["workflow"]) == (False, "replay", "Breaks")
+    kept = Path(document["kept"])
+    assert "inferred(Breaks)" in (kept / "again.py").read_text()
+    people = command.invoke(app, words[:-1])
+    assert "Paste this into any test file" in people.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "no.such:Thing"], ["check", f"{FLOW}:Holds", "--profile", "endless"], ["again", f"{FLOW}:Holds", "one"]],
+    ids=["place", "profile", "decisions"],
+)
+def test_wrong_usage(words: list[str]) -> None:
+    answer = command.invoke(app, ["determinism", *words])
+    assert answer.exit_code == 2
+    assert answer.output.strip()
+
+
+def test_lint_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text("import random\nfrom temporalio import workflow\n@workflow.defn\nclass A: ...\n")
+    answer = command.invoke(app, ["determinism", "lint", str(tmp_path), "--json"])
+    assert answer.exit_code == 1
+    (found,) = json.loads(answer.output)["findings"]
+    assert (found["rule"], found["line"]) == ("TID251", 1)
+    assert command.invoke(app, ["determinism", "lint", str(tmp_path / "nowhere")]).exit_code == 2
+    assert command.invoke(app, ["determinism", "lint", "--config"]).output.startswith("# Rules")
+    assert command.invoke(app, ["determinism", "lint", str(REPOSITORY / "docs")]).exit_code == 0
+
+
+# -- pytest --determinism ------------------------------------------------------------------------------------------------
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "dbos_shadow.pytest_determinism",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "orders.py").write_text(Path(flow.__file__).read_text())
+    (tmp_path / "notes.py").write_text("raise RuntimeError('a file without workflows is not imported')\n")
+    return tmp_path
+
+
+@pytest.mark.timeout(200)
+def test_pytest_collects_workflows(team: Path) -> None:
+    collected = run_pytest(team, "--determinism", "--collect-only", "-q")
+    assert "orders.py::determinism:Holds" in collected.stdout, collected.stdout + collected.stderr
+    assert "orders.py::determinism:Breaks" in collected.stdout
+    nothing = run_pytest(team, "--collect-only", "-q", "orders.py")
+    assert "determinism:" not in nothing.stdout
+
+
+@pytest.mark.timeout(200)
+def test_pytest_tells_the_story(team: Path) -> None:
+    found = run_pytest(team, "--determinism", "--determinism-unsandboxed", "-q", "orders.py::determinism:Breaks")
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "Breaks breaks the rule that a replay gives the commands that the first run gave" in found.stdout
+    assert "check_schedule(inferred(Breaks), decisions=" in found.stdout
+    assert "from orders import Breaks" in found.stdout
+
+
+# -- durable -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_script() -> None:
+    with pytest.raises(LeftOut, match="continued as new"):
+        script_of(run_schedule(update_lost.SHAPE.mended, []))
+    script = script_of(run_schedule(inferred(Holds, sandboxed=False), []))
+    assert list(script.endings) == ["1", "2"]
+    assert all(completes for completes, _ in script.endings.values())
+
+
+@pytest.mark.timeout(300)
+def test_a_schedule_on_postgres_with_kills(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "dbos_shadow.determinism.durable.PLACES", [("writer.after_flush", 2), ("activity.before_report", 1)]
+    )
+    report = run_durably(Holds, [], postgres_url, scripts_max=1, sandboxed=False)
+    assert (report.scripts, report.kills) == (1, 2), str(report)
+
+
+def test_the_plugin_imports_next_to_nothing() -> None:
+    code = (
+        "import sys, dbos_shadow.pytest_determinism, dbos_shadow.cli.determinism;"
+        "print([m for m in ('hypothesis', 'temporalio') if m in sys.modules])"
+    )
+    done: Any = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
