@@ -101,6 +101,7 @@ class ReportBuilder:
         self._types: dict[str, TypeSum] = {name: TypeSum() for name in self.config.types}
         self._groups = Groups()
         self._exemplars: dict[str, ExemplarShown] = {}
+        self._first: Counter[str] = Counter()
         self._accepted: dict[str, AcceptedSum] = {}
         self._undecided: dict[tuple[str, Verdict, Reason | None, str], UndecidedSum] = {}
         self._unchecked: dict[tuple[str, str, str], list[int]] = {}
@@ -138,7 +139,7 @@ class ReportBuilder:
     def finish(self) -> Report:
         """The report of all runs so far. More may be added afterwards."""
         config = self.config
-        groups = self._groups.sorted()
+        groups = sorted(self._groups.sorted(), key=lambda found: not self._first[found.fingerprint])
         of_type = Counter(found.difference.workflow_type for found in groups)
         types = sorted((self._type_report(name, of, of_type[name]) for name, of in self._types.items()), key=_urgency)
         decision = overall(found.decision for found in types)
@@ -190,6 +191,7 @@ class ReportBuilder:
     def _compared(self, judgement: Judgement, comparison: Comparison, traces: Traces) -> None:
         if judgement.verdict is Verdict.MISMATCH:
             best = self._groups.add(comparison, workflow_id=judgement.workflow_id, run_id=judgement.run_id)
+            self._first.update(found.fingerprint for found in comparison.differences[:1])
             for group in best:
                 self._exemplars[group.fingerprint] = exemplar_shown(
                     group.exemplar, comparison, traces, command=self.config.command, scrub=self._scrub
@@ -259,6 +261,7 @@ class ReportBuilder:
             title=title(difference, shown),
             runs=group.runs,
             occurrences=group.occurrences,
+            first_in=self._first[group.fingerprint],
             exemplar=self._exemplars[group.fingerprint],
         )
 

@@ -44,6 +44,8 @@ def render_html(report: Report) -> str:
             noise=[same for same in by_reason(report) if same[0].reason in NOISE],
             teaser=teaser(report),
             fold_types=FOLD_TYPES,
+            leading=[found for found in report.groups if found.first_in],
+            following=[found for found in report.groups if not found.first_in],
             charts=[
                 (title, of, histogram(of))
                 for title, of in (

@@ -32,8 +32,9 @@ def render_markdown(report: Report) -> str:
     ]
     if report.groups:
         parts.append("### What differs")
-        parts += [_group(group) for group in report.groups[:GROUPS_MAX]]
-        more = len(report.groups) - GROUPS_MAX + report.groups_left_out
+        shown = [group for group in report.groups if group.first_in][:GROUPS_MAX]
+        parts += [_group(group) for group in shown]
+        more = len(report.groups) - len(shown) + report.groups_left_out
         parts += [f"and {more:,} more differences."] if more > 0 else []
     told = sentences(report)
     parts += ["### What was not checked", "\n".join(f"- {_text(line)}" for line in told[:LINES_MAX])]
@@ -59,7 +60,7 @@ def _type(found: TypeReport) -> str:
     counts = found.counts
     why = found.why
     if found.decision is Decision.GO and found.differ_at_most is not None:
-        why += f"; at most {percent(found.differ_at_most)} differ, with 95 % confidence"
+        why += f", so less than {percent(found.differ_at_most)} of all do otherwise (95 %)"
     cells = (
         f"{SIGN[found.decision]} {found.decision.label}",
         _code(found.workflow_type),

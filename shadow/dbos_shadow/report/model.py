@@ -292,6 +292,8 @@ class GroupReport(_Part):
     title: str
     runs: int
     occurrences: int
+    first_in: int
+    """In so many runs it is the first divergence; 0: it always follows another difference, and may follow from it."""
     exemplar: ExemplarShown
 
 
@@ -422,7 +424,7 @@ class Report(_Part):
     types: tuple[TypeReport, ...]
     """No-go first, then cannot tell, then go; among equals those with more runs."""
     groups: tuple[GroupReport, ...]
-    """The most serious first, among equals the most frequent."""
+    """First divergences first, then what always follows one; of each the most serious, then the most frequent."""
     groups_left_out: int
     accepted: tuple[AcceptedDifference, ...]
     undecided: tuple[Undecided, ...]

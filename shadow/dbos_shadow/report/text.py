@@ -28,9 +28,10 @@ def render_text(report: Report, console: Console) -> None:
     """Print the report; what is long is cut, and it says where the rest is."""
     console.print(_headline(report))
     console.print(_types(report))
-    for number, group in enumerate(report.groups[:GROUPS_MAX], 1):
+    shown = [group for group in report.groups if group.first_in][:GROUPS_MAX]
+    for number, group in enumerate(shown, 1):
         console.print(_group(number, group))
-    left = len(report.groups) - GROUPS_MAX + report.groups_left_out
+    left = len(report.groups) - len(shown) + report.groups_left_out
     if left > 0:
         console.print(Text(f"  and {left:,} more differences, in the HTML page and the JSON\n", style="dim"))
     console.print(_not_checked(report))
@@ -76,7 +77,7 @@ def _types(report: Report) -> RenderableType:
 
 def _why(found: TypeReport) -> str:
     if found.decision is Decision.GO and found.differ_at_most is not None:
-        return f"{found.why} (95 %: at most {percent(found.differ_at_most)} differ)"
+        return f"{found.why}, so less than {percent(found.differ_at_most)} of all do otherwise (95 %)"
     return found.why
 
 

@@ -57,7 +57,12 @@
   });
   function toTarget() {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.matches("details")) { target.hidden = false; target.open = true; target.scrollIntoView(); }
+    if (target && target.matches("details")) {
+      const outer = target.parentElement.closest("details");
+      if (outer) outer.open = true;
+      target.hidden = false;
+      target.open = true; target.scrollIntoView();
+    }
   }
   addEventListener("hashchange", toTarget);
   toTarget();

@@ -92,6 +92,18 @@ def test_the_exemplar_is_the_clearest_run() -> None:
         assert (group.runs, group.exemplar.workflow_id) == (2, "checkout-3")
 
 
+def test_first_divergences_come_before_what_follows_them() -> None:
+    expected = run("Checkout", 3, Random(1))
+    found = report(judged(expected, other_end(no_quote(expected))), judged(expected, other_end(expected), run_id="2"))
+    assert [(group.level, group.runs, group.first_in) for group in found.groups] == [
+        (Level.OUTCOME, 2, 1),
+        (Level.SEQUENCE, 1, 1),
+    ]
+    found = report(judged(expected, other_end(no_quote(expected))))
+    assert [(group.level, group.first_in) for group in found.groups] == [(Level.SEQUENCE, 1), (Level.OUTCOME, 0)]
+    assert [shown.here for shown in found.groups[1].exemplar.shown] == [True, False]
+
+
 def test_differences_that_no_step_has_are_in_the_columns_too() -> None:
     expected = run("Checkout", 3, Random(1))
     found = report(judged(expected, other_end(expected)))
