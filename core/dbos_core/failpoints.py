@@ -41,6 +41,8 @@ NAMES = frozenset(
         "local.after_run",
         "timer.ring",
         "mail.received",
+        "operator.before",
+        "operator.after",
         "errand.before",
         "errand.after",
         "aftermath.before",

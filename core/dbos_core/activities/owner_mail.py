@@ -48,20 +48,25 @@ class OwnerMail:
 
     def recall(
         self, machine: ActivityMachine, row: ActivityRow | None, given: Iterable[tuple[str, OperatorCommand]]
-    ) -> None:
-        """What holds before it is restored: nothing that is paused by now shall start."""
+    ) -> bool:
+        """What holds before it is restored: nothing that is paused by now shall start. One that was paused before waits
+        for whatever is said to it, so the commands given are not counted yet; True: they are."""
         operated = Operated.read(None if row is None else row.operator)
-        for _, command in given:
+        counted = operated.pause is None
+        for _, command in given if counted else ():
             operated.note(command)
         machine.recall(operated)
         machine.served = self._service.serves(machine.spec.task_queue)
+        return counted
 
-    def carry_out(self, machine: ActivityMachine, mail_id: str, command: OperatorCommand) -> None:
-        """A command that came by mail; what it leads to consumes the mail, and only then it is forgotten."""
+    def carry_out(self, machine: ActivityMachine, mail_id: str, command: OperatorCommand, *, recalled: bool) -> None:
+        """A command that came by mail; what it leads to consumes the mail, and only then it is forgotten. One that was
+        counted when its run was restored (``recalled``) has had its say in whether the activity is paused."""
         self._done[mail_id] = None
+        pauses = command.do is Deed.PAUSE
         if machine.state is not State.CLOSED:
             machine.mail_ids = (*machine.mail_ids, mail_id)
-            if command.do is Deed.RESET or machine.state is not State.PAUSED:
+            if not recalled or command.do is Deed.RESET or (machine.state is not State.PAUSED and not pauses):
                 self._service.carry_out(machine, command)
             if machine.mail_ids and machine.state not in _WRITES_ITSELF:
                 self._service.write_row(machine, machine.as_row())
@@ -79,7 +84,7 @@ class OwnerMail:
                 elif machine.state is State.PLANNED:
                     self._later(machine, workflow_uuid, mail)
                 else:
-                    self.carry_out(machine, mail.mail_id, command[1])
+                    self.carry_out(machine, mail.mail_id, command[1], recalled=False)
                     self._done.pop(mail.mail_id)
                 return
             message: dict[str, Any] = json.loads(mail.message)

@@ -30,6 +30,7 @@ from dbos_core.activities.spec import (
     OutcomeKind,
 )
 from dbos_core.commit import Commit, Mail
+from dbos_core.failpoints import hit
 
 
 class Answer(enum.Enum):
@@ -122,10 +123,10 @@ class ActivityService(Carrier):
             if row is not None and row.worker == self.process_id and not self._claimed.has(row):
                 row.offered = False  # taken by us, and nothing of it is left
             given = commands.pop(spec.seq, ())
-            self._mail.recall(machine, row, given)
+            counted = self._mail.recall(machine, row, given)
             self.act(machine, machine.restore(now, row))
             for mail_id, command in given:
-                self._mail.carry_out(machine, mail_id, command)
+                self._mail.carry_out(machine, mail_id, command, recalled=counted)
             if spec.seq in cancel_requested:
                 self.act(machine, machine.cancel(now))
         if left:
@@ -311,12 +312,14 @@ class ActivityService(Carrier):
         if machine is None or machine.forgotten or machine.state is State.PLANNED:
             return Answer.NOT_FOUND
         machine.refused = False
+        hit("operator.before")
         self.carry_out(machine, command)
         while machine.writes or machine.asking:
             rests: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             machine.watchers = machine.watchers or []
             machine.watchers.append(partial(wake, rests))
             await rests
+        hit("operator.after")
         return Answer.MOVED if machine.refused else Answer.OK
 
     def _open_attempt(self, workflow_uuid: str, seq: int, attempt: int | None) -> ActivityMachine | None:

@@ -10,7 +10,9 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from temporalio import activity, workflow
@@ -131,6 +133,30 @@ class Post:
         return len(self._updates)
 
 
+@activity.defn
+async def grudging() -> str:
+    """Fails until it has run often enough: the first time."""
+    _note_run()
+    ledger = Path(os.environ[LEDGER_VARIABLE]).read_text()
+    own = f'"workflow_id": "{activity.info().workflow_id}"'
+    if sum(own in line and '"activity": "grudging"' in line for line in ledger.splitlines()) == 1:
+        raise ApplicationError("not the first time")
+    return "done"
+
+
+@workflow.defn
+class Patient:
+    """Would wait for an hour before the second attempt of its activity, unless an operator does something about it."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_activity(
+            grudging,
+            start_to_close_timeout=timedelta(seconds=30),
+            retry_policy=RetryPolicy(initial_interval=timedelta(hours=1), maximum_interval=timedelta(hours=1)),
+        )
+
+
 @workflow.defn
 class Sleeper:
     """Sleeps for longer than any test."""
@@ -218,5 +244,5 @@ class Relay:
         self._heard.append(number)
 
 
-WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household, Near, Relay]
-ACTIVITIES = [step, fragile]
+WORKFLOWS: list[type] = [Pipeline, Bounded, Post, Sleeper, Listener, Household, Near, Relay, Patient]
+ACTIVITIES: list[Callable[..., Any]] = [step, fragile, grudging]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dbos_core import mailbox
 from dbos_core.activities.operating import Deed, OperatorCommand
 from dbos_core.activities.service import Answer
 from dbos_core.activities.wire import command_mail
 from dbos_core.commit import Commit, Mail
+from dbos_core.retry import RetryPolicy
 from dbos_core.testing.clock import settle
 from tests.unit.activities.support import LEASE_MS, RUN, Notes, bounded, failed, spec, world
 
 UUID = RUN.workflow_uuid
+HOUR_MS = 3_600_000
 
 
 def command(do: Deed, **more) -> OperatorCommand:
@@ -75,6 +79,28 @@ async def test_a_pause_is_known_after_the_owner_died():
         assert [attempt.attempt for attempt in notes.started] == [1]
 
 
+async def test_a_command_that_comes_by_mail_to_a_paused_activity_is_carried_out():
+    async with world() as w:
+        here, notes = await w.process("here"), Notes()
+        await here.start_run()
+        here.service.serve("payments", notes, 1)
+        await here.schedule(spec(1), spec(2))
+        assert await here.service.operate(UUID, 2, command(Deed.PAUSE)) is Answer.OK
+        here.service.completed(notes.last.token, failed())
+        await settle()
+        assert notes.seqs() == [1]
+        left = Mail(
+            mail_id=f"{mailbox.OWN_ID}left",
+            workflow_uuid=UUID,
+            topic=mailbox.ACTIVITY,
+            message=command_mail(2, command(Deed.UNPAUSE)),
+        )
+        await here.writer.write(Commit(workflow_uuid=UUID, fenced=False, mail=(left,)))
+        await settle()
+        assert notes.seqs() == [1, 2]
+        assert await here.store.mail([UUID]) == []
+
+
 async def test_a_command_in_the_mailbox_comes_before_the_first_start():
     async with world() as w:
         here, there, notes = await w.process("here"), await w.process("there"), Notes()
@@ -100,6 +126,42 @@ async def test_a_command_in_the_mailbox_comes_before_the_first_start():
         assert notes.started == []
         (row,) = await there.rows()
         assert "pause" in (row.operator or "")
+        assert await there.store.mail([UUID]) == []
+
+
+@pytest.mark.parametrize("before", [[Deed.PAUSE], []], ids=["paused in its row", "paused by mail"])
+async def test_the_last_word_in_the_mailbox_holds(before):
+    """What was paused, and unpaused while nobody had its run, goes on at once."""
+    async with world() as w:
+        here, there, notes = await w.process("here"), await w.process("there"), Notes()
+        await here.start_run()
+        here.service.serve("payments", notes, 1)
+        one = spec(1, retry=RetryPolicy(initial_ms=HOUR_MS, maximum_interval_ms=HOUR_MS))
+        await here.schedule(one)
+        here.service.completed(notes.last.token, failed())
+        await settle()
+        for deed in before:
+            assert await here.service.operate(UUID, 1, command(deed)) is Answer.OK
+        await here.die()
+        for number, deed in enumerate([Deed.PAUSE, Deed.UNPAUSE, Deed.PAUSE, Deed.UNPAUSE, Deed.RESET]):
+            mail = Mail(
+                mail_id=f"{mailbox.OWN_ID}{number}", workflow_uuid=UUID, topic=mailbox.ACTIVITY,
+                message=command_mail(1, command(deed)),
+            )  # fmt: skip
+            await there.writer.write(Commit(workflow_uuid=UUID, fenced=False, mail=(mail,)))
+            if deed is Deed.UNPAUSE and before:
+                break  # the reset would hide that nothing has happened
+        await w.clock.advance(LEASE_MS + 1)
+        there.service.serve("payments", notes, 1)
+        await there.beat()
+        assert await there.store.take_over("there", ["here"], ["orders"], 10) == [UUID]
+        w.owners[UUID] = there
+        (loaded,) = await there.store.load([UUID])
+        there.service.restore(RUN, [one], loaded.activities, mail=loaded.mail)
+        for message in loaded.mail:
+            there.service.remote_outcome(UUID, message)
+        await settle()
+        assert len(notes.started) == 2
         assert await there.store.mail([UUID]) == []
 
 
