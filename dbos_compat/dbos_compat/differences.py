@@ -269,6 +269,13 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Use HistoryLength, which closed runs have.",
     ),
     Difference(
+        slug="state-transition-count",
+        kind=Kind.DIFFERENT,
+        feature="describe() shows no state_transition_count",
+        advice="Temporal counts its own writes for a run with it. Here history_length and history_size_bytes say how long a "
+        "run has become.",
+    ),
+    Difference(
         slug="batch-jobs-are-no-workflows",
         kind=Kind.DIFFERENT,
         feature="A batch operation is no workflow",

@@ -100,7 +100,7 @@ async def _run(
             admitted: UpdateRow | None = UpdateRow(update_id=update_id, stage=ADMITTED)
         else:
             try:
-                check_ready(context, run)
+                await check_ready(context, run)
             except RPCError as error:
                 raise _Failed(1, error) from None
             mail = _mail(context, update, run.workflow_uuid, run.run_id, update_id)

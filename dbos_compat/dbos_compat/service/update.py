@@ -21,6 +21,7 @@ from dbos_compat.convert.answers import answer
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import message_text
 from dbos_compat.errors import invalid, not_found, not_ready, rpc_error
+from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.service.common import (
     LONG_POLL_S,
     Context,
@@ -161,7 +162,7 @@ async def update_run(
     context: Context, run: RunRow, request: UpdateWorkflowExecutionRequest
 ) -> UpdateWorkflowExecutionResponse:
     kernel = context.kernel
-    check_ready(context, run)
+    await check_ready(context, run)
     update_id = request.request.meta.update_id or kernel.entropy.uuid()
     mail = update_mail(
         request.request,
@@ -176,12 +177,16 @@ async def update_run(
     return await answer_update(context, run, update_id, row, request.wait_policy.lifecycle_stage)
 
 
-def check_ready(context: Context, run: RunRow) -> None:
+async def check_ready(context: Context, run: RunRow) -> None:
     """An update of a run whose tasks fail would wait for nothing; it cannot mend the run either."""
     if run.status is RunStatus.RUNNING and run.task_attempt >= REFUSE_FROM:
         live = context.kernel.live(run.workflow_uuid)
         if live is not None and live.phase is Phase.COMMITTING:
             return  # a task went well: its commit is on its way, and others may have seen what it did already
+        if live is None:
+            loaded = await context.kernel.load(run.workflow_uuid)
+            if loaded is None or failed_task(loaded) is None:
+                return  # a task has gone well since: its owner takes the note back a moment after its commit
         raise not_ready("Unable to perform workflow execution update due to Workflow Task in failed state.")
 
 
