@@ -13,7 +13,7 @@ from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 
-from dbos_compat.convert.payloads import payloads
+from dbos_compat.convert.payloads import dumps, payloads, payloads_text
 from dbos_shadow.names import NameMap
 from dbos_shadow.past import Past, PastTask, attributes, kind, marker_data
 from dbos_shadow.sources.messages import values
@@ -105,11 +105,14 @@ class Pairing:
         """The first of the recorded steps with the same inputs; if there is none, the first (or, with ``only``, none)."""
         first = None
         wanted: Values | None = None
+        text = dumps(command["in"] or ())
         for event_id in among:
             first = first or event_id
             event = self._events.get(event_id)
             if event is None:
                 break
+            if payloads_text(attributes(event).input.payloads) == text:
+                return event_id
             if event_id not in self._inputs:
                 self._inputs[event_id] = values(attributes(event).input.payloads)
             if wanted is None:

@@ -118,9 +118,12 @@ class _Reading:
         for number, event in enumerate(events[1:], 2):
             if event.event_id != number:
                 return _incomplete("gap", f"After event {number - 1} comes event {event.event_id}.")
-            name = (event.WhichOneof("attributes") or "").removesuffix(_SUFFIX)
+            which = event.WhichOneof("attributes") or ""
+            name = which.removesuffix(_SUFFIX)
+            if name in _SILENT:
+                continue
             try:
-                if not self._one(name, event, getattr(event, name + _SUFFIX, None)):
+                if not self._one(name, event, getattr(event, which, None)):
                     what = name or f"of type {event.event_type}"
                     return _incomplete("unknown_event", f"Event {number} ({what}) is not known to this version.")
             except KeyError as error:
@@ -131,8 +134,6 @@ class _Reading:
 
     def _one(self, name: str, event: HistoryEvent, attributes: Any) -> bool:
         """Read one event. False: nobody here knows it, and it may matter."""
-        if name in _SILENT:
-            return True
         if name == "workflow_task_completed":
             self.made.task()
         elif (step := _STEPS.get(name)) is not None:

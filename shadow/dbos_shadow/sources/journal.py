@@ -31,16 +31,18 @@ from dbos_compat.relations import retry_policy
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
 from dbos_shadow.sources.building import Building
 from dbos_shadow.sources.messages import (
-    activity,
+    activity_options,
     child,
     continue_as_new,
     failure,
     named,
     options,
+    read,
     retry,
+    value,
     values,
 )
-from dbos_shadow.trace import ArrivalKind, Named, Options, Outcome, Status, StepKind, Trace, Values
+from dbos_shadow.trace import ArrivalKind, Named, Options, Outcome, Status, StepKind, Trace, Value, Values
 
 __all__ = ["trace", "trace_of"]
 
@@ -90,8 +92,14 @@ def _outcome(run: RunRow) -> Outcome:
     )
 
 
+def _value(form: Record) -> Value:
+    if "j" in form:
+        return read(payloads.dumps(form["j"]).encode(), b"json/plain")
+    return value(payloads.payload(form))
+
+
 def _values(forms: Any) -> Values:
-    return values(payloads.payloads(forms or ()))
+    return tuple([_value(form) for form in forms or ()])
 
 
 def _headers(command: Record) -> Named:
@@ -114,6 +122,7 @@ class _Reading:
         self._ended: dict[int, Record] = {}
         """Ends of local activities that came with this task."""
         self._at_ms = 0
+        self._options: dict[tuple[str, ...], Options] = {}
 
     def task(self, record: dict[str, Any]) -> None:
         self._at_ms = record["at"]
@@ -185,9 +194,24 @@ class _Reading:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _ask_activity(self, command: Record, ids: TaskIds) -> dict[str, Any]:
-        run_timeout_ms = duration_ms(self.started.workflow_run_timeout)
-        asked: Any = requests.activity(command, requests.Asking(self._ids, ids, "", run_timeout_ms))
-        return activity(asked)
+        return {
+            "kind": StepKind.ACTIVITY,
+            "name": command["type"],
+            "id": command["id"],
+            "inputs": _values(command["in"]),
+            "named": _headers(command) if "h" in command else (),
+            "options": self._activity_options(command, ids),
+        }
+
+    def _activity_options(self, command: Record, ids: TaskIds) -> Options:
+        """The options that apply. The same ones are asked for again and again."""
+        key = tuple([str(command.get(name)) for name in _ACTIVITY_OPTIONS])
+        found = self._options.get(key)
+        if found is None:
+            run_timeout_ms = duration_ms(self.started.workflow_run_timeout)
+            asked: Any = requests.activity(command, requests.Asking(self._ids, ids, "", run_timeout_ms))
+            found = self._options[key] = activity_options(asked)
+        return found
 
     def _ask_timer(self, command: Record, _: TaskIds) -> dict[str, Any]:
         return {"kind": StepKind.TIMER, "id": str(command["seq"]), "duration_ms": command["ms"]}
@@ -271,6 +295,8 @@ def _local_options(command: Record) -> Options:
         **policy,
     )
 
+
+_ACTIVITY_OPTIONS = ("queue", "s2c", "s2s", "stc", "hb", "retry", "prio")
 
 _CLOSED_BY_ROW = frozenset({"complete", "fail", "cancel"})
 """How the run ended is in its row."""

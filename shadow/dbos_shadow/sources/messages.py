@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -28,12 +29,25 @@ def value(payload: Payload) -> Value:
     """One payload. What a codec has made of it should be undone before: sealed values cannot be compared."""
     if payload.external_payloads:
         return Opaque("external", payload.data)
-    encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
-    if encoding == "binary/null":
+    return read(payload.data, payload.metadata.get("encoding", b""))
+
+
+def read(data: bytes, encoding: bytes) -> Value:
+    """A value by its bytes. Small ones are remembered: two traces of one run hold nearly the same."""
+    return _remembered(data, encoding) if len(data) <= _SMALL_BYTES else _read(data, encoding)
+
+
+def _read(data: bytes, encoding: bytes) -> Value:
+    text = encoding.decode(errors="replace")
+    if text == "binary/null":
         return NULL
-    if encoding.startswith("json/"):
-        return Plain.read(payload.data, encoding)
-    return Opaque(encoding, payload.data)
+    if text.startswith("json/"):
+        return Plain.read(data, text)
+    return Opaque(text, data)
+
+
+_SMALL_BYTES = 512
+_remembered = lru_cache(maxsize=8192)(_read)
 
 
 def values(payloads: Iterable[Payload]) -> Values:
@@ -143,16 +157,36 @@ def activity(asked: ActivityTaskScheduledEventAttributes) -> dict[str, Any]:
         "id": asked.activity_id,
         "inputs": values(asked.input.payloads),
         "named": named(headers=asked.header.fields),
-        "options": options(
-            queue=asked.task_queue.name,
-            schedule_to_close_ms=ms(asked.schedule_to_close_timeout),
-            schedule_to_start_ms=ms(asked.schedule_to_start_timeout),
-            start_to_close_ms=ms(asked.start_to_close_timeout),
-            heartbeat_ms=ms(asked.heartbeat_timeout),
-            priority=asked.priority.priority_key,
-            **retry(asked.retry_policy),
-        ),
+        "options": activity_options(asked),
     }
+
+
+def activity_options(asked: ActivityTaskScheduledEventAttributes) -> Options:
+    """A few sets of options serve all activities of a workflow, so they are remembered by their bytes."""
+    return _activity_options(
+        asked.task_queue.name,
+        asked.schedule_to_close_timeout.SerializeToString(),
+        asked.schedule_to_start_timeout.SerializeToString(),
+        asked.start_to_close_timeout.SerializeToString(),
+        asked.heartbeat_timeout.SerializeToString(),
+        asked.priority.priority_key,
+        asked.retry_policy.SerializeToString(),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _activity_options(
+    queue: str, to_close: bytes, to_start: bytes, work: bytes, heartbeat: bytes, priority: int, policy: bytes
+) -> Options:
+    return options(
+        queue=queue,
+        schedule_to_close_ms=ms(Duration.FromString(to_close)),
+        schedule_to_start_ms=ms(Duration.FromString(to_start)),
+        start_to_close_ms=ms(Duration.FromString(work)),
+        heartbeat_ms=ms(Duration.FromString(heartbeat)),
+        priority=priority,
+        **retry(RetryPolicy.FromString(policy)),
+    )
 
 
 def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[str, Any]:
