@@ -30,6 +30,7 @@ class Part(StrEnum):
     IDLE = "idle"
     OPERATIONS = "operations"
     MIRROR = "mirror"
+    SHADOW = "shadow"
 
 
 DEFAULT_CONTENDERS = ",".join(contender.name for contender in CONTENDERS if contender.default)
@@ -81,6 +82,7 @@ def main(
         str, typer.Option(help="Contenders that make the long history; the durable dev server takes minutes for it.")
     ] = "compat-unsandboxed,compat-sandboxed,temporal",
     starts: Annotated[int, typer.Option(min=50, help="Starts per round with and without the mirror.")] = 400,
+    histories: Annotated[int, typer.Option(min=100, help="Histories that the shadow replays.")] = 10_000,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
     check: Annotated[bool, typer.Option(help="Exit 1 when a budget is missed or could not be measured.")] = False,
     write_readme_: Annotated[
@@ -119,6 +121,8 @@ def main(
         else None,
         mirror_starts=starts if Part.MIRROR in parts else 0,
         mirror_rounds=rounds,
+        histories=histories if Part.SHADOW in parts else 0,
+        replay_rounds=rounds,
     )
     progress = Console(stderr=True)
     document = load() if render else measure(options, progress)
@@ -190,6 +194,9 @@ def missed(document: dict[str, Any], parts: Sequence[Part]) -> list[str]:
     if Part.MIRROR in parts and (section := document.get("mirror")):
         problems += [name for name, kept in section["verdicts"].items() if not kept]
         problems += [f"mirror: {section['error']}"] if section["error"] else []
+    if Part.SHADOW in parts and (section := document.get("shadow")):
+        kept = section["results"] is not None and section["results"]["kept"]
+        problems += [] if kept else ["replay of recorded histories over Temporal's replayer"]
     if Part.OPERATIONS in parts and (section := document.get("operations")):
         problems += [
             f"{failed['operation']} of {failed['contender']}: {failed['error']}"

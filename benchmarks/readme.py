@@ -14,6 +14,7 @@ TITLES = {
     "idle": "Idle",
     "operations": "Operations",
     "mirror": "Mirror",
+    "shadow": "Replays of the shadow",
 }
 
 

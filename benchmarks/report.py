@@ -1,7 +1,7 @@
 """The results as tables: for the terminal with rich, for README.md as Markdown. One model, two printers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,7 @@ from benchmarks.contenders import BY_NAME
 from benchmarks.idle import STATEMENTS_PER_SECOND_BUDGET, Idle
 from benchmarks.mirror import ADDED_BUDGET, MirrorFigures
 from benchmarks.operations import ROWS, Operations
+from benchmarks.replays import AT_LEAST, Replays
 from benchmarks.results import Failure, Summary, Throughput
 from benchmarks.sleepers import RSS_BUDGET_MB, Sleepers
 
@@ -170,6 +171,24 @@ def idle_grid(found: Sequence[Idle]) -> Grid:
     return grid
 
 
+def replays_grid(found: Replays) -> Grid:
+    grid = Grid(
+        f"{found.histories:,} histories of {found.events} events, unsandboxed",
+        ("replayed by", "CPU ms/history", "wall ms/history", "histories/s and core", "memory MB"),
+    )
+    for name, cpu_ms, wall_ms, memory_mb in (
+        ("the core, every command compared", found.core_ms, found.core_wall_ms, found.core_memory_mb),
+        ("Temporal's Replayer", found.replayer_ms, found.replayer_wall_ms, found.replayer_memory_mb),
+    ):
+        grid.rows.append((name, number(cpu_ms), number(wall_ms), number(1000 / cpu_ms), number(memory_mb)))
+    grid.note = (
+        f"{found.times:.1f} times faster, budget ≥ {AT_LEAST:g}×: {verdict_word(found.kept)}. Of the core's time "
+        f"{found.inside_ms:.2f} ms a history are temporalio's own workflow instances, which no replay can do without: "
+        f"{found.replayer_ms / found.inside_ms:.1f} times is the end of the scale."
+    )
+    return grid
+
+
 def operations_grids(results: Operations) -> list[Grid]:
     """One line per figure: every contender, then how many times better we are than each of theirs."""
     names = [name for name in BY_NAME if name in results.contenders]
@@ -255,6 +274,12 @@ def grids(document: dict[str, Any]) -> list[Grid]:
             found.append(idle_grid([Idle(**idle) for idle in section["results"]]))
         if section["failed"]:
             found.append(failure_grid("Idle worker: not measured", section["failed"]))
+    if section := document.get("shadow"):
+        if section["results"] is None:
+            found.append(failure_grid("Replays: not measured", {"replays": section["error"]}))
+        else:
+            figures = {field.name: section["results"][field.name] for field in fields(Replays)}
+            found.append(replays_grid(Replays(**figures)))
     if section := document.get("operations"):
         found += operations_grids(Operations.from_json(section["results"]))
     if section := document.get("mirror"):

@@ -18,6 +18,8 @@ from benchmarks.meters import COMMITS_METHOD
 from benchmarks.mirror import measure_mirror
 from benchmarks.operations import Measured, OperationFailed, OperationsPlan, OperationsRunner
 from benchmarks.postgres import Postgres, start_embedded
+from benchmarks.replays import Visit as ReplayVisit
+from benchmarks.replays import measure_replays
 from benchmarks.report import number
 from benchmarks.results import Cell, Failure
 from benchmarks.runner import Plan, Runner, Watcher
@@ -38,6 +40,8 @@ class SuiteOptions:
     operations: OperationsPlan | None
     mirror_starts: int = 0
     mirror_rounds: int = 3
+    histories: int = 0
+    replay_rounds: int = 3
 
 
 @dataclass
@@ -63,6 +67,10 @@ class Suite:
         """The last document with the sections of this run in it."""
         document = load()
         with self.progress:
+            if self.options.histories:
+                document["shadow"] = await self._shadow()
+            if not self._needs_a_database:
+                return document
             starting = self.progress.add_task("starting an embedded Postgres", total=None)
             server = await start_embedded()
             self.progress.remove_task(starting)
@@ -80,6 +88,37 @@ class Suite:
             finally:
                 await server.stop()
         return document
+
+    @property
+    def _needs_a_database(self) -> bool:
+        options = self.options
+        parts = options.throughput, options.sleepers, options.idle_contenders, options.operations, options.mirror_starts
+        return any(parts)
+
+    async def _shadow(self) -> dict[str, Any]:
+        run = describe_run()
+        bar = self.progress.add_task("replays", total=2 * self.options.replay_rounds)
+
+        def told(one: ReplayVisit) -> None:
+            self.progress.advance(bar)
+            self._say(
+                f"{one.way:<10}{number(one.cpu_seconds / one.histories * 1000):>8} ms of CPU a history  "
+                f"{number(one.memory_mb):>6} MB"
+            )
+
+        try:
+            found = await measure_replays(
+                self.options.histories,
+                self.options.replay_rounds,
+                doing=lambda text: self.progress.update(bar, description=text),
+                told=told,
+            )
+        except Exception as error:
+            self._say(f"[red]replays:[/] {escape(describe_error(error))}")
+            return {"run": run, "results": None, "error": describe_error(error)}
+        finally:
+            self.progress.remove_task(bar)
+        return {"run": run, "results": found.to_json(), "error": None}
 
     async def _throughput(self, server: Postgres, plan: Plan) -> dict[str, Any]:
         run = describe_run()
