@@ -40,6 +40,9 @@ class ReadyEnding:
 HANGS = ReadyEnding(None, "never reports")
 
 
+PROVING = 30
+
+
 class Crew:
     """Made once per plan, and closed with :meth:`close`."""
 
@@ -49,6 +52,8 @@ class Crew:
             ValueError: some argument has no value that the data converter takes.
         """
         self.plan = plan
+        self.proving = PROVING
+        """So many more times a run's follower begins anew before it replays what is new."""
         self._stages: dict[tuple[str, bool], Stage] = {}
         self._endings: dict[str, tuple[ReadyEnding, ...] | None] = {}
         self._scratch = stepped_loop(lambda: START_MS)

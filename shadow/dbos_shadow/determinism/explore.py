@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import hypothesis
@@ -13,15 +13,20 @@ from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
+from dbos_shadow.determinism.clocks import START_MS
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Drawn, Listed
-from dbos_shadow.determinism.failure import DeterminismError
+from dbos_shadow.determinism.elsewhere import Reference, reference_to, run_elsewhere
+from dbos_shadow.determinism.failure import DeterminismError, Rule
+from dbos_shadow.determinism.happenings import Happening, Kind
 from dbos_shadow.determinism.keep import Source, tell
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
+from dbos_shadow.determinism.replayer import refused
 from dbos_shadow.determinism.run import Lived, live
-from dbos_shadow.determinism.schedule import Limits
+from dbos_shadow.determinism.schedule import WORKFLOW_ID, Limits
 from dbos_shadow.determinism.shrink import shrink
 from dbos_shadow.determinism.silence import quiet
+from dbos_shadow.determinism.straight import shown
 
 
 @dataclass(slots=True)
@@ -36,6 +41,12 @@ class Explored:
     deepest: int = 0
     kept: tuple[tuple[int, ...], ...] = ()
     """Some of the schedules, for whoever wants to run them elsewhere."""
+    replayed: int = 0
+    """Histories that Temporal's Replayer accepted."""
+    elsewhere: int = 0
+    """Schedules that other processes ran, with other hash seeds."""
+    unchecked: tuple[str, ...] = ()
+    """What could not be asserted, and why."""
 
     @property
     def per_second(self) -> float:
@@ -47,6 +58,8 @@ class _Enough(Exception):
 
 
 KEPT = 40
+ELSEWHERE = 20
+"""Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
 
 
@@ -56,6 +69,7 @@ def check_workflow(
     profile: Profile | str | None = None,
     kept: Sequence[Sequence[int]] = (),
     seed: int | None = None,
+    reference: Reference | None = None,
 ) -> Explored:
     """Try schedules of a workflow until one breaks a rule, or the profile is used up.
 
@@ -63,7 +77,8 @@ def check_workflow(
         tested: what is tested.
         profile: how much is tried.
         kept: decision lists to begin with (earlier failures).
-        seed: for Hypothesis; without one a run is as the plan's name and code say, always the same.
+        seed: for Hypothesis; without one a run is always the same.
+        reference: where another process finds the plan; without one no other hash seeds are tried.
 
     Raises:
         DeterminismError: a rule does not hold; it has the shrunk schedule.
@@ -72,7 +87,10 @@ def check_workflow(
     crew = Crew(tested)
     try:
         with quiet():
-            return _explore(crew, how, kept, seed)
+            explored = _explore(crew, how, kept, seed)
+            _accepted(crew, how, explored)
+            _elsewhere(crew, how, explored, reference)
+            return explored
     finally:
         crew.close()
 
@@ -94,6 +112,8 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         if time.monotonic() > deadline:
             return  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
         lived = live(crew, decisions, limits=limits, whole=False)
+        if lived.error is None and explored.schedules % how.twice_every == 0:
+            lived = _twice(crew, lived, limits)
         if lived.error is not None:
             best.append(lived)
             raise lived.error
@@ -115,6 +135,80 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     explored.seconds = time.monotonic() - begun
     explored.kept = tuple(some)
     return explored
+
+
+def _twice(crew: Crew, first: Lived, limits: Limits) -> Lived:
+    """The same schedule once more: the same must come of it."""
+    again = live(crew, Listed(first.decisions), limits=limits, whole=False)
+    if again.error is None and again.commands != first.commands:
+        return _differs(crew, again, Rule.SAME_COMMANDS, "in two runs of this schedule", first.commands)
+    return again
+
+
+def _differs(crew: Crew, lived: Lived, rule: Rule, when: str, others: Sequence[str]) -> Lived:
+    pairs = enumerate(zip(lived.commands, others, strict=False), 1)
+    task, (one, other) = next(((i, p) for i, p in pairs if p[0] != p[1]), (0, ("[]", "[]")))
+    if not task:
+        what = f"{when} there are {len(lived.commands)} tasks and {len(others)}."
+    elif shown(one) == shown(other):
+        what = f"{when} task {task} asks for {shown(one)} with different values."
+    else:
+        what = f"{when} task {task} asks for {shown(one)}, and for {shown(other)}."
+    last = lived.happenings[-1].at_ms if lived.happenings else START_MS
+    broken = Happening(kind=Kind.BROKEN, at_ms=last, text=f"{rule.value}: {what}")
+    error = DeterminismError(
+        rule,
+        what,
+        workflow=crew.plan.name,
+        decisions=lived.decisions,
+        happenings=(*lived.happenings, broken),
+        history=lived.histories[-1] if lived.histories else None,
+    )
+    return replace(lived, error=error)
+
+
+def _sample(explored: Explored, most: int) -> list[tuple[int, ...]]:
+    """Some of the schedules that were lived, the plain one first."""
+    return [(), *[d for d in explored.kept if d]][:most]
+
+
+def _accepted(crew: Crew, how: Profile, explored: Explored) -> None:
+    """Temporal's Replayer takes the histories of some of them."""
+    most = 1 + (explored.schedules // how.replayer_every if how.replayer_every else 0)
+    found: list[tuple[Lived, str]] = []
+    for decisions in _sample(explored, most):
+        lived = live(crew, Listed(decisions), limits=Limits(actions=how.actions))
+        if not any(happening.kind is Kind.NEW_CODE for happening in lived.happenings):
+            found += [(lived, history) for history in lived.histories]
+    answer = refused(crew.plan, [history for _, history in found], WORKFLOW_ID)
+    if answer is not None:
+        lived, history = found[answer[0]]
+        what = f"it says: {answer[1].splitlines()[0]}."
+        raise DeterminismError(
+            Rule.HISTORY, what, workflow=crew.plan.name, decisions=lived.decisions, happenings=lived.happenings,
+            history=history,
+        )  # fmt: skip
+    explored.replayed = len(found)
+
+
+def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Reference | None) -> None:
+    """Processes with other hash seeds ask for the same."""
+    if not how.hash_seeds:
+        return
+    if reference is None:
+        explored.unchecked += ("other hash seeds: no attribute of a module leads to this plan",)
+        return
+    lists = _sample(explored, ELSEWHERE)
+    limits = Limits(actions=how.actions)
+    here = [live(crew, Listed(decisions), limits=limits) for decisions in lists]
+    for seed in range(1, how.hash_seeds + 1):
+        there = run_elsewhere(reference, lists, seed, how.actions)
+        for lived, others in zip(here, there, strict=True):
+            if list(lived.commands) != others:
+                found = _differs(crew, lived, Rule.HASH_SEED, "here and in a process with another hash seed", others)
+                assert found.error is not None
+                raise found.error
+        explored.elsewhere += len(there)
 
 
 def _hypothesis(one: Callable[[st.DataObject], None], how: Profile, seed: int | None) -> Callable[[], None]:
@@ -205,17 +299,18 @@ def determinism_test(
     tested = plan(run, **options)
     namespace = sys._getframe(1).f_globals  # a test to paste in calls this one by its name there
 
+    module = namespace.get("__name__", "")
+
     def test() -> None:
         __tracebackhide__ = True
+        chosen: Profile | str | None = getattr(test, "profile", None)
         try:
-            check_workflow(tested, profile=test_profile(), kept=kept)
+            check_workflow(tested, profile=chosen, kept=kept, reference=reference_to(tested, module))
         except DeterminismError as error:
             tell(error, Source.of_test(test, namespace))
             raise
 
-    def test_profile() -> Profile | str | None:
-        return getattr(test, "profile", None)
-
+    test.__module__ = module
     test.plan = tested  # type: ignore[attr-defined]
     test.profile = profile  # type: ignore[attr-defined]
     test.__name__ = test.__qualname__ = f"determinism_test of {tested.name}"

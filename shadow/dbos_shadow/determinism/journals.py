@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
 from dbos_core.rebuild import Pending
 from dbos_core.runner import Decision, Interpreter
@@ -119,8 +120,20 @@ class Journal:
                 decision = await decision
             if decision.failure is not None:
                 self._broken(Rule.REPLAY, f"{decision.failure.message}")
+            for spec in decision.schedule:
+                self._same_inputs(spec, position)
             self.pending.fold(decision)
             self.followed = position
+
+    def _same_inputs(self, spec: ActivitySpec, position: int) -> None:
+        """Temporal's check looks at kinds, order and names. A workflow that asks the same with other values is broken too."""
+        key = ("activity", spec.seq)
+        asked = self.scheduled.get(key)
+        if asked is not None and json.loads(spec.record)["in"] != asked["in"]:
+            self._broken(
+                Rule.REPLAY,
+                f"task {position} asks for {self.name(key)} (id {spec.activity_id!r}) with other arguments.",
+            )
 
     def leave(self) -> Interpreter | None:
         """Begin again with a fresh follower. The one that there was is to be torn down."""

@@ -72,44 +72,58 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._turn = 0
+        self._turning = False
         self._thread_id = 0
         self._watching: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._raised = False
 
     def begin(self) -> None:
         """A callback begins in this thread."""
-        self._since = time.perf_counter()
-        if self._watching is None or self._thread_id != threading.get_ident():
-            self._thread_id = threading.get_ident()
-            if self._watching is None:
-                self._watching = threading.Thread(target=self._watch, name="dbos_shadow guard", daemon=True)
-                self._watching.start()
+        self._turn += 1
+        self._turning = True
+        if self._watching is None:
+            self._watching = threading.Thread(target=self._watch, name="dbos_shadow guard", daemon=True)
+            self._watching.start()
+        self._thread_id = threading.get_ident()
 
     def end(self) -> None:
         """It has come to an end."""
-        since, self._since = self._since, None
-        if since is not None and time.perf_counter() - since > STUCK_S / 2:
+        self._turning = False
+        if self._raised:
             with self._lock:  # what was raised too late is taken back
+                self._raised = False
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), None)
 
     def _watch(self) -> None:
+        seen, since_s = 0, 0.0
         while True:
-            time.sleep(0.25)
-            while self._raise():
-                time.sleep(0.0005)
+            time.sleep(LOOK_S)
+            if not self._turning or self._turn != seen:
+                seen, since_s = self._turn, _processor_s(self._thread_id)
+            elif _processor_s(self._thread_id) - since_s > STUCK_S:
+                while self._raise(seen):
+                    time.sleep(0.0005)
 
-    def _raise(self) -> bool:
+    def _raise(self, turn: int) -> bool:
         with self._lock:
-            since = self._since
-            if since is None or time.perf_counter() - since < STUCK_S:
+            if not self._turning or self._turn != turn:
                 return False
+            self._raised = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(Stuck))
             return True
 
 
+def _processor_s(thread_id: int) -> float:
+    """Processor time of a thread, where that can be told; else the time."""
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    return time.monotonic() if clock_of is None else time.clock_gettime(clock_of(thread_id))
+
+
+LOOK_S = 0.25
 STUCK_S = 3.0
-"""More than the SDK's own limit for an activation, which is tried first."""
+"""Processor time. More than the SDK's own limit for an activation, which is tried first."""
 
 _guard = Guard()
 

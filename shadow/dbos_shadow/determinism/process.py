@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from dbos_compat.bridge.activity_tasks import shutdown_record
 from dbos_compat.bridge.runner import TemporalRunner
@@ -19,6 +20,7 @@ from dbos_compat.service.client import EngineService
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import AttemptOutcome
+from dbos_core.commit import RunRow
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Interpreter
 from dbos_core.store.base import Wake
@@ -27,6 +29,7 @@ from dbos_core.store.memory_tables import Tables
 from dbos_shadow.determinism.clocks import ProcessClock, WorldTime
 from dbos_shadow.determinism.loop import SteppedLoop
 from dbos_shadow.determinism.stage import IDENTITY, NAMESPACE, TASK_QUEUE, Stage
+from dbos_shadow.determinism.straight import Noted, Notes
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class World:
         self.time = WorldTime()
         self.tables = Tables()
         self.entropy = Numbered()
+        self.notes: Notes = {}
 
 
 class _Store(MemoryStore):
@@ -115,6 +119,20 @@ def runner_on(stage: Stage, world: World, local_lane: LocalLane | None = None) -
     )
 
 
+class _Noting:
+    """A runner whose interpreters leave notes."""
+
+    def __init__(self, inner: TemporalRunner, notes: Notes) -> None:
+        self._inner = inner
+        self._notes = notes
+        self.task_queue, self.identity = inner.task_queue, inner.identity
+        self.max_cached, self.local_lane = inner.max_cached, inner.local_lane
+        self.knows, self.prepare = inner.knows, inner.prepare
+
+    def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
+        return Noted(self._inner.open(run, inputs, native), run.run_id, self._notes)
+
+
 class Process:
     """One incarnation."""
 
@@ -146,7 +164,7 @@ class Process:
         kernel.errands.relations = TemporalRelations(NAMESPACE)
         kernel.timeout_close = timeout_close(world.entropy.uuid)
         stage.door.call_engine = EngineService(kernel, namespace=NAMESPACE).call
-        self.runner = runner_on(stage, world, self.local_lane)
+        self.runner = _Noting(runner_on(stage, world, self.local_lane), world.notes)
 
     def serve(self) -> None:
         """Begin to run workflows and activities."""

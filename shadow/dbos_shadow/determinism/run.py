@@ -12,6 +12,7 @@ from dbos_shadow.determinism.happenings import Happening
 from dbos_shadow.determinism.plan import Plan
 from dbos_shadow.determinism.schedule import Limits, Schedule
 from dbos_shadow.determinism.silence import quiet
+from dbos_shadow.determinism.straight import commands
 from dbos_shadow.trace import Trace
 
 
@@ -56,7 +57,7 @@ def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whol
         decisions=tuple(trimmed(decisions.made)),
         happenings=tuple(schedule.happenings),
         traces=tuple(schedule.watch.traces()) if whole else (),
-        commands=tuple(record["d"] for journal in journals for record in journal.records),
+        commands=tuple(commands(record) for journal in journals for record in journal.records),
         histories=tuple(h.to_json() for h in schedule.watch.histories()) if whole else (),
         error=error,
         depth=sum(len(journal.records) for journal in journals),

@@ -31,6 +31,7 @@ from dbos_shadow.determinism.plan import Message, Plan
 from dbos_shadow.determinism.process import LEASE_MS, LEAVE_S, Hands, Process, Unevictable, World, let_go, runner_on
 from dbos_shadow.determinism.silence import said
 from dbos_shadow.determinism.stage import TASK_QUEUE
+from dbos_shadow.determinism.straight import relive
 from dbos_shadow.determinism.watch import Watch
 
 WORKFLOW_ID = "determinism"
@@ -92,6 +93,8 @@ class Schedule:
         self.new_code = False
         self.world_id = WORKFLOW_ID
         self.stalls = self.width = 0
+        self.memory_lost = False
+        """Some instance has not lived through it all."""
         self.busy = False
         """Nobody takes activities."""
         self.canceled_at: int | None = None
@@ -125,6 +128,7 @@ class Schedule:
                     pass
                 actions.end(self)
                 self.watch.finally_(caught)
+                self._relive()
                 self._tear_down()
             except Unevictable as stuck:
                 self.broken(
@@ -133,6 +137,18 @@ class Schedule:
             finally:
                 with contextlib.suppress(Unevictable):
                     self._tear_down()
+
+    def _relive(self) -> None:
+        """Without whatever befell its processes the workflow asks for the same."""
+        if self.new_code or not self.memory_lost:
+            return
+        stage = self.crew.stage("straight")
+        stage.now_ms = self.world.time.now_ms
+        for journal in self.journals.values():
+            if self.plan.definition.name == journal.run.row.workflow_type:
+                work = relive(journal, self.world.notes, runner_on(stage, self.world).open, self.broken)
+                if not let_go(stage.loop, stage.loop.run(work)):
+                    raise Unevictable(journal.run.row.workflow_type)
 
     def _tear_down(self) -> None:
         """All instances leave memory.
@@ -222,6 +238,7 @@ class Schedule:
 
     def kill(self, process: Process) -> None:
         """It dies here and now, and its lease passes."""
+        self.memory_lost = True
         self.processes.remove(process)
         self.running = [r for r in self.running if r.process is not process]
         process.kill()
@@ -233,7 +250,7 @@ class Schedule:
         Raises:
             Unevictable: one does not.
         """
-        process = self.process
+        process, self.memory_lost = self.process, True
         begun_s = time.thread_time()
         for run in list(process.kernel.live_runs.values()):
             process.loop.call_soon(run.evict)
@@ -409,8 +426,13 @@ class Schedule:
         stage = self.crew.stage("follower", new_code=self.new_code)
         stage.now_ms = self.world.time.now_ms
 
-        if journal.followed < len(journal.records):
-            stage.loop.run(journal.follow(runner_on(stage, self.world).open))
+        if journal.followed == len(journal.records):
+            return
+        if self.crew.proving:  # that it can be replayed, and torn down, at each of its first suspensions
+            self.crew.proving -= 1
+            if not self._leave(journal.leave()):
+                raise Unevictable(journal.run.row.workflow_type)
+        stage.loop.run(journal.follow(runner_on(stage, self.world).open))
 
     def take_new_code(self) -> None:
         """From now on workers have the code that takes over; followers as well."""

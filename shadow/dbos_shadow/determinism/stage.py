@@ -137,6 +137,8 @@ class Stage:
         self.build_id = build_id_of(self._bridge.config.versioning_strategy)
 
     async def _begin(self, workflows: Sequence[type], options: Mapping[str, Any]) -> None:
+        if "deployment_config" not in options:
+            options = {"build_id": IDENTITY, **options}  # else one is made of all code there is, which takes its time
         self._worker = Worker(self.client, task_queue=TASK_QUEUE, workflows=workflows, **options)
         self._running = asyncio.get_running_loop().create_task(self._worker.run(), name="worker")
 

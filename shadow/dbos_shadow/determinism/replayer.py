@@ -1,0 +1,53 @@
+"""Temporal's own Replayer on the histories of schedules: what our journal says in Temporal's words, Temporal must accept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from dbos_shadow.determinism.plan import Plan
+
+_REPLAYER = (
+    "workflow_runner", "unsandboxed_workflow_runner", "interceptors", "workflow_failure_exception_types", "debug_mode",
+    "disable_safe_workflow_eviction",
+)  # fmt: skip
+"""Options that a Worker and a Replayer share."""
+
+
+def refused(plan: Plan, histories: Sequence[str], workflow_id: str) -> tuple[int, str] | None:
+    """The first history that the Replayer refuses, and why. None: it takes them all."""
+    if not histories:
+        return None
+    answer: list[Any] = []
+
+    def work() -> None:
+        try:
+            answer.append(asyncio.run(_refused(plan, histories, workflow_id)))
+        except BaseException as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=work, name="dbos_shadow replayer")  # the caller may be on a loop
+    thread.start()
+    thread.join()
+    if isinstance(answer[0], BaseException):
+        raise answer[0]
+    found: tuple[int, str] | None = answer[0]
+    return found
+
+
+async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str) -> tuple[int, str] | None:
+    options = {name: plan.worker_options[name] for name in _REPLAYER if name in plan.worker_options}
+    if "data_converter" in plan.client_options:
+        options["data_converter"] = plan.client_options["data_converter"]
+    replayer = Replayer(workflows=[plan.definition.cls], **options)
+    for index, text in enumerate(histories):
+        history = WorkflowHistory.from_json(workflow_id, text)
+        result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        if result.replay_failure is not None:
+            return index, str(result.replay_failure)
+    return None
