@@ -16,6 +16,7 @@ from dbos_shadow.cli.ending import EXIT_CODES, Exit, run
 if TYPE_CHECKING:
     from dbos_shadow.campaign import Campaign, End, Limits
     from dbos_shadow.cli.work import Code
+    from dbos_shadow.judging import How
     from dbos_shadow.select import Selection
 
 REPLAY_FLOOR = 1
@@ -46,6 +47,13 @@ def replay(
     worker_options: o.Worker = None,
     namespace: o.Namespace = None,
     encoded_headers: o.EncodedHeaders = False,
+    way: o.ByWay = "replay",
+    baseline: o.ByBaseline = "mismatches",
+    names: o.Names = None,
+    stubs: o.Stubs = None,
+    run_for_real: o.Real = None,
+    store: o.Store = None,
+    no_sandbox: o.NoSandbox = False,
     allow: o.Allow = None,
     types: o.Types = None,
     exclude_types: o.ExcludedTypes = None,
@@ -101,7 +109,16 @@ def replay(
             floor=floor,
             seed=seed,
         )
-        code = _code(workflows, data_converter, worker_options, namespace or "default", encoded_headers, allow)
+        code = _code(
+            workflows,
+            data_converter,
+            worker_options,
+            namespace or "default",
+            encoded_headers,
+            allow,
+            no_sandbox,
+            _way_words(way, names, stubs, run_for_real),
+        )
 
         async def session(campaign: Campaign) -> End:
             return await campaign.run(selection, source)
@@ -117,6 +134,7 @@ def replay(
                 sample_floor=sample_floor, mismatches_max=max_mismatches, undecided_share_max=max_undecided
             ),
             command=f"dbos-compat shadow replay {shlex.join(map(str, paths))} {_code_words(code)}{_ONE}",
+            how=_how(way, baseline, names, stubs, run_for_real, store),
             fresh=fresh,
             out=out or (),
             against=against,
@@ -132,6 +150,13 @@ def run_live(
     worker_options: o.Worker = None,
     namespace: o.Namespace = None,
     encoded_headers: o.EncodedHeaders = False,
+    way: o.ByWay = "replay",
+    baseline: o.ByBaseline = "mismatches",
+    names: o.Names = None,
+    stubs: o.Stubs = None,
+    run_for_real: o.Real = None,
+    store: o.Store = None,
+    no_sandbox: o.NoSandbox = False,
     allow: o.Allow = None,
     address: o.Address = None,
     profile: o.Profile = None,
@@ -196,7 +221,16 @@ def run_live(
             seed=seed,
         )
         live = await connect(address=address, namespace=namespace, profile=profile, factory=client)
-        code = _code(workflows, data_converter, worker_options, live.namespace, encoded_headers, allow)
+        code = _code(
+            workflows,
+            data_converter,
+            worker_options,
+            live.namespace,
+            encoded_headers,
+            allow,
+            no_sandbox,
+            _way_words(way, names, stubs, run_for_real),
+        )
         source = Namespace(live, Pace(per_second=per_second, concurrency=concurrency))
 
         async def session(campaign: Campaign) -> End:
@@ -213,6 +247,7 @@ def run_live(
                 sample_floor=sample_floor, mismatches_max=max_mismatches, undecided_share_max=max_undecided
             ),
             command=_export_and_replay(live.namespace, code),
+            how=_how(way, baseline, names, stubs, run_for_real, store),
             fresh=fresh,
             out=out or (),
             against=against,
@@ -228,6 +263,13 @@ def watch(
     worker_options: o.Worker = None,
     namespace: o.Namespace = None,
     encoded_headers: o.EncodedHeaders = False,
+    way: o.ByWay = "replay",
+    baseline: o.ByBaseline = "mismatches",
+    names: o.Names = None,
+    stubs: o.Stubs = None,
+    run_for_real: o.Real = None,
+    store: o.Store = None,
+    no_sandbox: o.NoSandbox = False,
     allow: o.Allow = None,
     address: o.Address = None,
     profile: o.Profile = None,
@@ -291,7 +333,16 @@ def watch(
             seed=seed,
         )
         live = await connect(address=address, namespace=namespace, profile=profile, factory=client)
-        code = _code(workflows, data_converter, worker_options, live.namespace, encoded_headers, allow)
+        code = _code(
+            workflows,
+            data_converter,
+            worker_options,
+            live.namespace,
+            encoded_headers,
+            allow,
+            no_sandbox,
+            _way_words(way, names, stubs, run_for_real),
+        )
         source = Namespace(live, Pace(per_second=per_second, concurrency=concurrency))
 
         async def session(campaign: Campaign) -> End:
@@ -308,6 +359,7 @@ def watch(
                 sample_floor=sample_floor, mismatches_max=max_mismatches, undecided_share_max=max_undecided
             ),
             command=_export_and_replay(live.namespace, code),
+            how=_how(way, baseline, names, stubs, run_for_real, store),
             out=out or (),
             against=against,
             as_json=as_json,
@@ -328,21 +380,62 @@ def _code(
     namespace: str,
     encoded_headers: bool,
     allow: Path | None,
+    no_sandbox: bool,
+    way_words: Sequence[str],
 ) -> Code:
+    from temporalio.worker import UnsandboxedWorkflowRunner
+
     from dbos_shadow.cli import work as w
     from dbos_shadow.cli.loading import load_converter, load_options, load_workflows
 
+    options = load_options(worker_options)
+    if no_sandbox:
+        options["workflow_runner"] = UnsandboxedWorkflowRunner()
+
+    words = [word for name in names for word in ("-w", name)]
+    for option, value in (
+        ("--data-converter", converter),
+        ("--worker-options", worker_options),
+        ("--namespace", namespace if namespace != "default" else None),
+        ("--allow", str(allow) if allow else None),
+    ):
+        words += [option, value] if value is not None else []
+    for flag, is_set in (("--encoded-headers", encoded_headers), ("--no-sandbox", no_sandbox)):
+        words += [flag] if is_set else []
     return w.Code(
-        names=tuple(names),
-        converter_name=converter,
-        options_name=worker_options,
+        words=(*words, *way_words),
         workflows=tuple(load_workflows(names)),
         converter=load_converter(converter),
-        worker_options=load_options(worker_options),
+        worker_options=options,
         namespace=namespace,
         encoded_headers=encoded_headers,
         allowances=w.read_allowances(allow),
     )
+
+
+def _how(
+    way: str, baseline: str, names: str | None, stubs: str | None, run_for_real: str | None, store: str | None
+) -> How:
+    from dbos_shadow.cli.loading import load_names, load_options
+    from dbos_shadow.judging import Baseline, How
+    from dbos_shadow.verdict import Way
+
+    return How(
+        way=Way.FREE_RUN if way == "free-run" else Way.REPLAY,
+        baseline=Baseline(baseline),
+        names=load_names(names),
+        stubs=load_options(stubs),
+        run_for_real=load_options(run_for_real),
+        store_url=store,
+    )
+
+
+def _way_words(way: str, names: str | None, stubs: str | None, run_for_real: str | None) -> list[str]:
+    """The options of a free run, as they are written."""
+    if way != "free-run":
+        return []
+    given = (("--names", names), ("--stubs", stubs), ("--run-for-real", run_for_real))
+    return ["--way", way, *(word for option, value in given if value is not None for word in (option, value))]
 
 
 def _limits(deadline: o.Deadline, run_deadline: o.RunDeadline, stop_at: int | None, enough: int | None) -> Limits:
@@ -362,11 +455,7 @@ def _words(where: Sequence[str], selection: Selection) -> str:
 
 
 def _code_words(code: Code) -> str:
-    words = [word for name in code.names for word in ("-w", name)]
-    words += ["--data-converter", code.converter_name] if code.converter_name else []
-    words += ["--worker-options", code.options_name] if code.options_name else []
-    words += ["--namespace", code.namespace] if code.namespace != "default" else []
-    return shlex.join(words).replace("{", "{{").replace("}", "}}")
+    return shlex.join(code.words).replace("{", "{{").replace("}", "}}")
 
 
 def _export_and_replay(namespace: str, code: Code) -> str:

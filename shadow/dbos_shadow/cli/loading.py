@@ -13,8 +13,9 @@ from temporalio.converter import DataConverter
 
 from dbos_compat.private_workbench import is_workflow
 from dbos_core.errors import Theirs
+from dbos_shadow.names import NameMap
 
-__all__ = ["CannotLoad", "load", "load_converter", "load_options", "load_workflows"]
+__all__ = ["CannotLoad", "load", "load_converter", "load_names", "load_options", "load_workflows"]
 
 
 class CannotLoad(Theirs):
@@ -99,8 +100,26 @@ def load_converter(name: str | None) -> DataConverter:
     return found
 
 
+def load_names(name: str | None) -> NameMap:
+    """A map of names: from a YAML file, or a ``NameMap`` or a mapping in Python.
+
+    Raises:
+        CannotLoad: there is none.
+        BadNames: it cannot be understood.
+    """
+    if name is None:
+        return NameMap()
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return NameMap.from_file(name)
+        except OSError as error:
+            raise CannotLoad(f"The map of names in {name} cannot be read: {error.strerror}.") from error
+    found = load(name)
+    return found if isinstance(found, NameMap) else NameMap.of(found)
+
+
 def load_options(name: str | None) -> dict[str, Any]:
-    """Options for the worker: a mapping, or what a function of that name returns.
+    """A mapping (options of the worker, stubs), or what a function of that name returns.
 
     Raises:
         CannotLoad: it is something else.
@@ -111,7 +130,7 @@ def load_options(name: str | None) -> dict[str, Any]:
     if callable(found):
         found = _called(name, found)
     if not isinstance(found, Mapping):
-        raise CannotLoad(f"{name!r} is a {type(found).__name__}; a dictionary of options of a Worker is wanted.")
+        raise CannotLoad(f"{name!r} is a {type(found).__name__}; a dictionary is wanted.")
     return dict(found)
 
 

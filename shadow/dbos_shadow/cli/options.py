@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ def when(text: str) -> datetime:
 
 
 CODE = "Code"
+WAY = "In which way"
 SELECTION = "Which runs"
 SAMPLE = "Sampling"
 LIMITS = "When to stop"
@@ -72,6 +73,62 @@ Namespace = Annotated[
 ]
 EncodedHeaders = Annotated[
     bool, typer.Option("--encoded-headers", help="The clients encode headers with the codec.", rich_help_panel=CODE)
+]
+NoSandbox = Annotated[
+    bool,
+    typer.Option(
+        "--no-sandbox",
+        help="Run workflow code outside of temporalio's sandbox: several times faster.",
+        rich_help_panel=CODE,
+    ),
+]
+ByWay = Annotated[
+    Literal["replay", "free-run"],
+    typer.Option(
+        help="Replay: every recorded arrival at its place. Free run: the core drives, the record answers.",
+        rich_help_panel=WAY,
+    ),
+]
+ByBaseline = Annotated[
+    Literal["none", "mismatches", "all"],
+    typer.Option(
+        "--baseline",
+        help="Replay twice on Temporal's own replayer and twice on the core: these runs.",
+        rich_help_panel=WAY,
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="FILE.yaml|MODULE:ATTR",
+        help="Free run: recorded names that are others now.",
+        rich_help_panel=WAY,
+    ),
+]
+Stubs = Annotated[
+    str | None,
+    typer.Option(
+        "--stubs", metavar="MODULE:ATTR", help="Free run: answers by type of activity or child.", rich_help_panel=WAY
+    ),
+]
+Real = Annotated[
+    str | None,
+    typer.Option(
+        "--run-for-real",
+        metavar="MODULE:ATTR",
+        help="Free run: activities by type whose own code SHALL run.",
+        rich_help_panel=WAY,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Replay: take the core's journal through this Postgres and back; else in memory.",
+        rich_help_panel=WAY,
+    ),
 ]
 Allow = Annotated[
     Path | None,

@@ -27,7 +27,7 @@ from dbos_shadow.cli.ending import Exit, Stopped
 from dbos_shadow.cli.key import read_key
 from dbos_shadow.cli.outputs import check_suffixes, show, write
 from dbos_shadow.cli.progress import showing
-from dbos_shadow.judging import code_settings, dbos_compat_version, judging
+from dbos_shadow.judging import How, code_settings, dbos_compat_version, judging, masks_of
 from dbos_shadow.report import Campaign as AboutCampaign
 from dbos_shadow.report import Report, ReportBuilder, ReportConfig, Rule, RunLine, Source, Versions, from_json, run_line
 from dbos_shadow.report import Window as AboutWindow
@@ -41,10 +41,8 @@ from dbos_shadow.select import Selection
 class Code:
     """What is judged with."""
 
-    names: tuple[str, ...]
-    """As the user wrote them."""
-    converter_name: str | None
-    options_name: str | None
+    words: tuple[str, ...]
+    """The options that say all this on a command line."""
     workflows: tuple[type, ...]
     converter: DataConverter
     worker_options: dict[str, Any]
@@ -140,6 +138,7 @@ async def judge_and_show(
     about: Asked,
     verdicts: Verdicts,
     command: str,
+    how: How,
     fresh: bool = False,
     out: Sequence[Path] = (),
     against: Path | None = None,
@@ -150,6 +149,7 @@ async def judge_and_show(
     Args:
         session: runs the campaign.
         command: shows an exemplar again.
+        how: in which way runs are judged.
         fresh: judge again what was judged before.
         out: files for reports.
         against: an earlier report.
@@ -157,7 +157,7 @@ async def judge_and_show(
     """
     check_suffixes(out)
     before = read_report(against)
-    settings = {**code_settings(code.workflows, code.converter, code.worker_options), **_of(code, shown)}
+    settings = {**code_settings(code.workflows, code.converter, code.worker_options, how), **_of(code, shown)}
     config = config_hash(settings)
     scrub = Scrubber(shown.key, values=shown.values, notes=shown.notes)
     bench = judging(
@@ -167,6 +167,7 @@ async def judge_and_show(
         worker_options=code.worker_options,
         encoded_headers=code.encoded_headers,
         allowances=code.allowances,
+        how=how,
     )
     async with place.opened() as results, bench as judge:
         said = {"selection": about.words, "sample": sample_words(about.selection), "command": command}
@@ -194,6 +195,7 @@ async def judge_and_show(
             command=command,
             types=about.selection.types,
             sources=sources(code.workflows),
+            masks={mask.name: mask.about for mask in masks_of(how.way)},
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)
     return finish(report, lines, before=before, out=out, as_json=as_json, ending=_ended(end, report, code))
