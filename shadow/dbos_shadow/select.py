@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -136,11 +137,15 @@ class Selection:
         return self.rate == 1 and self.maximum is None
 
     def list_query(self) -> str:
-        """All of it but the sampling as Temporal's list filter."""
+        """All of it but the sampling as Temporal's list filter.
+
+        Some values no filter can name (those with a backslash or a double quote): for them it is wider, and ``takes``
+        decides.
+        """
         parts = [f"({self.query})"] if self.query.strip() else []
         if self.types:
             parts.append(_one_of("WorkflowType", self.types))
-        parts += [f"WorkflowType != {_quoted(name)}" for name in self.excluded_types]
+        parts += [f"WorkflowType != {_quoted(name)}" for name in self.excluded_types if _plain(name) == name]
         if self.statuses:
             parts.append(_one_of("ExecutionStatus", [STATUSES[status] for status in self.statuses]))
         for name, window in (("StartTime", self.started), ("CloseTime", self.closed)):
@@ -167,13 +172,28 @@ class Selection:
         )
 
 
-def _one_of(name: str, values: Iterable[str]) -> str:
+def _one_of(name: str, values: Sequence[str]) -> str:
+    if any(_plain(value) != value for value in values):
+        # Strange ones are found by their beginning.
+        return "(" + " OR ".join(f"{name} {_like(value)}" for value in values) + ")"
     texts = [_quoted(value) for value in values]
     return f"{name} = {texts[0]}" if len(texts) == 1 else f"{name} IN ({', '.join(texts)})"
 
 
+def _like(value: str) -> str:
+    plain = _plain(value)
+    if plain == value:
+        return f"= {_quoted(value)}"
+    return f"STARTS_WITH {_quoted(plain)}" if plain else "IS NOT NULL"
+
+
+def _plain(text: str) -> str:
+    """A text up to what Temporal's filters cannot hold: it is compared there as it was escaped."""
+    return re.split(r'[\\"\x00-\x1f]', text, maxsplit=1)[0]
+
+
 def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _time(at: datetime) -> str:

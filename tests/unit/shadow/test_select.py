@@ -55,11 +55,17 @@ class TestSelection:
             "AND CloseTime <= '2027-01-31T12:00:00.000Z' AND WorkflowId = 'a' AND RunId = 'r'"
         )
 
-    @given(st.text(min_size=1).filter(lambda text: "\0" not in text))
+    @given(st.text(st.characters(exclude_characters='\\"', exclude_categories=["Cc", "Cs"]), min_size=1))
     def test_an_id_is_one_value_whatever_is_in_it(self, text: str) -> None:
         found = parse(Selection(ids=(text,)).list_query()).where
         assert isinstance(found, Compare)
         assert found.value == text
+
+    def test_what_no_filter_can_name_is_found_by_its_beginning(self) -> None:
+        assert Selection(ids=('it\'s "a"',)).list_query() == "(WorkflowId STARTS_WITH 'it''s ')"
+        assert Selection(ids=("a\\b", "c")).list_query() == "(WorkflowId STARTS_WITH 'a' OR WorkflowId = 'c')"
+        assert Selection(ids=('"',)).list_query() == "(WorkflowId IS NOT NULL)"
+        assert Selection(excluded_types=("a\\b", "c")).list_query() == "WorkflowType != 'c'"
 
     @pytest.mark.parametrize(
         ("selection", "taken"),
