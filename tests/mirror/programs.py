@@ -11,8 +11,16 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.common import RetryPolicy
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 
 SOON = timedelta(seconds=30)
@@ -26,6 +34,7 @@ executions: Counter[str] = Counter()
 
 def happened(what: str) -> None:
     """A side effect that cannot be taken back."""
+    what = f"{what} of run {activity.info().workflow_run_id}"  # a run that was reset does its work once more
     executions[what] += 1
     if path := os.environ.get(EFFECTS):
         with open(path, "a") as file:
@@ -264,7 +273,53 @@ async def terminated(client: Client, workflow_id: str, queue: str) -> WorkflowHa
     return handle
 
 
-SCRIPTS: list[Script] = [order, talked_to, chain, impatient, family, cancelled, failing, terminated]
+async def timed_out(client: Client, workflow_id: str, queue: str) -> WorkflowHandle[Any, Any]:
+    return await client.start_workflow(
+        Basket.run, 60.0, id=workflow_id, task_queue=queue, run_timeout=timedelta(seconds=1)
+    )
+
+
+async def updated_with_start(client: Client, workflow_id: str, queue: str) -> WorkflowHandle[Any, Any]:
+    start = WithStartWorkflowOperation(
+        Basket.run, 60.0, id=workflow_id, task_queue=queue, id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+    )
+    await client.execute_update_with_start_workflow(Basket.add, "first", start_workflow_operation=start)
+    handle = await start.workflow_handle()
+    await handle.signal(Basket.close)
+    return handle
+
+
+async def reset(client: Client, workflow_id: str, queue: str) -> WorkflowHandle[Any, Any]:
+    """Back to its first task, when it is over: a run whose history begins with another one's."""
+    handle = await talked_to(client, workflow_id, queue)
+    await ended(handle)
+    async for event in handle.fetch_history_events():
+        if event.HasField("workflow_task_completed_event_attributes"):
+            break
+    request = ResetWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=handle.first_execution_run_id or ""),
+        workflow_task_finish_event_id=event.event_id,
+        request_id=workflow_id,
+        reason="once more",
+    )
+    answer = await client.workflow_service.reset_workflow_execution(request)
+    return client.get_workflow_handle(workflow_id, run_id=answer.run_id)
+
+
+SCRIPTS: list[Script] = [
+    order,
+    talked_to,
+    chain,
+    impatient,
+    family,
+    cancelled,
+    failing,
+    terminated,
+    timed_out,
+    updated_with_start,
+    reset,
+]
 
 
 async def ended(handle: WorkflowHandle[Any, Any]) -> None:

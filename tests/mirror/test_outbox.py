@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pytest
 
 from dbos_core.errors import StoreUnavailable
 from dbos_shadow.mirror import MemoryLedger, Note, PostgresLedger
 from dbos_shadow.mirror.outbox import Outbox
+from dbos_shadow.verdict import Reason, Verdict
 from tests.fixtures.waiting import eventually
 
 
@@ -102,8 +104,6 @@ def ledgers(request: pytest.FixtureRequest) -> tuple[MemoryLedger | PostgresLedg
 async def test_both_ledgers_keep_the_same_promises(
     ledgers: tuple[MemoryLedger | PostgresLedger, MemoryLedger | PostgresLedger],
 ) -> None:
-    from dbos_shadow.verdict import Reason, Verdict
-
     front, back = ledgers
     await asyncio.gather(front.open(), back.open())
     try:
@@ -120,9 +120,12 @@ async def test_both_ledgers_keep_the_same_promises(
             (note(2), None, None, ""),
             (note(3), None, None, ""),
         ]
+        assert await back.purge(timedelta(days=1)) == 0
         await front.lost({"Order": 2, "Other": 1})
         await front.lost({"Order": 1})
         assert await back.never_noted() == {"Order": 3, "Other": 1}
+        await eventually(lambda: back.purge(timedelta(0)))
+        assert [e.note for e in await front.entries()] == [note(2), note(3)]
         assert await back.lead()
         assert await back.lead()
         if front is not back:
@@ -130,3 +133,19 @@ async def test_both_ledgers_keep_the_same_promises(
     finally:
         await back.close()
         await front.close()
+
+
+async def test_an_id_that_the_database_refuses_holds_up_nobody(postgres_url: str) -> None:
+    ledger = PostgresLedger(postgres_url, namespace="mirror")
+    outbox = Outbox(ledger)
+    for number in range(3):
+        outbox.put(note(number))
+    outbox.put(Note(workflow_id="a\0b", run_id="r", workflow_type="Order"))
+    outbox.put(note(3))
+    await outbox.end(20)
+    try:
+        assert [e.note for e in await ledger.entries()] == [note(n) for n in range(4)]
+        assert (outbox.sent.sent, outbox.sent.dropped) == (4, 1)
+        assert await ledger.never_noted() == {"(others)": 1}
+    finally:
+        await ledger.close()

@@ -6,8 +6,10 @@ own or in the same) reads them and writes verdicts. Neither waits for the other.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Protocol
 
 from dbos_shadow.mirror.notes import Note
@@ -65,6 +67,10 @@ class Ledger(Protocol):
         """The run that a note without run id means, which takes its place; None: there is none, forget the note."""
         ...
 
+    async def purge(self, older_than: timedelta) -> int:
+        """Delete what was said longer ago than that. How many entries."""
+        ...
+
     async def lead(self) -> bool:
         """Become the one worker that follows the runs of this ledger. False: another one does."""
         ...
@@ -75,6 +81,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._judged_at: dict[tuple[str, str], float] = {}
         self._lost: dict[str, int] = {}
         self._numbers = 0
 
@@ -106,12 +113,20 @@ class MemoryLedger:
 
     async def judged(self, note: Note, verdict: Verdict, reason: Reason | None, said: str) -> None:
         key = (note.workflow_id, note.run_id)
+        self._judged_at[key] = time.monotonic()
         self._entries[key] = replace(self._entries[key], note=note, verdict=verdict, reason=reason, said=said)
 
     async def resolve(self, note: Note, run: Note | None) -> None:
         self._entries.pop((note.workflow_id, note.run_id), None)
         if run is not None:
             await self.note([run])
+
+    async def purge(self, older_than: timedelta) -> int:
+        before = time.monotonic() - older_than.total_seconds()
+        old = [key for key, at in self._judged_at.items() if at < before]
+        for key in old:
+            del self._entries[key], self._judged_at[key]
+        return len(old)
 
     async def lead(self) -> bool:
         return True

@@ -50,6 +50,8 @@ class Heard:
         self.tasks: list[RecordedTask] = []
         self.decisions: list[Decision] = []
         """One per task that was taken, in order."""
+        self.positions: list[int] = []
+        """For each of them how far the journal goes with it."""
         self.position = 0
         """How far its journal is known to go."""
         self.failure: TaskFailure | None = None
@@ -75,6 +77,8 @@ class Heard:
         if decision.failure is not None:
             self.failure = decision.failure
         elif index == len(self.decisions):
+            before = self.positions[-1] if self.positions else 0
+            self.positions.append(before + (decision.record is not None))
             self.decisions.append(decision)
         self.wake()
 

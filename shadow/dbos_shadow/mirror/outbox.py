@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from dbos_core.errors import StoreUnavailable
+from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_shadow.mirror.ledger import Ledger
 from dbos_shadow.mirror.notes import Note
 
@@ -57,6 +57,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._lost: dict[str, int] = {}
         self._noted = self._sent = self._dropped = self._failures = 0
+        self._batch = BATCH
         self._opened = False
         self._away = False
         self._task: asyncio.Task[None] | None = None
@@ -93,6 +94,15 @@ class Outbox:
         self._lost[name] = self._lost.get(name, 0) + 1
         self._seen.pop(note.run_id, None)
         self._seen.pop(note.workflow_id, None)  # perhaps the next message to it finds room
+
+    def _refused(self, note: Note) -> None:
+        logger.warning(
+            "workflow %r cannot be noted (the database refuses its id): it is not mirrored", note.workflow_id
+        )
+        with self._lock:
+            self._waiting.popleft()
+            self._dropped += 1
+            self._lost[OTHERS] = self._lost.get(OTHERS, 0) + 1
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -136,12 +146,20 @@ class Outbox:
             await self._ledger.open()
             self._opened = True
         while self._waiting:
-            batch = [self._waiting[i] for i in range(min(BATCH, len(self._waiting)))]
-            await self._ledger.note(batch)
+            batch = [self._waiting[i] for i in range(min(self._batch, len(self._waiting)))]
+            try:
+                await self._ledger.note(batch)
+            except BadCommit:
+                if len(batch) > 1:
+                    self._batch = 1  # until it has been found which of them it is
+                    continue
+                self._refused(batch[0])
+                continue
             with self._lock:
                 for _ in batch:
                     self._waiting.popleft()
             self._sent += len(batch)
+        self._batch = BATCH
         with self._lock:
             lost, self._lost = self._lost, {}
         if lost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from dbos_core.store.postgres.connect import Database, translated
@@ -69,6 +70,8 @@ _JUDGED = """
 
 _FORGET = "delete from {own}.mirrored where workflow_id = $1 and run_id = $2 and verdict is null"
 
+_PURGE = "delete from {own}.mirrored where judged_at < now() - $1::interval returning 1"
+
 _LEAD = "select pg_try_advisory_lock(hashtextextended($1, 1147302483))"
 
 
@@ -131,13 +134,23 @@ class PostgresLedger:
         return [_entry(row) for row in rows]
 
     async def judged(self, note: Note, verdict: Verdict, reason: Reason | None, said: str) -> None:
-        values = (note.workflow_id, note.run_id, verdict.value, reason and reason.value, said, note.workflow_type)
+        values = (
+            note.workflow_id,
+            note.run_id,
+            verdict.value,
+            reason and reason.value,
+            _text(said),
+            note.workflow_type,
+        )
         await self._db.rows("writing a verdict", _JUDGED, *values, safe=True)
 
     async def resolve(self, note: Note, run: Note | None) -> None:
         if run is not None:
             await self.note([run])
         await self._db.rows("striking a note", _FORGET, note.workflow_id, note.run_id, safe=True)
+
+    async def purge(self, older_than: timedelta) -> int:
+        return len(await self._db.rows("deleting old verdicts", _PURGE, older_than, safe=True))
 
     async def lead(self) -> bool:
         if self._leading is not None and not self._leading.is_closed():
@@ -153,6 +166,11 @@ class PostgresLedger:
             else:
                 await session.close()
         return taken
+
+
+def _text(said: str) -> str:
+    """Postgres takes no NUL."""
+    return said.replace("\0", "\ufffd")
 
 
 def _entry(row: Any) -> Entry:

@@ -88,6 +88,9 @@ class ShadowRun:
             if run is None or run.phase is Phase.GONE:
                 if await self.ended():
                     raise RuntimeError(f"shadow run {self.workflow_uuid!r} was ended by somebody else")
+            elif run.failing is not None and run.failing.failure is not None:
+                heard.failure = run.failing.failure  # not the code's, but of what the database refuses
+                break
             elif not run.busy:
                 run.deliver(Event(EventKind.RESUME))
             await self._change()
@@ -97,10 +100,8 @@ class ShadowRun:
 
     def _journalled(self, index: int) -> bool:
         """Was this task taken, and is what came of it in the journal?"""
-        decisions = self._heard.decisions
-        if len(decisions) <= index:
-            return False
-        return self._heard.position >= sum(decision.record is not None for decision in decisions[: index + 1])
+        positions = self._heard.positions
+        return len(positions) > index and self._heard.position >= positions[index]
 
     async def _change(self) -> None:
         with contextlib.suppress(TimeoutError):

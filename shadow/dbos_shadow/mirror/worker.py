@@ -53,6 +53,9 @@ FOLLOW_MAX = 2_000
 """Runs followed at once; others wait in the ledger."""
 AGAIN_S = 1.0
 LEASE = timedelta(seconds=10)
+RETENTION = timedelta(days=30)
+CLEAR_EVERY_S = 600.0
+CLEAR_RUNS_MAX = 1_000
 
 _FINE = frozenset({Verdict.MATCH, Verdict.ACCEPTED})
 
@@ -97,6 +100,7 @@ class MirrorWorker:
         on_judgement: OnJudgement | None = None,
         histories_at_once: int = HISTORIES_AT_ONCE,
         lease: timedelta = LEASE,
+        retention: timedelta = RETENTION,
         **worker_options: Any,
     ) -> None:
         """
@@ -111,6 +115,7 @@ class MirrorWorker:
             on_judgement: called with every verdict, at least once per run; also as a coroutine function.
             histories_at_once: requests for histories that may be under way at a time.
             lease: how long after this process has died its runs are taken up by the next one.
+            retention: how long verdicts are kept, and the journals of runs that do not match.
             worker_options: whatever else ``temporalio.worker.Worker`` takes for workflows (``workflow_runner``,
                 ``interceptors``, ``workflow_failure_exception_types`` …).
 
@@ -126,6 +131,7 @@ class MirrorWorker:
         self._identity = f"{os.getpid()}@{socket.gethostname()} mirror"
         self._on_judgement = on_judgement
         self._lease = lease
+        self._retention = retention
         self._follower = Follower(temporal, at_once=histories_at_once)
         config = temporal.config()
         self._rules = Rules(
@@ -244,7 +250,7 @@ class MirrorWorker:
                 rules=self._rules,
             )
 
-        last = 0
+        last, clear_at_s, loop = 0, 0.0, asyncio.get_running_loop()
         try:
             while await self.ledger.lead():
                 entries = await self.ledger.unjudged(last, FOLLOW_MAX - len(self._following))
@@ -254,9 +260,18 @@ class MirrorWorker:
                         self._follow(entry, mirrored), name=f"dbos_shadow mirror {entry.number}"
                     )
                 self._ready.set()
+                if loop.time() >= clear_at_s:
+                    await self._clear(kernel)
+                    clear_at_s = loop.time() + CLEAR_EVERY_S
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await self._end_following()
+
+    async def _clear(self, kernel: Kernel) -> None:
+        """Delete what is older than it should be kept."""
+        await self.ledger.purge(self._retention)
+        before_ms = kernel.clock.now_ms() - int(self._retention.total_seconds() * 1000)
+        await kernel.store.delete_finished(before_ms, CLEAR_RUNS_MAX)
 
     async def _end_following(self) -> None:
         while works := list(self._following.values()):
