@@ -196,6 +196,7 @@ async def judge_and_show(
             types=about.selection.types,
             sources=sources(code.workflows),
             masks={mask.name: mask.about for mask in masks_of(how.way)},
+            strata=tuple(campaign.strata),
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)
     return finish(report, lines, before=before, out=out, as_json=as_json, ending=_ended(end, report, code))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from dbos_shadow.allow import Accepted
 from dbos_shadow.diff import Comparison
 from dbos_shadow.difference import Difference, pattern
 from dbos_shadow.groups import Group, Groups
+from dbos_shadow.masks import FREE_RUN
 from dbos_shadow.report.exemplar import Traces, exemplar_shown
 from dbos_shadow.report.explain import REASONS, UNCHECKED, title
 from dbos_shadow.report.histogram import Histogram
@@ -25,6 +26,7 @@ from dbos_shadow.report.model import (
     RunLine,
     Shape,
     Source,
+    StratumShown,
     TypeReport,
     UncheckedPath,
     Undecided,
@@ -32,6 +34,7 @@ from dbos_shadow.report.model import (
 from dbos_shadow.report.rule import Decision, Rule, at_most, exit_code, overall
 from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.report.sums import AcceptedSum, Few, TypeSum, UndecidedSum, distribution, duration_ms
+from dbos_shadow.select import Stratum
 from dbos_shadow.trace import StepKind, Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
@@ -57,6 +60,8 @@ LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING})
 """Reasons for which nobody meant to compare a run: they do not weigh in a decision."""
 
 SHAPES_MAX = 12
+
+_MASKS = {mask.name: mask.about for mask in FREE_RUN}
 
 
 def _random_key() -> bytes:
@@ -87,6 +92,8 @@ class ReportConfig:
     """Workflow types that were asked for. One without a run is listed, and is no go."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Where workflow types are defined."""
+    strata: tuple[Stratum, ...] = ()
+    """What the selection has seen, chosen and judged (``tuple(campaign.strata)``)."""
     groups_max: int = 200
     runs_max: int = 100
 
@@ -165,9 +172,10 @@ class ReportBuilder:
             undecided=self._without_answer(),
             unchecked=self._not_compared(),
             masks=tuple(
-                Mask(name=name, reason=config.masks.get(name, ""), runs=runs, places=places)
+                Mask(name=name, reason=config.masks.get(name, "") or _MASKS.get(name, ""), runs=runs, places=places)
                 for name, (runs, places) in sorted(self._masks.items())
             ),
+            strata=_strata(config.strata),
             features=self._features(),
             features_unseen=tuple(
                 sorted(set(config.features) - {f for of in self._types.values() for f in of.features})
@@ -241,6 +249,7 @@ class ReportBuilder:
             shapes_seen=len(shapes),
             shapes_compared=sum(1 for found in shapes if found.compared),
             shapes_once=sum(1 for found in shapes if found.runs == 1),
+            unseen_share=_unseen_share(shapes),
             shapes=tuple(shapes[:SHAPES_MAX]),
             features=tuple(sorted(of.features)),
             groups=groups,
@@ -358,6 +367,16 @@ def _sum(counters: list[Counter[Verdict]]) -> Counter[Verdict]:
 
 def _counts(verdicts: Counter[Verdict]) -> Counts:
     return Counts(**{verdict.value: verdicts[verdict] for verdict in Verdict})
+
+
+def _unseen_share(shapes: list[Shape]) -> float | None:
+    compared = sum(found.compared for found in shapes)
+    return sum(found.compared == 1 for found in shapes) / compared if compared else None
+
+
+def _strata(strata: tuple[Stratum, ...]) -> tuple[StratumShown, ...]:
+    found = [StratumShown(**asdict(one)) for one in strata]
+    return tuple(sorted(found, key=lambda one: (one.judged / (one.seen or 1), -one.seen, one.workflow_type, one.name)))
 
 
 _URGENCY = {Decision.NO_GO: 0, Decision.CANNOT_TELL: 1, Decision.GO: 2}

@@ -96,13 +96,37 @@ _VALUE = {
 }
 
 
+_KINDS = {
+    "local_activity": "local activity",
+    "signal_external": "signal to another workflow",
+    "cancel_external": "cancel request to another workflow",
+    "cancel_activity": "cancel of activity",
+    "cancel_timer": "cancel of timer",
+    "cancel_child": "cancel of child",
+    "cancel_nexus": "cancel of Nexus operation",
+    "nexus": "Nexus operation",
+    "upsert_search_attributes": "upsert of search attributes",
+    "upsert_memo": "upsert of memo",
+    "update_accepted": "acceptance of update",
+    "update_completed": "completion of update",
+    "continue_as_new": "continue-as-new",
+    "child_started": "start of child",
+    "external_signaled": "delivery of signal",
+    "external_canceled": "delivery of cancel request",
+}
+"""Kinds of steps and arrivals that are no words."""
+
+
 def title(difference: Difference, pattern: str) -> str:
     """A difference in words, without values; ``pattern`` is its scrubbed pattern."""
     label, _, part = pattern.partition(": ")
+    label = label.removeprefix("arrival ")
+    kind, blank, name = label.partition(" ")
+    label = _KINDS.get(kind, kind) + blank + name
     if part == "step":
         return _STEP[difference.kind].format(label=label)
     if part in ("arrival", "where"):
-        return _ARRIVAL[difference.kind].format(label=label.removeprefix("arrival "))
+        return _ARRIVAL[difference.kind].format(label=label)
     if label == "outcome" and part == "status":
         return "the run ends in another way"
     if part == "duration_ms":

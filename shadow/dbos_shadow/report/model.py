@@ -41,6 +41,7 @@ __all__ = [
     "Shape",
     "Source",
     "StepShown",
+    "StratumShown",
     "Trend",
     "TrendPoint",
     "TypeReport",
@@ -165,6 +166,19 @@ class Shape(_Part):
     mismatches: int
 
 
+class StratumShown(_Part):
+    """One kind of runs as far as it can be told before a history is read, and how far it was looked at."""
+
+    workflow_type: str
+    name: str
+    seen: int
+    """Runs that the selection wanted."""
+    chosen: int
+    """Of them, those that were sampled."""
+    judged: int
+    """Of them, those with a verdict: match, mismatch or accepted."""
+
+
 class Feature(_Part):
     """What of Temporal runs have used."""
 
@@ -201,6 +215,9 @@ class TypeReport(_Part):
     shapes_compared: int
     shapes_once: int
     """Shapes with a single run: the more there are, the more there may be that nobody has seen."""
+    unseen_share: float | None
+    """How likely the next run has a shape that was not compared yet, by Good and Turing's estimate: the share of runs whose
+    shape was met once. It holds for random samples. None: no shape is known."""
     shapes: tuple[Shape, ...]
     """Those that were not compared first, then the frequent ones; a few."""
     features: tuple[str, ...]
@@ -430,6 +447,8 @@ class Report(_Part):
     undecided: tuple[Undecided, ...]
     unchecked: tuple[UncheckedPath, ...]
     masks: tuple[Mask, ...]
+    strata: tuple[StratumShown, ...]
+    """Those that were looked at least first."""
     features: tuple[Feature, ...]
     features_unseen: tuple[str, ...]
     """Known, and used by no run: nothing is said of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbos_shadow.report.figures import short_ms
+from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import Report, Row, StepShown, Undecided
 from dbos_shadow.report.scrub import Shown
 from dbos_shadow.verdict import Verdict
@@ -95,6 +95,15 @@ def sentences(report: Report) -> list[str]:
     unseen = sum(found.shapes_seen - found.shapes_compared for found in report.types)
     if unseen:
         told.append(f"{unseen:,} {'shape was' if unseen == 1 else 'shapes were'} seen, and no run of it compared")
+    told += [
+        f"by estimate {percent(found.unseen_share)} of all runs of {found.workflow_type} have shapes that were not compared"
+        for found in report.types
+        if found.unseen_share
+    ][:5]
+    thin = [one for one in report.strata if one.seen and not one.judged]
+    if thin:
+        names = ", ".join(f"{one.workflow_type} {one.name} ({one.seen:,} seen)" for one in thin[:4])
+        told.append(f"{len(thin):,} kinds of runs were seen, and none of them judged: {names}")
     if report.features_unseen:
         told.append(f"no run has used {', '.join(name.replace('_', ' ') for name in report.features_unseen)}")
     selected, total = report.campaign.selected, report.counts.total

@@ -19,11 +19,14 @@ from dbos_shadow.report import (
     Rule,
     from_json,
     jsonl_lines,
+    render_html,
+    render_markdown,
     run_line,
     schema_text,
     scrubber,
     to_json,
 )
+from dbos_shadow.select import Stratum
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.unit.shadow.judgements import (
     NO_ANSWERS,
@@ -184,6 +187,23 @@ def test_json_lines_tell_every_run_once() -> None:
     assert kinds == ["header"] + ["run"] * 90 + ["group"] * len(found.groups) + ["footer"]
     assert sum(line["verdict"] == "mismatch" for line in lines[1:91]) == found.counts.mismatch > 0
     assert lines[-1]["decision"] == "no_go"
+
+
+def test_strata_and_what_is_likely_unseen_are_told() -> None:
+    strata = (
+        Stratum(workflow_type="Checkout", name="completed short", seen=900, chosen=90, judged=90),
+        Stratum(workflow_type="Checkout", name="failed long", seen=7, chosen=0, judged=0),
+    )
+    found = report(*same_runs(60, types=("Checkout",)), strata=strata)
+    assert [(one.name, one.seen, one.judged) for one in found.strata] == [
+        ("failed long", 7, 0),
+        ("completed short", 900, 90),
+    ]
+    assert "Checkout failed long" in render_markdown(found)
+    assert "failed long" in render_html(found)
+    alone = replace(next(same_runs(1, types=("Checkout",))), shape="alone")
+    (of,) = report(*(replace(one, shape="often") for one in same_runs(39, types=("Checkout",))), alone).types
+    assert (of.shapes_once, of.unseen_share) == (1, 1 / 40)
 
 
 def test_masks_features_and_shapes_are_counted() -> None:
