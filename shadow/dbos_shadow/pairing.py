@@ -105,7 +105,7 @@ class Pairing:
         """The first of the recorded steps with the same inputs; if there is none, the first (or, with ``only``, none)."""
         first = None
         wanted: Values | None = None
-        text = dumps(command["in"] or ())
+        text = dumps(command.get("in") or ())
         for event_id in among:
             first = first or event_id
             event = self._events.get(event_id)
@@ -116,7 +116,7 @@ class Pairing:
             if event_id not in self._inputs:
                 self._inputs[event_id] = values(attributes(event).input.payloads)
             if wanted is None:
-                wanted = values(payloads(command["in"] or ()))
+                wanted = values(payloads(command.get("in") or ()))
             if self._inputs[event_id] == wanted:
                 return event_id
         return None if only else first

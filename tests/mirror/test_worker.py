@@ -17,6 +17,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from dbos_shadow.mirror import MemoryLedger, Mirror, MirrorWorker, PostgresLedger
+from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.fixtures.postgres import PrivatePostgres
 from tests.fixtures.process import Spawn
@@ -63,6 +64,7 @@ async def test_unchanged_code_matches_as_in_replay(
             workflows=WORKFLOWS,
             workflow_runner=UNSANDBOXED,
             on_judgement=judgements.append,
+            max_cached_workflows=0 if store == "memory" else 1000,  # 0: every task is taken by a new instance
             **where,
         ) as worker,
         Worker(
@@ -86,6 +88,34 @@ async def test_unchanged_code_matches_as_in_replay(
     assert types == {"Order": 2, "Basket": 8, "Family": 1, "Failing": 2, "Chain": 3, "Stubborn": 1}
     assert {j.run_id: j.verdict for j in judgements} == {e.note.run_id: Verdict.MATCH for e in entries}
     no_side_effect_twice()
+
+
+async def test_a_run_that_ends_before_its_first_task_and_one_at_which_the_shadow_fails(
+    temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: ShadowRun, told: Any) -> Any:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(ShadowRun, "take", broken)
+    queue = f"ends-{uuid.uuid4()}"
+    ledger = MemoryLedger()
+    async with (
+        Mirror(temporal_client, ledger=ledger) as mirror,
+        MirrorWorker(temporal_client, ledger=ledger, workflows=WORKFLOWS, workflow_runner=UNSANDBOXED) as worker,
+    ):
+        early = await mirror.client.start_workflow(Failing.run, id=f"{queue}-early", task_queue=queue)
+        await early.terminate()
+        unlucky = await mirror.client.start_workflow(Failing.run, id=f"{queue}-unlucky", task_queue=queue)
+        async with Worker(mirror.client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=UNSANDBOXED):
+            await ended(unlucky)
+        await mirror.flush()
+        await worker.caught_up()
+        entries = await ledger.entries()
+    by_replay = await replayed(temporal_client, entries)
+    assert [entry.verdict for entry in entries] == [Verdict.MATCH, Verdict.INCONCLUSIVE]
+    assert by_replay[entries[0].note.run_id].verdict is Verdict.MATCH
+    assert entries[1].reason is Reason.NOT_MIRRORED
+    assert entries[1].said == "The shadow itself failed: RuntimeError."
 
 
 # -- code that has changed -------------------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.past import Past, PastReader
 from dbos_shadow.reading.decoding import Decoder, has_effect
-from dbos_shadow.replay import Telling, compared
+from dbos_shadow.replay import compared
 from dbos_shadow.select import features_of, shape_of
 from dbos_shadow.sources import history
+from dbos_shadow.telling import Telling
 from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
@@ -104,8 +105,8 @@ class Mirrored:
     async def _tell(self, telling: _Telling, past: Past) -> None:
         if self._told == 0 and past.tasks:
             self._serve(past.started.task_queue.name)
-            if not await telling.shadow.may_go_on():
-                self._actual = await telling.shadow.trace()  # its end was journalled before we were here
+            if await telling.shadow.ended_by_itself():
+                self._actual = await telling.shadow.trace()  # journalled before we were here
                 return
         while self._told < len(past.tasks) and not telling.over:
             task = past.tasks[self._told]
@@ -137,9 +138,7 @@ class Mirrored:
         if not self.known:
             note = f"No workflow of type {self.workflow_type!r} was given to the mirror's worker."
             return replace(self.nothing(Verdict.NOT_RUN, Reason.UNKNOWN_TYPE, note), subject=self.workflow_type)
-        if self._telling is None or (self._told == 0 and self._actual is None):
-            note = "The run ended before its first workflow task: the core has nothing to do."
-            return replace(self.nothing(Verdict.INCONCLUSIVE, Reason.NOT_MIRRORED, note), expected=expected)
+        assert self._telling is not None  # the type is known
         if self._actual is None:
             self._actual = await self._at_the_end(self._telling)
         found = compared(
@@ -158,6 +157,8 @@ class Mirrored:
         await telling.what_is_late()
         telling.end()
         run = telling.made.run
+        if self._told == 0:
+            return telling.made.trace  # it ended before its first workflow task: there was nothing to take
         if telling.made.close is None and run.status is not RunStatus.RUNNING:
             await telling.shadow.end(run.status, run.close or "{}")
         return await telling.shadow.trace()

@@ -23,6 +23,9 @@ LOOK_EVERY_S = 1.0
 """A run that another process has owned comes here when that one's lease has lapsed. Nobody tells us; we look."""
 
 
+_FROM_OUTSIDE = frozenset({RunStatus.TERMINATED, RunStatus.TIMED_OUT})
+
+
 def shadow_id(prefix: str, workflow_id: str, run_id: str) -> str:
     """What a mirrored run is called in the shadow's store: each run for itself, whatever became of the one before."""
     return f"{prefix}{workflow_id}~{run_id}"
@@ -47,10 +50,13 @@ class ShadowRun:
     async def _row(self) -> RunRow | None:
         return await patiently(lambda: self._kernel.store.find(self.workflow_uuid, self._run_id))
 
-    async def may_go_on(self) -> bool:
-        """False: it is in the store and has ended."""
+    async def ended_by_itself(self) -> bool:
+        """Has its code ended it? One that was ended from outside, and has no verdict, is deleted: it begins anew."""
         found = await self._row()
-        return found is None or found.status is RunStatus.RUNNING
+        if found is not None and found.status in _FROM_OUTSIDE:
+            await self.forget()
+            return False
+        return found is not None and found.status is not RunStatus.RUNNING
 
     async def _begin(self) -> None:
         """Enter it into the store, unless it is there: then some process has begun with it, and it comes here."""
