@@ -8,7 +8,7 @@ Needs the ``shadow`` extra: ``pip install 'dbos-compat[shadow]'``.
 
 from dbos_shadow.report.build import ReportBuilder, ReportConfig, run_line, scrubber
 from dbos_shadow.report.html import render_html
-from dbos_shadow.report.jsonl import jsonl_lines, render_jsonl
+from dbos_shadow.report.jsonl import jsonl_lines, lines_schema_text, render_jsonl
 from dbos_shadow.report.junit import render_junit
 from dbos_shadow.report.markdown import render_markdown
 from dbos_shadow.report.model import (
@@ -43,6 +43,7 @@ __all__ = [
     "Window",
     "from_json",
     "jsonl_lines",
+    "lines_schema_text",
     "render_html",
     "render_jsonl",
     "render_junit",

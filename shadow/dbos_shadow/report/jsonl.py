@@ -9,13 +9,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dbos_shadow.report.model import FORMAT, VERSION, Report, RunLine
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 
-__all__ = ["jsonl_lines", "render_jsonl"]
+from dbos_shadow.report.model import FORMAT, VERSION, GroupReport, Part, Report, RunLine
+
+__all__ = ["jsonl_lines", "lines_schema_text", "render_jsonl"]
 
 _IN_LINES = {"format", "version", "campaign", "rule", "groups", "runs", "runs_left_out"}
+
+
+def _line_of(kind: str, base: type[BaseModel], names: Iterable[str]) -> type[BaseModel]:
+    """The model of a line: its kind, and fields of another model."""
+    fields: dict[str, Any] = {"line": (Literal[kind], ...)}
+    for name in names:
+        field = base.model_fields[name]
+        fields[name] = (field.annotation, field)
+    made: type[BaseModel] = create_model(f"{kind.capitalize()}Line", __base__=Part, **fields)
+    made.__doc__ = None
+    return made
+
+
+_MODELS = {
+    "header": _line_of("header", Report, ["format", "version", "campaign", "rule"]),
+    "run": _line_of("run", RunLine, RunLine.model_fields),
+    "group": _line_of("group", GroupReport, GroupReport.model_fields),
+    "footer": _line_of("footer", Report, [name for name in Report.model_fields if name not in _IN_LINES]),
+}
+
+
+def lines_schema_text() -> str:
+    """The JSON schema of one line (draft 2020-12), as it is published."""
+    header, run, group, footer = _MODELS.values()
+    one: Any = Annotated[header | run | group | footer, Field(discriminator="line")]
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{FORMAT}-line/{VERSION}",
+        "title": "A line of a shadow report",
+        **TypeAdapter(one).json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def jsonl_lines(report: Report, runs: Iterable[RunLine] | None = None) -> Iterator[str]:
@@ -25,8 +59,7 @@ def jsonl_lines(report: Report, runs: Iterable[RunLine] | None = None) -> Iterat
         report: the report.
         runs: a line for every run (``run_line``); without it, the few that the report itself keeps.
     """
-    header = {"format": FORMAT, "version": VERSION, **_json(report, {"campaign", "rule"})}
-    yield _line("header", header)
+    yield _line("header", report.model_dump(mode="json", include={"format", "version", "campaign", "rule"}))
     for run in report.runs if runs is None else runs:
         yield _line("run", run.model_dump(mode="json"))
     for group in report.groups:
@@ -37,10 +70,6 @@ def jsonl_lines(report: Report, runs: Iterable[RunLine] | None = None) -> Iterat
 def render_jsonl(report: Report, runs: Iterable[RunLine] | None = None) -> str:
     """All lines as one text."""
     return "".join(jsonl_lines(report, runs))
-
-
-def _json(report: Report, parts: set[str]) -> dict[str, Any]:
-    return report.model_dump(mode="json", include=parts)
 
 
 def _line(kind: str, fields: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "GroupReport",
     "Mask",
     "NOISE",
+    "Part",
     "Report",
     "Row",
     "RunLine",
@@ -62,14 +63,16 @@ NOISE = frozenset({Reason.NONDETERMINISTIC, Reason.BASELINE})
 """What is the workflows' own doing, and not the engines'."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Of a report: frozen, and nothing in it that is not told here."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # -- how it was made -----------------------------------------------------------------------------------------------------
 
 
-class Versions(_Part):
+class Versions(Part):
     """What was compared with what."""
 
     temporalio: str = ""
@@ -77,14 +80,14 @@ class Versions(_Part):
     python: str = ""
 
 
-class Window(_Part):
+class Window(Part):
     """Which runs were asked for by time, ISO 8601; empty: not limited."""
 
     start: str = ""
     end: str = ""
 
 
-class Campaign(_Part):
+class Campaign(Part):
     """What the report is about, as whoever made it says."""
 
     title: str = "Shadow report"
@@ -110,7 +113,7 @@ class Campaign(_Part):
 # -- counts --------------------------------------------------------------------------------------------------------------
 
 
-class Counts(_Part):
+class Counts(Part):
     """Runs by verdict."""
 
     match: int = 0
@@ -136,14 +139,14 @@ class Counts(_Part):
         return self.inconclusive + self.not_run
 
 
-class Bucket(_Part):
+class Bucket(Part):
     low: int
     high: int
     """The lowest number of the next bucket."""
     count: int
 
 
-class Distribution(_Part):
+class Distribution(Part):
     """How a number is distributed. Quantiles are at most an eighth too high."""
 
     unit: str
@@ -157,7 +160,7 @@ class Distribution(_Part):
     buckets: tuple[Bucket, ...]
 
 
-class Shape(_Part):
+class Shape(Part):
     """Runs that did the same kinds of things in the same order."""
 
     shape: str
@@ -166,7 +169,7 @@ class Shape(_Part):
     mismatches: int
 
 
-class StratumShown(_Part):
+class StratumShown(Part):
     """One kind of runs as far as it can be told before a history is read, and how far it was looked at."""
 
     workflow_type: str
@@ -179,7 +182,7 @@ class StratumShown(_Part):
     """Of them, those with a verdict: match, mismatch or accepted."""
 
 
-class Feature(_Part):
+class Feature(Part):
     """What of Temporal runs have used."""
 
     name: str
@@ -188,14 +191,14 @@ class Feature(_Part):
     mismatches: int
 
 
-class Source(_Part):
+class Source(Part):
     """Where a workflow type is defined, for tools that annotate code."""
 
     uri: str
     line: int = 1
 
 
-class TypeReport(_Part):
+class TypeReport(Part):
     """One workflow type."""
 
     workflow_type: str
@@ -232,7 +235,7 @@ class TypeReport(_Part):
 # -- differences ---------------------------------------------------------------------------------------------------------
 
 
-class DifferenceShown(_Part):
+class DifferenceShown(Part):
     """One difference of an exemplar."""
 
     level: Level
@@ -246,7 +249,7 @@ class DifferenceShown(_Part):
     """Is it the group's?"""
 
 
-class StepShown(_Part):
+class StepShown(Part):
     """A step in a list of two columns."""
 
     index: int
@@ -259,7 +262,7 @@ class StepShown(_Part):
     duration_ms: int | None
 
 
-class Row(_Part):
+class Row(Part):
     """Two steps side by side; None: this side has none there."""
 
     part: Literal["start", "step", "message", "outcome"]
@@ -281,7 +284,7 @@ class Row(_Part):
     """How many equal rows before this one are not shown."""
 
 
-class ExemplarShown(_Part):
+class ExemplarShown(Part):
     """The smallest run that shows a difference."""
 
     workflow_id: str
@@ -298,7 +301,7 @@ class ExemplarShown(_Part):
     """Shows it again, offline."""
 
 
-class GroupReport(_Part):
+class GroupReport(Part):
     """The same difference in many runs."""
 
     fingerprint: str
@@ -314,7 +317,7 @@ class GroupReport(_Part):
     exemplar: ExemplarShown
 
 
-class AcceptedDifference(_Part):
+class AcceptedDifference(Part):
     """A difference that a person has accepted."""
 
     fingerprint: str
@@ -330,7 +333,7 @@ class AcceptedDifference(_Part):
 # -- what was not checked ------------------------------------------------------------------------------------------------
 
 
-class Undecided(_Part):
+class Undecided(Part):
     """Runs without an answer, for one reason."""
 
     workflow_type: str
@@ -347,7 +350,7 @@ class Undecided(_Part):
     run_id: str
 
 
-class UncheckedPath(_Part):
+class UncheckedPath(Part):
     """A place that could not be compared, in runs that were."""
 
     workflow_type: str
@@ -358,7 +361,7 @@ class UncheckedPath(_Part):
     occurrences: int
 
 
-class Mask(_Part):
+class Mask(Part):
     """What is hidden before traces are compared, and how often it hid something."""
 
     name: str
@@ -370,7 +373,7 @@ class Mask(_Part):
 # -- one run, and many reports -------------------------------------------------------------------------------------------
 
 
-class RunLine(_Part):
+class RunLine(Part):
     """One run."""
 
     workflow_type: str
@@ -395,7 +398,7 @@ class RunLine(_Part):
     events: int
 
 
-class TrendPoint(_Part):
+class TrendPoint(Part):
     """What an earlier report said."""
 
     label: str
@@ -404,7 +407,7 @@ class TrendPoint(_Part):
     groups: int
 
 
-class Change(_Part):
+class Change(Part):
     """One thing that is otherwise than in the last report."""
 
     what: Literal["decision", "new_type", "gone_type", "new_group", "gone_group", "more_runs", "fewer_runs"]
@@ -416,7 +419,7 @@ class Change(_Part):
     text: str
 
 
-class Trend(_Part):
+class Trend(Part):
     """This report against the one before."""
 
     comparable: bool
@@ -426,7 +429,7 @@ class Trend(_Part):
     changes: tuple[Change, ...]
 
 
-class Report(_Part):
+class Report(Part):
     """What many runs say of a move."""
 
     format: Literal["dbos-compat/shadow-report"] = "dbos-compat/shadow-report"
