@@ -123,12 +123,14 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
     if _suffix(path) == ".jsonl":
         yield from _lines(path, file)
         return
+    text = file.read()
     try:
-        document = json.loads(file.read())
+        document = json.loads(text)
     except ValueError as error:
         yield _unreadable(path, f"It is not JSON; was the export cut? {error}")
         return
-    yield _history(path, "", document)
+    # Text is read quicker than what was made of it: that would be copied first.
+    yield _history(path, "", document, text.decode() if isinstance(document, dict) else None)
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
@@ -149,13 +151,13 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
         yield _history(path, "", events)
 
 
-def _history(path: Path, place: str, document: object) -> Recorded | Unreadable:
+def _history(path: Path, place: str, document: object, text: str | None = None) -> Recorded | Unreadable:
     if isinstance(document, list):
         document = {"events": document}
     if not isinstance(document, dict) or not isinstance(document.get("events"), list):
         return _unreadable(path, 'This JSON is not a history: it has no list of "events".', place)
     try:
-        history = WorkflowHistory.from_json("", {"events": document["events"]})
+        history = WorkflowHistory.from_json("", text or json.dumps({"events": document["events"]}))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         return _unreadable(path, f"This JSON is not a history as Temporal exports it: {type(error).__name__}.", place)
     except ParseError as error:

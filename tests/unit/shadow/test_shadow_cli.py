@@ -242,7 +242,18 @@ class TestKept:
         text = one.read_text()
         for number in range(300):
             (many / f"{number:03}.json").write_text(text.replace("steps/0", f"w{number:03}"))
-        words = [sys.executable, "-m", "dbos_compat.cli", "shadow", "replay", str(many), "-w", PROGRAMS, "--json", "--no-sandbox"]
+        words = [
+            sys.executable,
+            "-m",
+            "dbos_compat.cli",
+            "shadow",
+            "replay",
+            str(many),
+            "-w",
+            PROGRAMS,
+            "--json",
+            "--no-sandbox",
+        ]
         words += ["--results", str(tmp_path / "r.jsonl"), "--key-file", str(tmp_path / "key")]
         (tmp_path / "key").write_text("k" * 32)
         folders = [str(REPOSITORY / part) for part in ("", "core", "dbos_compat", "shadow")]
