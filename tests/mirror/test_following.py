@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+)
+from temporalio.service import RPCError, RPCStatusCode
 
 from dbos_shadow.mirror.chain import follow_ups
-from dbos_shadow.mirror.following import join
+from dbos_shadow.mirror.following import Follower, HistoryGone, Tail, join
 from dbos_shadow.mirror.notes import Note
 
 
@@ -63,3 +71,61 @@ def test_children_and_successors_are_followed() -> None:
         Note(workflow_id="parent", run_id="run-3"),
     ]
     assert list(follow_ups([event(8, "workflow_execution_completed")], "parent", "default")) == []
+
+
+class Server:
+    """Answers requests for histories as a test says: an answer, or an error."""
+
+    def __init__(self, *answers: GetWorkflowExecutionHistoryResponse | RPCStatusCode) -> None:
+        self.namespace = "default"
+        self.workflow_service = self
+        self._answers = list(answers)
+        self.asked: list[GetWorkflowExecutionHistoryRequest] = []
+
+    async def get_workflow_execution_history(
+        self, request: GetWorkflowExecutionHistoryRequest, **_: Any
+    ) -> GetWorkflowExecutionHistoryResponse:
+        self.asked.append(request)
+        answer = self._answers.pop(0)
+        if isinstance(answer, RPCStatusCode):
+            raise RPCError("as the test says", answer, b"")
+        return answer
+
+
+def answer(token: bytes, *events: HistoryEvent) -> GetWorkflowExecutionHistoryResponse:
+    made = GetWorkflowExecutionHistoryResponse(next_page_token=token)
+    made.history.events.extend(events)
+    return made
+
+
+async def test_a_history_is_read_on_from_where_it_was_until_it_is_closed() -> None:
+    server = Server(
+        answer(b"1", *BEGUN), RPCStatusCode.DEADLINE_EXCEEDED, answer(b"1"), answer(b"", event(4, "timer_fired"))
+    )
+    follower = Follower(cast(Any, server), at_once=1)
+    tail = Tail(workflow_id="w", run_id="r")
+    assert [await follower.more(tail) for _ in range(4)] == [True, False, False, True]
+    assert tail.closed
+    assert names(tail.events) == names([*BEGUN, event(4, "timer_fired")])
+    assert [request.next_page_token for request in server.asked] == [b"", b"1", b"1", b"1"]
+    assert all(request.wait_new_event for request in server.asked)
+
+
+async def test_a_server_in_trouble_is_asked_again_and_one_without_the_run_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    trouble = [RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.UNAVAILABLE] * 5
+    server = Server(*trouble, answer(b"1", *BEGUN), RPCStatusCode.NOT_FOUND)
+    follower = Follower(cast(Any, server), at_once=1)
+    tail = Tail(workflow_id="w", run_id="r")
+    assert await follower.more(tail)
+    assert len(pauses) == 10
+    assert pauses[0] < 0.5 < max(pauses) <= 30
+    with pytest.raises(HistoryGone):
+        await follower.more(tail)

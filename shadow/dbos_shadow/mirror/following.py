@@ -100,16 +100,17 @@ class Follower:
         again_s = AGAIN_FIRST_S
         try:
             while True:
-                try:
-                    async with self._slots:
+                async with self._slots:
+                    try:
                         return await self._read(tail)
-                except RPCError as error:
-                    if error.status in _NO_NEWS:
-                        return False
-                    if error.status in _GONE:
-                        raise HistoryGone(error.message) from error
-                    logger.warning("a history cannot be read (%s); it is tried again", error.status.name)
-                await asyncio.sleep(random.uniform(again_s / 2, again_s))
+                    except RPCError as error:
+                        if error.status in _NO_NEWS:
+                            return False
+                        if error.status in _GONE:
+                            raise HistoryGone(error.message) from error
+                        logger.warning("a history cannot be read (%s); it is tried again", error.status.name)
+                    # With the slot in hand: while a server has trouble, fewer ask it.
+                    await asyncio.sleep(random.uniform(again_s / 2, again_s))
                 again_s = min(again_s * 2, AGAIN_MAX_S)
         finally:
             self._following -= 1
