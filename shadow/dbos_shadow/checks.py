@@ -25,7 +25,7 @@ from temporalio.converter import DataConverter
 import dbos_shadow.allow
 from dbos_shadow.allow import Allowances
 from dbos_shadow.difference import Difference
-from dbos_shadow.judging import judging
+from dbos_shadow.judging import How, judging
 from dbos_shadow.reading import files
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
@@ -59,6 +59,7 @@ def judge_histories(
     namespace: str = "default",
     worker_options: Mapping[str, Any] | None = None,
     allowances: Allowances | str | Path | None = None,
+    how: How | None = None,
 ) -> list[Judgement]:
     """Replay recorded runs on the core and say of each whether it did the same. For code without an event loop.
 
@@ -69,6 +70,7 @@ def judge_histories(
         namespace: as workflows read it in their info.
         worker_options: what else ``temporalio.worker.Worker`` is given.
         allowances: accepted differences, or their file.
+        how: in which way: by replay, or by a free run with names and stubs.
 
     Raises:
         NoHistories: there is none.
@@ -82,6 +84,7 @@ def judge_histories(
             namespace=namespace,
             worker_options=worker_options,
             allowances=read_allowances(allowances),
+            how=how,
         ) as judge:
             return [
                 found if isinstance(found, Judgement) else await judge(found) for found in map(_readable, _all(runs))

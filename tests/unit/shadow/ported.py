@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from temporalio import workflow
+from temporalio import activity, workflow
 
 from tests.unit.shadow.changed import RAN
 
@@ -55,3 +55,12 @@ async def audit(amount: int) -> str:
     """A side effect, planted."""
     RAN.append(f"audit {amount}")
     return "audited"
+
+
+@activity.defn(name="audit")
+async def real_audit(amount: int) -> str:
+    return await audit(amount)
+
+
+STUBS = {"audit": "as if audited"}
+REAL = {"audit": real_audit}
