@@ -82,6 +82,7 @@ def replay(
     fresh: o.Fresh = False,
     out: o.Out = None,
     against: o.Against = None,
+    label: o.Label = "",
     show_values: o.ShowValues = None,
     hash_ids: o.HashIds = False,
     show_notes: o.ShowNotes = False,
@@ -138,6 +139,7 @@ def replay(
             fresh=fresh,
             out=out or (),
             against=against,
+            label=label,
             as_json=as_json,
         )
 
@@ -191,6 +193,7 @@ def run_live(
     fresh: o.Fresh = False,
     out: o.Out = None,
     against: o.Against = None,
+    label: o.Label = "",
     show_values: o.ShowValues = None,
     hash_ids: o.HashIds = False,
     show_notes: o.ShowNotes = False,
@@ -251,6 +254,7 @@ def run_live(
             fresh=fresh,
             out=out or (),
             against=against,
+            label=label,
             as_json=as_json,
         )
 
@@ -301,6 +305,7 @@ def watch(
     name: o.Name = "",
     out: o.Out = None,
     against: o.Against = None,
+    label: o.Label = "",
     show_values: o.ShowValues = None,
     hash_ids: o.HashIds = False,
     show_notes: o.ShowNotes = False,
@@ -362,6 +367,7 @@ def watch(
             how=_how(way, baseline, names, stubs, run_for_real, store),
             out=out or (),
             against=against,
+            label=label,
             as_json=as_json,
         )
 

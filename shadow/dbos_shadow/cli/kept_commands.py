@@ -42,6 +42,7 @@ def report(
     name: o.Name = "",
     out: o.Out = None,
     against: o.Against = None,
+    label: o.Label = "",
     hash_ids: o.HashIds = False,
     key_file: o.KeyFile = None,
     as_json: o.Json = False,
@@ -67,6 +68,7 @@ def report(
             values, notes = settings.get("shown", [[], False])
             report_as = ReportConfig(
                 campaign=Campaign(
+                    label=label,
                     selection=settings.get("selection", ""),
                     selected=summary.get("seen"),
                     sample=settings.get("sample", ""),

@@ -269,6 +269,10 @@ Against = Annotated[
     Path | None,
     typer.Option("--against", help="An earlier report (.json): show what has changed.", rich_help_panel=REPORTS),
 ]
+Label = Annotated[
+    str,
+    typer.Option("--label", help="Names the report in a trend: a day, a commit.", rich_help_panel=REPORTS),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=REPORTS)]
 ShowValues = Annotated[
     list[str] | None,

@@ -142,6 +142,7 @@ async def judge_and_show(
     fresh: bool = False,
     out: Sequence[Path] = (),
     against: Path | None = None,
+    label: str = "",
     as_json: bool = False,
 ) -> Exit:
     """A session of a campaign, the report of all that it has chosen, and what the command exits with.
@@ -153,6 +154,7 @@ async def judge_and_show(
         fresh: judge again what was judged before.
         out: files for reports.
         against: an earlier report.
+        label: names the report in a trend.
         as_json: for programs.
     """
     check_suffixes(out)
@@ -186,7 +188,7 @@ async def judge_and_show(
             shower.counts = campaign.counts
             end = await session(campaign)
         report_as = ReportConfig(
-            campaign=_about(config, about, campaign),
+            campaign=_about(config, about, campaign, label),
             rule=verdicts.rule,
             key=shown.key,
             values=shown.values,
@@ -274,10 +276,11 @@ def versions() -> Versions:
     return Versions(temporalio=SDK_VERSION, dbos_compat=dbos_compat_version(), python=platform.python_version())
 
 
-def _about(config: str, about: Asked, campaign: Campaign) -> AboutCampaign:
+def _about(config: str, about: Asked, campaign: Campaign, label: str) -> AboutCampaign:
     selection = about.selection
     window = selection.closed if selection.closed.after or selection.closed.before else selection.started
     return AboutCampaign(
+        label=label,
         selection=about.words,
         window=AboutWindow(start=_iso(window.after), end=_iso(window.before)),
         selected=campaign.counts.seen,

@@ -117,7 +117,7 @@ def trend_lines(points: tuple[TrendPoint, ...]) -> tuple[Line, ...]:
                 (
                     index * step if len(points) > 1 else 50.0,
                     100 - 100 * share / most,
-                    f"{points[index].label}: {percent(share)}",
+                    f"{points[index].label} {percent(share)}".strip(),
                 )
                 for index, share in enumerate(shares)
             ),

@@ -53,7 +53,7 @@ _RANK = {Decision.GO: 0, Decision.CANNOT_TELL: 1, Decision.NO_GO: 2}
 def _point(report: Report) -> TrendPoint:
     campaign = report.campaign
     return TrendPoint(
-        label=campaign.label or campaign.made_at or campaign.window.end or campaign.config_hash,
+        label=campaign.label or campaign.made_at or campaign.window.end,
         decision=report.decision,
         counts=report.counts,
         groups=len(report.groups) + report.groups_left_out,
