@@ -8,6 +8,7 @@ Levels, kinds and paths are told in ``difference``, what order is free in ``bran
   own); numbers that the SDK has counted do not, for they follow from the order;
 * messages (signals, updates, cancel requests) in the order in which the workflow saw them (L1), and their values (L2);
 * what resolved a step: how, and with which value (L2);
+* patches by their ids (L1); that one has become deprecated is no difference, and its marker may be dropped then;
 * where things arrived: after how many of the workflow's steps (L1). This is asked only while the steps are the same, since
   a step too few moves everything behind it, and would be told again and again.
 
@@ -137,6 +138,7 @@ class _Work(Parts):
     def _steps(self) -> None:
         found = align(_items(self.expected), _items(self.actual))
         self._same_steps = found.clean
+        self._spare_deprecated(found)
         self._spare_what_was_cut(found)
         for i, j in found.pairs + found.moved:
             self._partner[j] = i
@@ -152,6 +154,12 @@ class _Work(Parts):
         for j in found.extra:
             self._sequence(Kind.EXTRA, "step", None, j)
         self.rows = self._side_by_side(found)
+
+    def _spare_deprecated(self, found: Alignment) -> None:
+        """The marker of a patch that was deprecated is there to be dropped: Temporal replays such a history, too."""
+        for i in [i for i in found.missing if _deprecated(self.expected.steps[i])]:
+            found.missing.remove(i)
+            self.unchecked("deprecated", Place(self.expected.steps[i].label, i), "step")
 
     def _spare_what_was_cut(self, found: Alignment) -> None:
         """Behind the end of a record that was cut nobody knows what came."""
@@ -186,7 +194,7 @@ class _Work(Parts):
         if mine.options is None or theirs.options is None:
             self.unchecked("not_recorded", place, "options")
         else:
-            self.options(place, mine.options, theirs.options)
+            self.options(place, mine.options, theirs.options, but=_MAY_CHANGE.get(mine.kind, ()))
         self.scalar(place, Level.TIMING, "duration_ms", mine.duration_ms, theirs.duration_ms)
         if theirs.target is not None and mine.target is not None:
             target = self._partner.get(theirs.target)
@@ -307,6 +315,14 @@ def _message(arrival: Arrival) -> Item:
 def _steps_before(trace: Trace, arrival: Arrival) -> int:
     """How many steps the workflow had asked for when it saw this."""
     return bisect_left(trace.steps, arrival.activation, key=lambda step: step.activation)
+
+
+_MAY_CHANGE = {StepKind.PATCH: ("deprecated",)}
+"""Options that code may change while old runs are open: a patch becomes deprecated, and its marker stays the same."""
+
+
+def _deprecated(step: Step) -> bool:
+    return step.kind is StepKind.PATCH and dict(step.options or ()).get("deprecated") is True
 
 
 _CHOSEN_IDS = frozenset({StepKind.CHILD, StepKind.SIGNAL_EXTERNAL, StepKind.CANCEL_EXTERNAL})

@@ -108,6 +108,6 @@ class Unchecked:
 
     path: str
     reason: str
-    """not_recorded, sealed, incomplete, given_up"""
+    """not_recorded, sealed, incomplete, given_up, deprecated"""
     step: int | None = None
     actual_step: int | None = None

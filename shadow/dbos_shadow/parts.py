@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
@@ -78,9 +78,9 @@ class Parts:
             else:
                 self.value(place, level, name, before[name], after[name])
 
-    def options(self, place: Place, mine: Options, theirs: Options) -> None:
+    def options(self, place: Place, mine: Options, theirs: Options, *, but: Sequence[str] = ()) -> None:
         before, after = dict(mine), dict(theirs)
-        for name in sorted(before.keys() | after.keys()):
+        for name in sorted((before.keys() | after.keys()) - set(but)):
             self.scalar(place, Level.OPTIONS, f"options.{name}", before.get(name), after.get(name))
 
     def failure(self, place: Place, level: Level, part: str, mine: Failure | None, theirs: Failure | None) -> None:

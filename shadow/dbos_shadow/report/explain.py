@@ -71,6 +71,7 @@ UNCHECKED: dict[str, str] = {
     "sealed": "only a codec can read it",
     "incomplete": "it lies behind the end of a record that was cut",
     "given_up": "the workflow had stopped waiting for it",
+    "deprecated": "the patch was deprecated when the run was recorded, and is gone from the code now",
 }
 
 _STEP = {

@@ -83,21 +83,20 @@ def _extent(text: str, definition: str) -> tuple[int, int]:
 
 
 @contextmanager
-def mutated(mutation: Mutation) -> Iterator[Theme]:
-    """The scene's theme with the edited workflows. Activities are not run, so it has none."""
+def mutated(mutation: Mutation, original: Theme | None = None) -> Iterator[Theme]:
+    """The theme (that of the scene, if none is given) with the edited workflows. Activities are not run: it has none."""
     name = f"{mutation.module}_mutated"
     module = types.ModuleType(name)
     module.__file__ = f"<{mutation.name}>"
     sys.modules[name] = module  # dataclasses look their module up
     try:
         exec(compile(mutation.source(), module.__file__, "exec"), vars(module))
-        yield _theme(mutation, module)
+        yield _theme(original or THEMES[mutation.scene.partition("/")[0]], module)
     finally:
         del sys.modules[name]
 
 
-def _theme(mutation: Mutation, module: types.ModuleType) -> Theme:
-    original = THEMES[mutation.scene.partition("/")[0]]
+def _theme(original: Theme, module: types.ModuleType) -> Theme:
     for thing in vars(module).values():
         if isinstance(thing, Theme) and thing.name == original.name:
             return dataclasses.replace(thing, sandboxed=False, activities=[])

@@ -27,8 +27,8 @@ from tests.shadow.samples import document
 from tests.shadow.samples.plays import LEFT_OUT, Act, Play, plays
 
 DOCUMENT = REPOSITORY / "docs" / "shadow-corpus.md"
-READY_S = 4.0
-"""Starters of samples wait for their workers; schedules and queries do so for a while only."""
+READY_S = 0.5
+"""Between the making of a worker and its first poll."""
 WITHIN_S = 120.0
 
 console = Console(width=None if sys.stdout.isatty() else 150)
@@ -117,13 +117,15 @@ class Stage:
 
     def _act(self, act: Act, number: int) -> dict[str, Any]:
         out = self._folder / f"judged-{number}.json"
+        env = {**self._env, "SAMPLES_READY": str(self._folder / f"ready-{number}")}
         script, *arguments = shlex.split(act.worker)
         words = [sys.executable, "-P", "-m", "tests.shadow.samples.inside", "--out", str(out), "--", script, *arguments]
         with (self._folder / f"log-{number}.txt").open("w+") as log:
-            worker = subprocess.Popen(words, cwd=self._samples, env=self._env, stdout=log, stderr=log)
+            worker = subprocess.Popen(words, cwd=self._samples, env=env, stdout=log, stderr=log)
             beside: list[subprocess.Popen[bytes]] = []
             try:
-                if act.starters:
+                if act.starters or act.runs_s:
+                    _until_there(self._folder / f"ready-{number}", worker)
                     time.sleep(READY_S)
                     for starter in act.starters:
                         self._starter(starter, beside, log)
@@ -152,6 +154,12 @@ class Stage:
         beside.append(process)
         if not behind:
             process.wait(WITHIN_S)
+
+
+def _until_there(path: Path, process: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + WITHIN_S
+    while not path.exists() and process.poll() is None and time.monotonic() < ends:
+        time.sleep(0.05)
 
 
 def table(outcomes: list[Outcome]) -> Table:

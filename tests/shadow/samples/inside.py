@@ -53,6 +53,8 @@ def listen() -> None:
 
     def init(self: Any, client: Client, **options: Any) -> None:
         original(self, client, **options)
+        if ready := os.environ.get("SAMPLES_READY"):
+            Path(ready).touch()
         registered.append(Registered(options.get("workflows", ()), client, options))
 
     temporalio.worker.Worker.__init__ = init  # type: ignore[method-assign]

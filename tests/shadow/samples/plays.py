@@ -48,6 +48,7 @@ LEFT_OUT = {
     "external_storage, external_storage_redis": "need a store beside them",
     "activity_worker": "its workflow is in another language",
     "gevent_async, trio_async, pydantic_converter_v1": "need another event loop, or an old release of a package",
+    "workflow_streams": "has the server's address in its code",
     "lambda_worker, cloud_export_to_parquet, env_config, worker_multiprocessing, replay": "are about deployment and tools",
 }
 """What is not run, and why."""
@@ -122,18 +123,6 @@ def plays() -> Iterator[Play]:
     ):  # fmt: skip
         yield _pair(name)
     yield Play("custom_decorator", (Act("custom_decorator/worker.py", ("custom_decorator/starter.py &",), runs_s=6),))
-    yield Play(
-        "workflow_streams",
-        (
-            Act(
-                "workflow_streams/run_worker.py",
-                tuple(
-                    f"workflow_streams/run_{name}.py"
-                    for name in ("publisher", "external_publisher", "truncating_ticker")
-                ),
-            ),
-        ),
-    )
 
 
 def _pair(folder: str, *, needs: tuple[str, ...] = ()) -> Play:

@@ -288,3 +288,27 @@ def test_traces_that_ask_for_different_things_differ(one: Trace, other: Trace) -
         assert Level.SEQUENCE in {difference.level for difference in diff(one, other).differences}
     if one.outcome.status is not other.outcome.status:
         assert (Level.OUTCOME, Kind.TYPE) in {(d.level, d.kind) for d in diff(one, other).differences}
+
+
+# -- patches -----------------------------------------------------------------------------------------------------------
+
+
+def patched(*, deprecated: bool) -> Step:
+    return Step(kind=StepKind.PATCH, name="old", activation=0, options=(("deprecated", True),) if deprecated else ())
+
+
+def test_a_patch_may_become_deprecated_and_then_go() -> None:
+    def run(*before: Step) -> Trace:
+        """Something arrives behind it, and has another number of steps before it then."""
+        steps = [*before, activity("charge", activation=0)]
+        end = result(len(before), 1, activation=1)
+        return trace(steps, [end])
+
+    one, deprecated, none = run(patched(deprecated=False)), run(patched(deprecated=True)), run()
+    assert diff(one, deprecated).clean
+    assert diff(deprecated, one).clean
+    gone = diff(deprecated, none)
+    assert gone.clean
+    assert [(gap.reason, gap.path) for gap in gone.unchecked] == [("deprecated", "patch old: step")]
+    assert [(d.kind, d.path) for d in diff(one, none).differences] == [(Kind.MISSING, "patch old: step")]
+    assert [(d.kind, d.path) for d in diff(none, deprecated).differences] == [(Kind.EXTRA, "patch old: step")]
