@@ -53,6 +53,7 @@ def report(
         from dbos_shadow.cli import work as w
         from dbos_shadow.cli.outputs import check_suffixes
         from dbos_shadow.report import Campaign, ReportConfig
+        from dbos_shadow.select import Stratum
 
         check_suffixes(out or ())
         before = w.read_report(against)
@@ -80,6 +81,7 @@ def report(
                 values=tuple(values),
                 notes=notes,
                 ids=shown.ids,
+                strata=tuple(Stratum(**found) for found in summary.get("strata", ())),
                 **({"command": settings["command"]} if "command" in settings else {}),
             )
             made, lines = await w.make_report(results, campaign.config, report_as)
