@@ -51,15 +51,15 @@ class BenchHost(WorkflowHost):
         self, activation: WorkflowActivation, workflow_type: str
     ) -> WorkflowActivationCompletion | Awaitable[WorkflowActivationCompletion]:
         queue = self._queues.pop(activation.run_id, None)
-        if queue is not None:
-            self._worker._task_queue = queue
         if self._inline_allowed:
             # There is nobody on this event loop whom a slow activation would keep waiting.
             self._quick[workflow_type] = True
+        if queue is not None:  # the first one
+            self._worker._task_queue = queue
             init: Any = next(
                 (j.initialize_workflow for j in activation.jobs if j.HasField("initialize_workflow")), None
             )
-            if init is not None and activation.run_id not in self._worker._running_workflows:
+            if self._inline_allowed and init is not None and activation.run_id not in self._worker._running_workflows:
                 try:
                     self._create(activation, init)
                 except Exception as error:

@@ -8,12 +8,13 @@ rest, each in their order. What is asked for and was never recorded has no partn
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
 
-from dbos_compat.convert.payloads import dumps, payloads, payloads_text
+from dbos_compat.convert.payloads import dumps, payloads
 from dbos_shadow.names import NameMap
 from dbos_shadow.past import Past, PastTask, attributes, kind, marker_data
 from dbos_shadow.sources.messages import values
@@ -105,18 +106,18 @@ class Pairing:
         """The first of the recorded steps with the same inputs; if there is none, the first (or, with ``only``, none)."""
         first = None
         wanted: Values | None = None
-        text = dumps(command.get("in") or ())
+        given = command.get("in") or ()
         for event_id in among:
             first = first or event_id
             event = self._events.get(event_id)
             if event is None:
                 break
-            if payloads_text(attributes(event).input.payloads) == text:
+            if _same_bytes(given, attributes(event).input.payloads):
                 return event_id
             if event_id not in self._inputs:
                 self._inputs[event_id] = values(attributes(event).input.payloads)
             if wanted is None:
-                wanted = values(payloads(command.get("in") or ()))
+                wanted = values(payloads(given))
             if self._inputs[event_id] == wanted:
                 return event_id
         return None if only else first
@@ -148,6 +149,18 @@ class Pairing:
         if what == "cancel_child":
             return (what, self._children.get(command["seq"], "")), ""
         return None
+
+
+def _same_bytes(forms: Sequence[Mapping[str, Any]], recorded: Sequence[Payload]) -> bool:
+    """Are these forms of the recorded payloads, byte for byte? False: look closer. Plain JSON alone is looked at."""
+    if len(forms) != len(recorded):
+        return False
+    for form, payload in zip(forms, recorded, strict=True):
+        if "j" not in form or payload.metadata.get("encoding") != b"json/plain":
+            return False
+        if dumps(form["j"]).encode() != payload.data:
+            return False
+    return True
 
 
 def _recorded(event: HistoryEvent) -> tuple[Key, str] | None:

@@ -95,26 +95,40 @@ class GuidedInterpreter(TemporalInterpreter):
 
     def _first_jobs(self, task: Task) -> list[WorkflowActivationJob]:
         jobs = super()._first_jobs(task)
-        for job in jobs:
-            if job.HasField("do_update"):
-                job.do_update.run_validator = True  # it ran then, and code that has changed may refuse
+        if any(record["k"] == "update" for record in task.records):
+            for job in jobs:
+                if job.HasField("do_update"):
+                    job.do_update.run_validator = True  # it ran then, and code that has changed may refuse
         first = 0
         if jobs and jobs[0].HasField("initialize_workflow"):
             first = 1
             if self._began is not None:
                 jobs[0].initialize_workflow.start_time.CopyFrom(self._began)
-        jobs[first:first] = [reseed(run_id) for run_id in self._told.reseeds]
+        if self._told.reseeds:
+            jobs[first:first] = [reseed(run_id) for run_id in self._told.reseeds]
         return jobs
 
     def _jobs(self, task: Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
-        told = self._told
         activation = super()._jobs(task, jobs)
-        self._suggested = told.suggested
-        activation.timestamp.CopyFrom(told.at)
-        activation.history_length = told.started_id
-        activation.history_size_bytes = told.size_bytes
-        activation.continue_as_new_suggested = told.suggested
-        activation.deployment_version_for_current_task.deployment_name = told.deployment
+        self._suggested = self._told.suggested
+        return activation
+
+    def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
+        """As it was told then, and not as the core would count."""
+        told = self._told
+        activation = WorkflowActivation(
+            run_id=self._row.run_id,
+            timestamp=told.at,
+            is_replaying=replaying,
+            history_length=told.started_id,
+            available_internal_flags=flags,
+            history_size_bytes=told.size_bytes,
+            continue_as_new_suggested=told.suggested,
+        )
+        version = activation.deployment_version_for_current_task
+        version.build_id = self._build.current
+        if told.deployment:
+            version.deployment_name = told.deployment
         return activation
 
 
