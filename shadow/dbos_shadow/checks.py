@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.converter import DataConverter
 
@@ -33,6 +34,8 @@ from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["ShadowMismatch", "assert_same", "explain", "histories", "is_same", "judge_histories"]
+
+T = TypeVar("T")
 
 SHOWN_MAX = 5
 """Differences of one run that are told; the report tells them all."""
@@ -61,7 +64,7 @@ def judge_histories(
     allowances: Allowances | str | Path | None = None,
     how: How | None = None,
 ) -> list[Judgement]:
-    """Replay recorded runs on the core and say of each whether it did the same. For code without an event loop.
+    """Replay recorded runs on the core and say of each whether it did the same. It returns when all is judged.
 
     Args:
         runs: files, folders, or runs that ``histories`` has read.
@@ -90,7 +93,17 @@ def judge_histories(
                 found if isinstance(found, Judgement) else await judge(found) for found in map(_readable, _all(runs))
             ]
 
-    return asyncio.run(work())
+    return _run(work())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end; where an event loop runs already, beside that, which waits meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, work).result()
 
 
 def assert_same(

@@ -114,6 +114,9 @@ class TestPlainFunctions:
             assert_same(exported, changed_steps.WORKFLOWS)
         assert "canary" not in str(caught.value)
 
+    async def test_beside_an_event_loop(self, exported: Path) -> None:
+        assert len(assert_same(exported, programs.WORKFLOWS)) == 6
+
     def test_nothing_is_not_green(self, tmp_path: Path) -> None:
         with pytest.raises(NoHistories):
             assert_same(tmp_path, programs.WORKFLOWS)
