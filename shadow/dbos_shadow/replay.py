@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -193,7 +194,8 @@ def _error_type(failure: TaskFailure) -> str:
 
 def _slug(message: str) -> str:
     """The entry in the ledger of differences that a message names."""
-    return message.rpartition("#")[2].rstrip(".") if "#" in message else "unsupported"
+    found = re.search(r"#([a-z0-9-]+)", message)
+    return found.group(1) if found else "unsupported"
 
 
 def features(trace: Trace) -> frozenset[str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
@@ -133,3 +134,24 @@ async def test_every_beginning_of_a_history_matches(client: Client) -> None:
             if judgement.verdict is Verdict.MISMATCH:  # what the task asked for is cut in two
                 assert not last.startswith(("workflow_task_started", "workflow_task_scheduled")), size
     await asyncio.sleep(0)
+
+
+@workflow.defn(name="Steps", sandboxed=False)
+class AsksNexus:
+    """The code now wants what the core refuses by name."""
+
+    @workflow.run
+    async def run(self, start: int) -> None:
+        client = workflow.create_nexus_client(endpoint="somewhere", service="Greeter")
+        await client.execute_operation("greet", start)
+
+
+async def test_what_is_not_supported_is_named(client: Client) -> None:
+    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+    judgement = await judged(await recorded(await ended(handle)), [AsksNexus])
+    assert (judgement.verdict, judgement.reason, judgement.subject) == (
+        Verdict.INCONCLUSIVE,
+        Reason.UNSUPPORTED,
+        "nexus",
+    )
+    assert judgement.comparison is not None
