@@ -61,6 +61,7 @@ class Claims:
         kernel = self._kernel
         queues = {*kernel.queues, *kernel.activities.queues}
         kernel.process.task_queues = tuple(sorted(queues))
+        kernel.process.limited_queues = tuple(kernel.activities.limited_queues)
         if queues and not self._tasks:
             self._tasks = [
                 kernel.loop.create_task(self._pulse_loop(), name="dbos_core pulse"),
@@ -179,6 +180,8 @@ class Claims:
             self._look_again(pulse.next_due_in_ms)
         if pulse.schedule_due_in_ms is not None and pulse.schedule_due_in_ms < PULSE_EVERY_S * 1000:
             kernel.scheduler.due_in(pulse.schedule_due_in_ms)
+        if pulse.sharers:
+            kernel.activities.share_rates(pulse.sharers)
         if pulse.offered:
             kernel.activities.poll()
         if pulse.requests:

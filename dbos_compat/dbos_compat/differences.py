@@ -413,9 +413,11 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="queue-rate-limit",
         kind=Kind.DIFFERENT,
-        feature="max_task_queue_activities_per_second is a limit of each process",
-        advice="Temporal's server holds a queue to it over all workers. Here every process that serves the queue has the "
-        "whole rate: divide it by their number.",
+        feature="max_task_queue_activities_per_second is shared out evenly",
+        advice="Temporal's server holds a queue to it over all workers, however unevenly they are busy. Here each live process "
+        "that sets it has an equal share, so a queue may stay below its rate while some of them have nothing to do. A "
+        "process that comes or goes is counted within two seconds (one that dies, after its lease). Give all workers of a "
+        "queue the same rate: who sets none is not held to it.",
     ),
     Difference(
         slug="metric-prefix",

@@ -11,6 +11,7 @@ import pytest
 
 from dbos_core.errors import ApplicationMismatch, BadDatabaseURL, SchemaMissing, SchemaTooNew, StoreUnavailable
 from dbos_core.store.postgres import PostgresStore, schema_names
+from dbos_core.store.postgres.schema.migrate import own_version
 from tests.postgres.catalog import shape
 
 
@@ -33,7 +34,7 @@ async def test_ten_at_once_make_it_once(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("select version from dbos.dbos_migrations").fetchall() == [(125,)]
         meta: dict[str, str] = dict(connection.execute("select key, value from dbos_compat.meta").fetchall())
-    assert (meta["version"], meta["application_name"]) == ("1", "dbos-compat")
+    assert (meta["version"], meta["application_name"]) == (str(own_version()), "dbos-compat")
 
 
 async def test_again_changes_nothing(postgres_url: str) -> None:
@@ -43,6 +44,19 @@ async def test_again_changes_nothing(postgres_url: str) -> None:
     await opened(postgres_url)
 
     assert (shape(postgres_url), shape(postgres_url, "dbos_compat")) == before
+
+
+async def test_what_an_earlier_release_made_is_brought_up_to_date(postgres_url: str) -> None:
+    await opened(postgres_url)
+    execute(postgres_url, "alter table dbos_compat.processes drop column limited_queues")
+    execute(postgres_url, "update dbos_compat.meta set value = '1' where key = 'version'")
+
+    await asyncio.gather(*[opened(postgres_url, pool_max=1) for _ in range(3)])
+
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("select limited_queues from dbos_compat.processes").fetchall() == []
+        version = connection.execute("select value from dbos_compat.meta where key = 'version'").fetchone()
+    assert version == (str(own_version()),)
 
 
 async def test_a_failed_migration_leaves_nothing(postgres_url: str) -> None:

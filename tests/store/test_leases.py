@@ -38,6 +38,21 @@ async def test_an_idle_pulse_finds_nothing(ours):
     assert not (pulse.requests)
 
 
+async def test_a_pulse_counts_who_shares_the_rate_of_a_queue(ours, theirs):
+    ours.info.limited_queues = ("payments", "mail")
+    theirs.info.limited_queues = ("payments",)
+    assert (await ours.pulse()).sharers == {"payments": 1, "mail": 1}
+    assert (await theirs.pulse()).sharers == {"payments": 2}
+    assert (await ours.pulse()).sharers == {"payments": 2, "mail": 1}
+
+    await theirs.die()
+
+    assert (await ours.pulse()).sharers == {"payments": 1, "mail": 1}
+    theirs.info.limited_queues = ()
+    assert (await theirs.pulse()).sharers == {}
+    assert (await ours.pulse()).sharers == {"payments": 1, "mail": 1}
+
+
 async def test_a_pulse_sees_a_due_run_of_our_queues(ours, theirs):
     now = await ours.store.now_ms()
     await ours.start("elsewhere", claimed=False, task_queue="mail")

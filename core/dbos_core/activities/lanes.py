@@ -26,9 +26,10 @@ _NOTHING = 1e-6
 class RateLimit:
     """A bucket of starts: refilled at ``per_second``, holding at most one second's worth."""
 
-    __slots__ = ("_filled_ms", "_level", "_per_ms", "_size")
+    __slots__ = ("_filled_ms", "_level", "_per_ms", "_size", "per_second")
 
     def __init__(self, per_second: float, now_ms: int) -> None:
+        self.per_second = per_second
         self._per_ms = per_second / 1000
         self._size = max(1.0, per_second)
         self._level = self._size
@@ -41,6 +42,13 @@ class RateLimit:
         self._filled_ms = now_ms
         missing = 1.0 - self._level
         return 0 if missing <= _NOTHING else math.ceil(missing / self._per_ms - _NOTHING)
+
+    def share(self, sharers: int, now_ms: int) -> None:
+        """So many share the rate evenly from now on."""
+        self.wait_ms(now_ms)  # fills it up at the rate that held so far
+        each = self.per_second / sharers
+        self._per_ms, self._size = each / 1000, max(1.0, each)
+        self._level = min(self._level, self._size)
 
     def take(self) -> None:
         self._level -= 1.0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -191,7 +191,8 @@ class ActivityService(Carrier):
         max_queue_per_second: float | None = None,
         throttle: Throttle | None = None,
     ) -> None:
-        """Serve a task queue. ``max_queue_per_second`` is the queue's limit in this process, whoever serves it."""
+        """Serve a task queue. ``max_queue_per_second`` is the queue's limit, whoever serves it: here, and in the other
+        processes that say the same (:meth:`share_rates`)."""
         now = self._now_ms()
         served = self._queues.get(queue)
         if served is None:
@@ -202,6 +203,18 @@ class ActivityService(Carrier):
             served.limit = RateLimit(max_queue_per_second, now)
         served.offers_wait = True
         served.pump()
+
+    @property
+    def limited_queues(self) -> list[str]:
+        """The task queues that have a limit of their own."""
+        return sorted(name for name, queue in self._queues.items() if queue.limit is not None)
+
+    def share_rates(self, sharers: Mapping[str, int]) -> None:
+        """So many live processes, this one among them, hold each of these queues to its limit."""
+        for name, number in sharers.items():
+            served = self._queues.get(name)
+            if served is not None and served.limit is not None:
+                served.limit.share(max(1, number), self._now_ms())
 
     def unserve(self, queue: str, executor: Executor) -> None:
         """Start nothing more there. What waits is offered to others if no other executor of ours serves the queue."""

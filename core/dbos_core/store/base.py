@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from dbos_core.activities.spec import ActivityRow
@@ -65,6 +65,8 @@ class ProcessInfo:
     identity: str
     application_version: str
     task_queues: tuple[str, ...] = ()
+    limited_queues: tuple[str, ...] = ()
+    """Those of which activities are started under a rate that all processes share."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +89,8 @@ class Pulse:
     """When the next schedule is due; 0 when one is, None if there is none."""
     jobs: bool = False
     """Some running job is held by nobody."""
+    sharers: dict[str, int] = field(default_factory=dict)
+    """Of each of our limited queues: how many live processes share its rate, with us."""
     next_due_in_ms: int | None = None
     """When the next unowned run of our queues becomes due; None if there is none."""
     touched: tuple[str, ...] = ()

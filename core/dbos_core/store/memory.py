@@ -75,13 +75,14 @@ class MemoryStore(MemorySchedules):
     # -- processes -----------------------------------------------------------------------------------------------
 
     async def register(self, process: ProcessInfo, lease_ms: int) -> None:
-        self.tables.leases[process.process_id] = Lease(process, self.clock.now_ms() + lease_ms)
+        self.tables.leases[process.process_id] = Lease(replace(process), self.clock.now_ms() + lease_ms)
 
     async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
         tables, now, me = self.tables, self.clock.now_ms(), process.process_id
         queues = process.task_queues
         alive = not tables.lapsed(me, now)
-        tables.leases[me] = Lease(process, now + lease_ms)
+        tables.leases[me] = Lease(replace(process), now + lease_ms)
+        leases = tables.leases.items()
         return Pulse(
             alive=alive,
             lapsed=tuple(sorted(other for other in tables.busy_processes() if tables.lapsed(other, now))),
@@ -91,6 +92,12 @@ class MemoryStore(MemorySchedules):
             expired=bool(tables.expired(now)),
             schedule_due_in_ms=tables.schedule_due_in(now),
             jobs=self.jobs.free(),
+            sharers={
+                queue: sum(
+                    queue in lease.process.limited_queues and not tables.lapsed(other, now) for other, lease in leases
+                )
+                for queue in process.limited_queues
+            },
             next_due_in_ms=tables.next_due_in(queues, now),
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )

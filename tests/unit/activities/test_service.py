@@ -436,6 +436,21 @@ async def test_the_queues_limit_holds_for_all_its_executors(here):
     assert sum(len(e.started) for e in executors) == 3
 
 
+async def test_a_queues_limit_is_shared_with_other_processes(here):
+    executor = Notes()
+    here.service.serve("payments", executor, 100, max_queue_per_second=4)
+    here.service.serve("mail", Notes(), 100)
+    assert here.service.limited_queues == ["payments"]
+    here.service.share_rates({"payments": 2, "elsewhere": 3})
+    await here.schedule(*[spec(seq) for seq in range(1, 13)])
+    assert len(executor.started) == 2
+    await clock_of(here).advance(1_000)
+    assert len(executor.started) == 4
+    here.service.share_rates({"payments": 1})
+    await clock_of(here).advance(1_500)
+    assert len(executor.started) in (9, 10), "half of a start may have been there already"
+
+
 # -- failpoints --------------------------------------------------------------------------------------------------------
 
 

@@ -130,11 +130,13 @@ _REGISTER = """
     version as (
         insert into {dbos}.application_versions (version_id, version_name, application_name)
         values ($6, $3, $7) on conflict do nothing)
-    insert into {own}.processes (process_id, identity, application_version, task_queues, started_ms, lease_until_ms)
-    select $1, $2, $3, $4::text[], ms, ms + $5::bigint from clock
+    insert into {own}.processes
+        (process_id, identity, application_version, task_queues, limited_queues, started_ms, lease_until_ms)
+    select $1, $2, $3, $4::text[], $8::text[], ms, ms + $5::bigint from clock
     on conflict (process_id) do update
         set identity = excluded.identity, application_version = excluded.application_version,
-            task_queues = excluded.task_queues, lease_until_ms = excluded.lease_until_ms"""
+            task_queues = excluded.task_queues, limited_queues = excluded.limited_queues,
+            lease_until_ms = excluded.lease_until_ms"""
 
 _FORGET_OLD_PROCESSES = """
     delete from {own}.processes p
@@ -152,10 +154,12 @@ _PULSE = """
     with recursive clock as materialized (select {own}.now_ms() as ms),
     before as materialized (select p.lease_until_ms from {own}.processes p where p.process_id = $1),
     beat as (
-        insert into {own}.processes (process_id, identity, application_version, task_queues, started_ms, lease_until_ms)
-        select $1, $2, $3, $4::text[], ms, ms + $5::bigint from clock
+        insert into {own}.processes
+            (process_id, identity, application_version, task_queues, limited_queues, started_ms, lease_until_ms)
+        select $1, $2, $3, $4::text[], $7::text[], ms, ms + $5::bigint from clock
         on conflict (process_id) do update
-            set lease_until_ms = excluded.lease_until_ms, task_queues = excluded.task_queues),
+            set lease_until_ms = excluded.lease_until_ms, task_queues = excluded.task_queues,
+                limited_queues = excluded.limited_queues),
     owners (owner) as (
         (select r.owner from {own}.runs r where r.owner is not null order by r.owner limit 1)
         union all
@@ -201,6 +205,10 @@ _PULSE = """
                 end as schedule_due_in_ms,
            exists (select from {own}.jobs j
                     where j.state = 1 and j.lease_until_ms <= (select ms from clock)) as jobs,
+           array(select (select count(*) from {own}.processes p
+                          where q.name = any (p.limited_queues) and p.process_id <> $1
+                            and p.lease_until_ms > (select ms from clock))
+                   from unnest($7::text[]) with ordinality as q (name, place) order by q.place) as others,
            (select min(due.wake_at_ms)
               from unnest($4::text[]) as q (name),
                    lateral (select r.wake_at_ms from {own}.runs r
@@ -304,6 +312,7 @@ async def register(db: Database, process: ProcessInfo, lease_ms: int, applicatio
         lease_ms,
         time_ordered_uuid(),
         application_name,
+        list(process.limited_queues),
         safe=True,
     )
     await db.rows("forgetting old processes", _FORGET_OLD_PROCESSES)
@@ -316,6 +325,7 @@ async def unregister(db: Database, author: Author, process_id: str) -> None:
 
 
 async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
+    limited = process.limited_queues  # may be others when the answer comes
     row = await db.row(
         "the lease's beat",
         _PULSE,
@@ -325,6 +335,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         list(process.task_queues),
         lease_ms,
         ASYNC_WORKER,
+        list(limited),
         safe=True,
     )
     assert row is not None
@@ -337,6 +348,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         expired=row["expired"],
         schedule_due_in_ms=None if row["schedule_due_in_ms"] is None else max(row["schedule_due_in_ms"], 0),
         jobs=row["jobs"],
+        sharers={queue: 1 + others for queue, others in zip(limited, row["others"], strict=True)},
         next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )
