@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -25,6 +26,7 @@ from temporalio.bridge.proto import NamespaceInfo
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, Worker
 
@@ -103,6 +105,7 @@ class Workbench:
         private.install()
         self._workflows = workflows
         self._interceptors = interceptors
+        self._of_the_client = [i for i in client_interceptors if isinstance(i, temporalio.worker.Interceptor)]
         self._identity = identity
         self._new_id = new_id or SeededEntropy("workbench").uuid
         self._now_ms = now_ms
@@ -145,13 +148,14 @@ class Workbench:
         """Temporal's own replayer with the same workflows, converter, interceptors and plug-ins, and as many of the worker's
         options as it takes. Raises what ``temporalio.worker.Replayer`` raises."""
         taken = inspect.signature(Replayer).parameters
+        options = {"runtime": _silent(), **self._options}
         return Replayer(
             workflows=list(self._workflows),
             namespace=self.namespace,
             data_converter=self.data_converter,
-            interceptors=list(self._interceptors),
+            interceptors=[*self._of_the_client, *self._interceptors],
             plugins=self._worker_plugins,
-            **{name: option for name, option in self._options.items() if name in taken},
+            **{name: option for name, option in options.items() if name in taken},
         )
 
     async def __aenter__(self) -> Self:
@@ -207,6 +211,12 @@ class Workbench:
         )
         self._ready.set_result(runner)
         return bench
+
+
+@functools.cache
+def _silent() -> Runtime:
+    """Temporal's core writes failed tasks to standard output, with the messages of failures: it must not, here."""
+    return Runtime(telemetry=TelemetryConfig(logging=None))
 
 
 def _without_codec(converter: DataConverter) -> DataConverter:

@@ -52,7 +52,7 @@ async def record(client: Client, folder: Path) -> list[Path]:
         await cancelled.cancel()
         for handle in (paid, declined, late, approved, cancelled):
             await end(handle)
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     written = []
     for handle in (paid, declined, late, approved, cancelled, waiting):
         path = folder / f"{handle.id}.json"

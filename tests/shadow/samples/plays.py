@@ -30,7 +30,7 @@ class Act:
 
 HELLO = (
     "activity", "activity_async", "activity_choice", "activity_heartbeat", "activity_method", "activity_multiprocess",
-    "activity_retry", "async_activity_completion", "cancellation", "change_log_level", "child_workflow",
+    "activity_retry", "async_activity_completion", "cancellation", "child_workflow",
     "continue_as_new", "exception", "local_activity", "parallel_activity", "patch", "query", "search_attributes",
     "signal", "update",
 )  # fmt: skip
@@ -57,6 +57,9 @@ LEFT_OUT = {
 def plays() -> Iterator[Play]:
     for name in HELLO:
         yield Play(f"hello/{name}", (Act(f"hello/hello_{name}.py"),))
+    yield Play(
+        "hello/change_log_level", (Act("hello/hello_change_log_level.py", runs_s=4),), note="its task fails for ever"
+    )
     yield Play("hello/cron", (Act(ENDLESS, runs_s=4),), note="its first task comes with the next minute")
     yield Play("eager_wf_start", (Act("eager_wf_start/run.py"),))
     for name in ("introduction", "waiting_for_handlers", "waiting_for_handlers_and_compensation"):

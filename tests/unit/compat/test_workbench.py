@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload, WorkflowType
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -15,15 +16,19 @@ from temporalio.worker import (
     ExecuteWorkflowInput,
     Interceptor,
     UnsandboxedWorkflowRunner,
+    Worker,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
 
+from dbos_compat.connect import connect_store, disconnect
 from dbos_compat.convert.records import start_text
 from dbos_compat.workbench import Workbench
 from dbos_core.activities.spec import FinalOutcome, OutcomeKind, RetryState
+from dbos_core.clock import SystemClock
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.runner import Activation, Decision, Event, EventKind, Interpreter
+from dbos_core.store.memory import MemoryStore
 from tests.unit.compat.bench_workflows import RAN, Order, charge
 
 
@@ -128,3 +133,34 @@ async def test_what_a_worker_refuses_is_refused() -> None:
         async with Workbench([Order, Order]):
             pass
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "dbos_compat workbench"]
+
+
+@workflow.defn(name="TalkedTo")
+class Blurts:
+    """Fails its task, with a secret in the message."""
+
+    @workflow.run
+    async def run(self) -> None:
+        raise KeyError("a secret")
+
+
+@workflow.defn(name="TalkedTo")
+class Silent:
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.sleep(1)
+
+
+async def test_temporals_replayer_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its core logs to standard output, where reports go."""
+    client = await connect_store(MemoryStore(SystemClock()))
+    async with Worker(client, task_queue="q", workflows=[Silent], workflow_runner=UnsandboxedWorkflowRunner()):
+        handle = await client.start_workflow(Silent.run, id="w", task_queue="q")
+        await handle.result()
+        history = await handle.fetch_history()
+    await disconnect(client)
+    capfd.readouterr()
+    async with Workbench([Blurts], workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        result = await bench.replayer().replay_workflow(history, raise_on_replay_failure=False)
+    assert result.replay_failure is not None
+    assert "secret" not in capfd.readouterr().out
