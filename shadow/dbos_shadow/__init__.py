@@ -1,16 +1,22 @@
 """The proof: do Temporal and dbos-compat do the same with this workflow?
 
-Observe, then judge. What there is so far is pure:
+Observe, then judge. Pure, and of the standard library alone:
 
 * ``trace``: a run on either engine as one frozen value: steps, arrivals, outcome;
-* ``sources``: where traces come from: ``history`` (Temporal, live or exported), ``journal`` (the core);
 * ``diff``: two traces and the allowances → differences, each with a level, a kind, a path and a fingerprint
   (``difference``), found with the help of ``align``, ``branches``, ``parts`` and ``json_paths``;
-* ``allow``: the reviewed file of accepted differences;
-* ``groups``: the same difference in many runs, with one minimal exemplar.
+* ``verdict``: what is said of one run; ``allow``: the reviewed file of accepted differences; ``masks``: what may differ;
+* ``groups``: the same difference in many runs, with one minimal exemplar;
+* ``select``: which runs, samples, and what kind of run one is.
 
-All but the sources use the standard library alone. What will live here as well: the ways to the second trace (replay, free
-run, live mirror), reports, and the determinism kit that drives the kernel through orders of events and crashes.
+Around that:
+
+* ``reading``: histories from files and live namespaces, decoded; ``sources``: their traces, and those of journals;
+* ``replay``, ``free_run``, ``mirror``: three ways to the core's trace; ``baseline``: how much either engine agrees with
+  itself;
+* ``campaign``: many runs through a judge (``judging``) into ``results``; ``report``: what they say together;
+* ``cli``, ``checks``, ``pytest_plugin``: the front doors;
+* ``determinism``: the kit that drives the kernel through orders of events and crashes.
 """
 
 __all__: list[str] = []

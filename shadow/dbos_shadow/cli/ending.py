@@ -38,6 +38,9 @@ EXIT_CODES = (
 )
 
 
+_OF_THE_EXTRA = frozenset({"hypothesis", "jinja2", "pydantic", "yaml"})
+
+
 class Stopped(Exception):
     """Ends a command with a message and an exit code."""
 
@@ -67,6 +70,11 @@ def run(work: Coroutine[Any, Any, Exit], *, as_json: bool) -> NoReturn:
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted. What was judged is kept: the same command goes on from here.")
         raise typer.Exit(130) from None
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_THE_EXTRA:
+            raise
+        said = f"The shadow needs {error.name}, of the extra: pip install 'dbos-compat[shadow]'"
+        fail(said, Exit.USAGE, as_json=as_json)
     except OSError as error:
         fail(f"{error.filename or ''}: {error.strerror or error}", Exit.OWN_FAILURE, as_json=as_json)
     except Exception as error:

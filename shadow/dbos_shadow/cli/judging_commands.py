@@ -79,6 +79,7 @@ def replay(
     schema: o.Schema = "dbos_shadow",
     results_file: o.ResultsFile = o.DEFAULT_RESULTS,
     name: o.Name = "",
+    retention: o.Retention = None,
     fresh: o.Fresh = False,
     out: o.Out = None,
     against: o.Against = None,
@@ -126,7 +127,7 @@ def replay(
 
         return await w.judge_and_show(
             code,
-            w.Place(database=database, schema=schema, file=results_file, name=name),
+            w.Place(database=database, schema=schema, file=results_file, name=name, retention=retention),
             w.showing_of(show_values, hash_ids=hash_ids, notes=show_notes, key_file=key_file),
             session,
             limits=_limits(deadline, run_deadline, stop_at, enough),
@@ -190,6 +191,7 @@ def run_live(
     schema: o.Schema = "dbos_shadow",
     results_file: o.ResultsFile = o.DEFAULT_RESULTS,
     name: o.Name = "",
+    retention: o.Retention = None,
     fresh: o.Fresh = False,
     out: o.Out = None,
     against: o.Against = None,
@@ -241,7 +243,7 @@ def run_live(
 
         return await w.judge_and_show(
             code,
-            w.Place(database=database, schema=schema, file=results_file, name=name),
+            w.Place(database=database, schema=schema, file=results_file, name=name, retention=retention),
             w.showing_of(show_values, hash_ids=hash_ids, notes=show_notes, key_file=key_file),
             session,
             limits=_limits(deadline, run_deadline, stop_at, enough),
@@ -303,6 +305,7 @@ def watch(
     schema: o.Schema = "dbos_shadow",
     results_file: o.ResultsFile = o.DEFAULT_RESULTS,
     name: o.Name = "",
+    retention: o.Retention = None,
     out: o.Out = None,
     against: o.Against = None,
     label: o.Label = "",
@@ -355,7 +358,7 @@ def watch(
 
         return await w.judge_and_show(
             code,
-            w.Place(database=database, schema=schema, file=results_file, name=name),
+            w.Place(database=database, schema=schema, file=results_file, name=name, retention=retention),
             w.showing_of(show_values, hash_ids=hash_ids, notes=show_notes, key_file=key_file),
             session,
             limits=_limits(deadline, run_deadline, stop_at, enough),

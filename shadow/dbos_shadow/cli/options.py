@@ -251,6 +251,16 @@ ResultsFile = Annotated[
     Path,
     typer.Option("--results", help="Without a database: keep them in this file.", rich_help_panel=RESULTS),
 ]
+Retention = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--retention",
+        parser=duration,
+        metavar="DURATION",
+        help="Delete results that are older, before beginning: 90d.",
+        rich_help_panel=RESULTS,
+    ),
+]
 Name = Annotated[str, typer.Option("--name", help="Name of the campaign, for reports.", rich_help_panel=RESULTS)]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Judge again what was judged before.", rich_help_panel=RESULTS)]
 

@@ -10,7 +10,7 @@ import json
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Place:
     schema: str
     file: Path
     name: str = ""
+    retention: timedelta | None = None
+    """Older results are deleted when a session begins."""
 
     @contextlib.asynccontextmanager
     async def opened(self, *, create: bool = True) -> AsyncIterator[Results]:
@@ -172,6 +174,8 @@ async def judge_and_show(
         how=how,
     )
     async with place.opened() as results, bench as judge:
+        if place.retention is not None:
+            await results.purge(before_ms=int((datetime.now(UTC) - place.retention).timestamp() * 1000))
         said = {"selection": about.words, "sample": sample_words(about.selection), "command": command}
         row = CampaignRow(config=config, name=place.name, settings=json.dumps({**settings, **said}))
         await results.begin(dataclasses.replace(row, begun_ms=int(datetime.now(UTC).timestamp() * 1000)))
