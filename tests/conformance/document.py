@@ -34,7 +34,11 @@ def write(document: Path, tests: Sequence[SuiteTest], run: Run) -> None:
 
 def render(tests: Sequence[SuiteTest], run: Run) -> str:
     """The tables as Markdown."""
-    parts = [f"temporalio {run.temporalio}.", "\n".join(markdown_table(tests, run)), "What does not pass, and why:"]
+    parts = [
+        f"temporalio {run.temporalio}.",
+        "\n".join(markdown_table(tests, run, whole=run.mode == "plain")),
+        "What does not pass, and why:",
+    ]
     reasons: dict[str, list[str]] = {}
     excused = excuses(run.mode)
     nobody: list[str] = []

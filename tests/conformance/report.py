@@ -98,9 +98,10 @@ def terminal_table(tests: Iterable[SuiteTest], run: Run) -> Table:
     return table
 
 
-def markdown_table(tests: Iterable[SuiteTest], run: Run) -> list[str]:
-    """The same for a document."""
+def markdown_table(tests: Iterable[SuiteTest], run: Run, *, whole: bool = True) -> list[str]:
+    """The same for a document; if not ``whole``, without the areas that pass."""
     areas, sums = lines(tests, run)
+    areas = [line for line in areas if whole or line.passed < line.tests]
 
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
