@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
 from dbos_shadow.json_paths import differing
@@ -134,7 +135,8 @@ def text(value: object) -> str | None:
 
 
 def shown(value: Value) -> str:
-    """A value in a difference: JSON, or what is known of bytes without showing them."""
+    """A value in a difference: JSON, or what is known of bytes without showing them; other bytes, another text."""
     if isinstance(value, Plain):
         return value.text
-    return canonical({"encoding": value.encoding, "bytes": len(value.data)})
+    digest = sha256(value.data).hexdigest()[:16]
+    return canonical({"encoding": value.encoding, "bytes": len(value.data), "sha256": digest})

@@ -229,9 +229,10 @@ def test_what_only_a_codec_can_read_is_unchecked_and_bytes_that_are_the_value_ar
     assert sealed.clean
     assert [(entry.reason, entry.path) for entry in sealed.unchecked] == [("sealed", "activity a: inputs[0]")]
     plainly = diff(secret("binary/plain", b"1"), secret("binary/plain", b"2"))
-    assert [(d.kind, d.expected) for d in plainly.differences] == [
-        (Kind.VALUE, '{"bytes":1,"encoding":"binary/plain"}')
-    ]
+    (found,) = plainly.differences
+    assert found.kind is Kind.VALUE
+    assert found.expected == '{"bytes":1,"encoding":"binary/plain","sha256":"6b86b273ff34fce1"}'
+    assert found.actual != found.expected
 
 
 def test_an_outcome_that_nobody_waited_for_is_not_missed() -> None:

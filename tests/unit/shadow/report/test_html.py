@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import islice, pairwise
 from random import Random
 
 import pytest
 
-from dbos_shadow.report import Report, ReportBuilder, render_html
+from dbos_shadow.report import Report, ReportBuilder, render_html, to_json
 from dbos_shadow.report.charts import histogram
 from dbos_shadow.report.histogram import Histogram
 from dbos_shadow.report.sums import distribution
@@ -118,6 +119,42 @@ def test_it_can_be_used_with_the_keyboard_and_heard(mixed: Report) -> None:
     assert all(a.get("type") == "button" for tag, a in page.elements if tag == "button")
     assert all("scope" in a for tag, a in page.elements if tag == "th")
     assert {"main", "header", "nav"} <= {tag for tag, _ in page.elements}
+
+
+def light(colour: str) -> float:
+    """Relative luminance, as WCAG 2 has it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_can_be_read_on_light_and_on_dark() -> None:
+    page = render_html(built([]))
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", page, re.S)
+    ]
+    light_one, dark_one = schemes[:2]
+    assert light(light_one["paper"]) > 0.9
+    assert light(dark_one["paper"]) < 0.05
+    for colours in (light_one, dark_one):
+        for ink in ("ink", "quiet", "go", "bad", "warn"):
+            for ground in ("paper", "card", *([f"{ink}-soft"] if f"{ink}-soft" in colours else ["soft", "bad-soft"])):
+                low, high = sorted((light(colours[ink]), light(colours[ground])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_runs() -> None:
+    builder = ReportBuilder(config())
+    some = list(mixed_runs(600))
+    for number in range(100_000):
+        builder.add(replace(some[number % 600], workflow_id=f"w-{number}", shape=f"shape {number % 5000}"))
+    report = builder.finish()
+    assert report.counts.total == 100_000
+    assert len(report.groups) == 18
+    assert len(render_html(report)) < 400_000
+    assert len(to_json(report)) < 1_000_000
 
 
 @pytest.mark.parametrize(
