@@ -32,7 +32,7 @@ from temporalio.worker import Replayer, Worker
 
 from dbos_compat import private
 from dbos_compat.bridge.build_ids import build_id_of
-from dbos_compat.bridge.guided import GuidedInterpreter
+from dbos_compat.bridge.guided import GuidedInterpreter, HintedInterpreter
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.errors import rpc_error
 from dbos_compat.private_workbench import BenchHost
@@ -53,6 +53,11 @@ class WorkbenchRunner(TemporalRunner):
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
         self.host.opened(run.run_id, run.task_queue)
         return super().open(run, inputs, native)
+
+    def hinted(self, run: RunRow, inputs: str, native: Any = None) -> HintedInterpreter:
+        """An interpreter that drives by itself, and is told what only a server could know."""
+        self.host.opened(run.run_id, run.task_queue)
+        return HintedInterpreter(self, run, inputs, native)
 
     def follow(self, run: RunRow, inputs: str, native: Any = None) -> GuidedInterpreter:
         """An interpreter that is told, task by task, what was recorded elsewhere."""

@@ -6,7 +6,7 @@ place: what one recorded task was shown comes together, after all that came befo
 those that were never recorded ring when nothing else can happen.
 
 So a workflow that was ported by hand can be compared too: a map of names says who is who, and stubs answer for what is new.
-The clock is the record's to the millisecond, and chance is the record's, but the code is not told that it is replaying.
+The clock is the record's, and so is chance, but the code is not told that it is replaying.
 """
 
 from __future__ import annotations
@@ -240,6 +240,7 @@ class _FreeRun(Telling):
     async def _follow(self, told: RecordedTask) -> None:
         if not told.events:
             return
+        self._runner.hint = told
         if told.at_ms > self._clock.now_ms():
             self._clock.jump(told.at_ms - self._clock.now_ms())
         records = [self._renamed(json.loads(text)) for text in told.events]
@@ -395,7 +396,8 @@ class _FreeRun(Telling):
                 return
             run = self._run
             if self._due:
-                told = RecordedTask(at=self._past.tasks[-1].started.event_time)
+                told = self._runner.hint or RecordedTask(at=self._past.first.event_time)
+                told = replace(told, events=[], event_ids=[])
                 due, self._due = self._due, []
                 for event in due:
                     self._tell(told, event)

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Awaitable
 from typing import Any
 
+from dbos_compat.bridge.guided import HintedInterpreter, RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Entry, RunRow
@@ -28,6 +29,8 @@ class HandlessRunner:
         self.max_cached = 1000
         self.local_lane: LocalLane | None = None
         self.decisions: list[Decision] = []
+        self.hint: RecordedTask | None = None
+        """The recorded task that is being told: what only a server could know is as it was there."""
         self._runner = runner
         self._run_id = run_id
 
@@ -38,18 +41,19 @@ class HandlessRunner:
         assert run.run_id == self._run_id, (
             "nothing else can begin here: the kernel never hears of children or successors"
         )
-        return _Handless(self._runner.open(run, inputs, native), self.decisions)
+        return _Handless(self._runner.hinted(run, inputs, native), self)
 
     def prepare(self, run: RunRow, spec: Any) -> None:
         """No activity is ever started."""
 
 
 class _Handless:
-    def __init__(self, interpreter: Interpreter, decisions: list[Decision]) -> None:
+    def __init__(self, interpreter: HintedInterpreter, runner: HandlessRunner) -> None:
         self._interpreter = interpreter
-        self._decisions = decisions
+        self._runner = runner
 
     async def activate(self, activation: Activation) -> Decision:
+        self._interpreter.hint = self._runner.hint
         answer = self._interpreter.activate(activation)
         return self._noted(answer if isinstance(answer, Decision) else await answer)
 
@@ -65,7 +69,7 @@ class _Handless:
         return self._interpreter.evict()
 
     def _noted(self, decision: Decision) -> Decision:
-        self._decisions.append(decision)
+        self._runner.decisions.append(decision)
         return decision if decision.failure is not None else _muted(decision)
 
 

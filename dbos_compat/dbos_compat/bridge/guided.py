@@ -27,7 +27,7 @@ from dbos_core.runner import Decision
 if TYPE_CHECKING:
     from dbos_compat.bridge.runner import TemporalRunner
 
-__all__ = ["GuidedInterpreter", "RecordedTask"]
+__all__ = ["GuidedInterpreter", "HintedInterpreter", "RecordedTask"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +129,39 @@ class GuidedInterpreter(TemporalInterpreter):
         version.build_id = self._build.current
         if told.deployment:
             version.deployment_name = told.deployment
+        return activation
+
+
+class HintedInterpreter(TemporalInterpreter):
+    """A run that drives by itself, and is told what only a server could know: the time to the nanosecond, how long its
+    history is there, and by which build it was taken up."""
+
+    __slots__ = ("hint",)
+
+    def __init__(
+        self, runner: TemporalRunner, row: RunRow, inputs: str, native: WorkflowExecutionStartedEventAttributes | None
+    ) -> None:
+        super().__init__(runner, row, inputs, native)
+        self.hint: RecordedTask | None = None
+
+    def _jobs(self, task: Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
+        activation = super()._jobs(task, jobs)
+        if self.hint is not None:
+            self._suggested = self.hint.suggested
+        return activation
+
+    def _activation(self, at_ms: int, history_length: int, replaying: bool, flags: Sequence[int]) -> WorkflowActivation:
+        activation = super()._activation(at_ms, history_length, replaying, flags)
+        hint = self.hint
+        if hint is not None:
+            if at_ms == hint.at_ms:
+                activation.timestamp.CopyFrom(hint.at)
+            activation.history_length = hint.started_id
+            activation.history_size_bytes = hint.size_bytes
+            activation.continue_as_new_suggested = hint.suggested
+            version = activation.deployment_version_for_current_task
+            version.build_id = hint.build_id or self._build.current
+            version.deployment_name = hint.deployment
         return activation
 
 
