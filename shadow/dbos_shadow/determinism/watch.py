@@ -186,7 +186,11 @@ class Watch:
                     self._lost("mail waits for it", run.row.workflow_id)
                 if run.row.owner == kernel.process_id:
                     self._lost("it belongs to a process that does not run it", run.row.workflow_id)
-                if run.row.wake_at_ms is None or run.row.wake_at_ms <= kernel.clock.now_ms():
+                pending = journal.pending
+                if run.row.wake_at_ms is None:  # parked until a message comes
+                    if pending.activities or pending.timers or pending.locals:
+                        self._lost("nobody runs it, nor will", run.row.workflow_id)
+                elif run.row.wake_at_ms <= kernel.clock.now_ms():
                     self._lost("nobody runs it", run.row.workflow_id)
                 continue
             if live.failing is not None:
