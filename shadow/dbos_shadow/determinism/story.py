@@ -93,10 +93,18 @@ def story(error: DeterminismError, *, width: int = WIDTH) -> str:
     indent = " " * (3 + number_width + 2 + time_width + 3)
     parts = [textwrap.fill(head, width), ""]
     for line, time in zip(told, times, strict=True):
+        if _FOLDED.start < line.number <= len(told) - _FOLDED.stop:
+            if line.number == _FOLDED.start + 1:
+                parts.append(f"{indent}... {len(told) - _FOLDED.start - _FOLDED.stop} more ...")
+            continue
         first = f"{line.mark:>2} {line.number:>{number_width}}  {time:>{time_width}}   "
         parts += textwrap.wrap(line.sentence, width, initial_indent=first, subsequent_indent=indent)
     parts += ["", summary(error)]
     return "\n".join(parts) + "\n"
+
+
+_FOLDED = slice(24, 12)
+"""Of a long story one reads so many lines of its beginning, and so many of its end."""
 
 
 def summary(error: DeterminismError) -> str:

@@ -33,16 +33,15 @@ async def cancel_hotel() -> None:
 
 
 def both_or_neither(trace: Trace) -> bool:
-    """Nobody has a hotel and no flight, or a flight and no hotel."""
+    """Who did not get one of the two is told how the other went, and has not kept it."""
+    went = {place: arrival.how for arrival in trace.arrivals for place in PLACES if arrival.name == f"book_{place}"}
     asked = {step.name for step in trace.steps}
-    booked = {place for place in ("flight", "hotel") if f"book_{place}" in asked}
-    failed = {
-        place
-        for place in booked
-        if any(a.label.endswith(f"book_{place}") and a.how == "failed" for a in trace.arrivals)
-    }
-    kept = {place for place in booked - failed if f"cancel_{place}" not in asked}
-    return not failed or not kept
+    if "failed" not in went.values():
+        return True
+    return all(went.get(place) == "failed" or (place in went and f"cancel_{place}" in asked) for place in PLACES)
+
+
+PLACES = ("flight", "hotel")
 
 
 @workflow.defn(name="GatheredLocals")

@@ -4,50 +4,48 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio import activity, workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio import workflow
 
-from dbos_shadow.determinism import Rule, may_fail, plan
-from tests.shadow.gallery.shape import MINUTE, Shape
-
-
-@activity.defn
-async def poll() -> bool:
-    raise NotImplementedError
+from dbos_shadow.determinism import Rule, plan
+from tests.shadow.gallery.shape import Shape
 
 
 @workflow.defn(name="SwallowedCancellation")
 class Broken:
+    def __init__(self) -> None:
+        self.paid = False
+
     @workflow.run
     async def run(self) -> None:
-        while True:
+        while not self.paid:
             try:
-                if await workflow.execute_activity(poll, start_to_close_timeout=MINUTE):
-                    return
-                await asyncio.sleep(60)
-            except (ActivityError, asyncio.CancelledError):
-                continue  # it will work the next time
+                await workflow.wait_condition(lambda: self.paid)
+            except asyncio.CancelledError:
+                continue  # it is not paid yet
+
+    @workflow.signal
+    def pay(self) -> None:
+        self.paid = True
 
 
 @workflow.defn(name="SwallowedCancellation")
 class Mended:
+    def __init__(self) -> None:
+        self.paid = False
+
     @workflow.run
     async def run(self) -> None:
-        while True:
-            try:
-                if await workflow.execute_activity(poll, start_to_close_timeout=MINUTE):
-                    return
-                await asyncio.sleep(60)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise
+        await workflow.wait_condition(lambda: self.paid)
+
+    @workflow.signal
+    def pay(self) -> None:
+        self.paid = True
 
 
-STUBS = {poll: may_fail(value=False).never_hangs()}
 SHAPE = Shape(
     title="A swallowed `CancelledError`",
-    lesson="`is_cancelled_exception(error)`, and raise it again.",
-    broken=plan(Broken.run, activities=STUBS, sandboxed=False),
-    mended=plan(Mended.run, activities=STUBS, sandboxed=False),
+    lesson="Let it through, or clean up and raise it again.",
+    broken=plan(Broken.run, sandboxed=False),
+    mended=plan(Mended.run, sandboxed=False),
     rules=frozenset({Rule.CANCEL_ENDS}),
 )
