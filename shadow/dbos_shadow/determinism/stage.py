@@ -2,7 +2,7 @@
 
 The expensive things (definitions, sandbox, converters, interceptors) are made once and outlive any kernel. The worker is
 temporalio's own, with all options that a user gives; what it takes for its bridge is :class:`_Bridge`, which only catches
-the workflow host. Activities are never registered, so none can run.
+the workflow host. No activity of the user's is registered, so none can run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 
 import temporalio.service
 from google.protobuf.message import Message
+from temporalio import activity
 from temporalio.bridge.proto import NamespaceInfo
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Client
+from temporalio.common import RawValue
 from temporalio.worker import Worker
 
 from dbos_compat import private
@@ -30,6 +32,12 @@ TASK_QUEUE = "determinism"
 IDENTITY = "determinism"
 
 Call = Callable[..., Any]
+
+
+@activity.defn(dynamic=True)
+async def _any_activity(args: Sequence[RawValue]) -> NoReturn:
+    """The SDK lets a workflow ask for a local activity only if its worker has it. Nobody ever runs this one."""
+    raise AssertionError("the kit runs no activity")
 
 
 class _Bridge(BridgeWorker):
@@ -139,6 +147,7 @@ class Stage:
     async def _begin(self, workflows: Sequence[type], options: Mapping[str, Any]) -> None:
         if "deployment_config" not in options:
             options = {"build_id": IDENTITY, **options}  # else one is made of all code there is, which takes its time
+        options = {"activities": [_any_activity], **options}
         self._worker = Worker(self.client, task_queue=TASK_QUEUE, workflows=workflows, **options)
         self._running = asyncio.get_running_loop().create_task(self._worker.run(), name="worker")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import activity, workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from dbos_shadow.determinism import Rule, may_fail, plan, returns
 from dbos_shadow.trace import StepKind, Trace
@@ -43,8 +43,8 @@ class Broken:
         try:
             await workflow.execute_activity(record, payment, start_to_close_timeout=MINUTE)
         except ActivityError as error:
-            if isinstance(error.cause, asyncio.CancelledError):
-                raise
+            if is_cancelled_exception(error):
+                raise  # nobody wants it any more
             await workflow.execute_activity(refund, start_to_close_timeout=MINUTE)
             raise
 
