@@ -44,7 +44,7 @@ def act(schedule: Schedule) -> None:
     """The next thing."""
     boring = schedule.actions > schedule.limits.then_boring
     others: list[Action] = [] if boring else _possible(schedule)
-    chosen = schedule.choose(1 + len(others) * (1 + BORING)) if others else 0
+    chosen = schedule.choose(1 + len(others) * (1 + BORING), 1 + len(others)) if others else 0
     if 0 < chosen <= len(others):
         others[chosen - 1](schedule)
     else:

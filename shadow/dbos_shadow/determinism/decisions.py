@@ -19,8 +19,11 @@ class Decisions(Protocol):
     made: list[int]
     """All choices so far, in order."""
 
-    def choose(self, count: int) -> int:
-        """One of ``count`` possibilities, counted from zero. With only one nothing is asked."""
+    def choose(self, count: int, meaning: int | None = None) -> int:
+        """One of ``count`` possibilities, counted from zero. With only one nothing is asked.
+
+        ``meaning``: only so many mean something, all others are as boring as zero. Given where it is asked what happens
+        next, and not how."""
         ...
 
 
@@ -31,7 +34,7 @@ class Listed:
         self._decisions = decisions
         self.made: list[int] = []
 
-    def choose(self, count: int) -> int:
+    def choose(self, count: int, meaning: int | None = None) -> int:
         if count < 2:
             return 0
         index = len(self.made)
@@ -55,7 +58,7 @@ class Drawn:
         self._drawn: list[int] = data.draw(_lists(length))
         self.made: list[int] = []
 
-    def choose(self, count: int) -> int:
+    def choose(self, count: int, meaning: int | None = None) -> int:
         if count < 2:
             return 0
         index = len(self.made)

@@ -26,6 +26,7 @@ from dbos_shadow.determinism.run import Lived, live
 from dbos_shadow.determinism.schedule import WORKFLOW_ID, Limits
 from dbos_shadow.determinism.shrink import shrink
 from dbos_shadow.determinism.silence import quiet
+from dbos_shadow.determinism.singles import Noting, singles
 from dbos_shadow.determinism.straight import shown
 
 
@@ -58,6 +59,8 @@ class _Enough(Exception):
 
 
 KEPT = 40
+SINGLES_SHARE = 0.6
+"""So much of the time, and of the schedules, at most for those in which one thing is out of the ordinary."""
 ELSEWHERE = 20
 """Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
@@ -125,6 +128,19 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
             some.append(lived.decisions)
         target(float(lived.width), label="attempts at once")
         target(float(lived.depth), label="depth of replay")
+
+    def single(decisions: Noting) -> None:
+        lived = live(crew, decisions, limits=limits, whole=False)
+        if lived.error is not None:
+            raise _smallest(crew, lived, limits)
+        explored.schedules += 1
+        explored.steps += lived.depth
+
+    for decisions in singles(single, how.decisions):
+        if explored.schedules % 7 == 1 and len(some) < KEPT // 2:
+            some.append(tuple(decisions))
+        if time.monotonic() > begun + how.seconds * SINGLES_SHARE or explored.schedules > how.schedules * SINGLES_SHARE:
+            break
 
     try:
         _hypothesis(one, how, seed)()

@@ -184,9 +184,9 @@ class Schedule:
 
     # -- what is told ------------------------------------------------------------------------------------------------
 
-    def choose(self, count: int) -> int:
+    def choose(self, count: int, meaning: int | None = None) -> int:
         """Ask for a decision."""
-        chosen = self.decisions.choose(count)
+        chosen = self.decisions.choose(count, meaning)
         if chosen:
             self._chosen = len(self.decisions.made) - 1
         return chosen

@@ -67,3 +67,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, activities=STUBS, signals=[Mended.arrived], cancels=False, sandboxed=False),
     rules=frozenset({Rule.EVICTION, Rule.ENGINE}),
 )
+BROKEN = SHAPE.broken

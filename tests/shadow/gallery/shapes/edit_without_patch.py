@@ -58,3 +58,4 @@ SHAPE = Shape(
     mended=plan(Before.run, then=Patched.run, activities=STUBS, sandboxed=False),
     rules=frozenset({Rule.REPLAY}),
 )
+BROKEN = SHAPE.broken

@@ -69,3 +69,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, activities=STUBS, invariants=[charged_is_recorded_or_refunded], sandboxed=False),
     rules=frozenset({Rule.INVARIANT}),
 )
+BROKEN = SHAPE.broken

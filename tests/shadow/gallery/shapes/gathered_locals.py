@@ -91,3 +91,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, activities=STUBS, invariants=[both_or_neither], cancels=False, sandboxed=False),
     rules=frozenset({Rule.INVARIANT}),
 )
+BROKEN = SHAPE.broken

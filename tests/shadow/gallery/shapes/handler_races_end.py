@@ -49,3 +49,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, activities=STUBS, signals=[Mended.moved], cancels=False, sandboxed=False),
     rules=frozenset({Rule.HANDLERS_FINISH}),
 )
+BROKEN = SHAPE.broken

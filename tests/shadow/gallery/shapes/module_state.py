@@ -52,3 +52,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, activities=STUBS, sandboxed=False),
     rules=frozenset({Rule.REPLAY, Rule.SAME_COMMANDS}),
 )
+BROKEN = SHAPE.broken

@@ -52,3 +52,4 @@ SHAPE = Shape(
     mended=plan(Patched.run, then=Deprecated.run, activities=STUBS, sandboxed=False),
     rules=frozenset({Rule.REPLAY}),
 )
+BROKEN = SHAPE.broken

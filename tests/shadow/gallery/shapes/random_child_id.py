@@ -36,6 +36,8 @@ SHAPE = Shape(
     lesson="`workflow.uuid4()`, or an id made of the business key.",
     broken=plan(Broken.run, children={Invoice: returns("paid")}, sandboxed=False),
     mended=plan(Mended.run, children={Invoice: returns("paid")}, sandboxed=False),
+    steady=False,
     rules=frozenset({Rule.REPLAY, Rule.SAME_COMMANDS}),
     linted=frozenset({"TID251"}),
 )
+BROKEN = SHAPE.broken

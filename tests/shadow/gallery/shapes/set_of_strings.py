@@ -41,5 +41,7 @@ SHAPE = Shape(
     lesson="`sorted(...)`, or `dict.fromkeys(...)` to drop duplicates in order.",
     broken=plan(Broken.run, activities={close: returns()}, sandboxed=False),
     mended=plan(Mended.run, activities={close: returns()}, sandboxed=False),
+    steady=False,
     rules=frozenset({Rule.HASH_SEED}),
 )
+BROKEN = SHAPE.broken

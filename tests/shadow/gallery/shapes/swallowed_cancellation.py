@@ -49,3 +49,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, sandboxed=False),
     rules=frozenset({Rule.CANCEL_ENDS}),
 )
+BROKEN = SHAPE.broken

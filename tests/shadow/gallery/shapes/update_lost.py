@@ -55,3 +55,4 @@ SHAPE = Shape(
     mended=plan(Mended.run, args=1, activities=STUBS, updates=[Mended.add], cancels=False, sandboxed=False),
     rules=frozenset({Rule.UPDATE_ONCE, Rule.HANDLERS_FINISH}),
 )
+BROKEN = SHAPE.broken

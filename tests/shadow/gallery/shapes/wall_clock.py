@@ -45,6 +45,8 @@ SHAPE = Shape(
     lesson="`workflow.now()` and `workflow.random()` are the same in every replay.",
     broken=plan(Broken.run, activities=STUBS, sandboxed=False),
     mended=plan(Mended.run, activities=STUBS, sandboxed=False),
+    steady=False,
     rules=frozenset({Rule.REPLAY, Rule.SAME_COMMANDS}),
     linted=frozenset({"TID251"}),
 )
+BROKEN = SHAPE.broken
