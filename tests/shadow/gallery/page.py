@@ -16,7 +16,7 @@ from tests.shadow.gallery import shapes
 from tests.shadow.gallery.shape import Shape
 
 PAGE = REPOSITORY / "migration_guides" / "gallery.md"
-FINDING = Profile(name="finding", schedules=4_000, seconds=40, hash_seeds=3)
+FINDING = Profile(name="finding", schedules=400, seconds=12, hash_seeds=2)
 
 ORDER = (
     "set_of_tasks",

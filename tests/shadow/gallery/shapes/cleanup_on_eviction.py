@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from temporalio import activity, workflow
@@ -24,7 +25,7 @@ async def give_back() -> None:
 @workflow.defn(name="CleanUpOnEviction")
 class Broken:
     def __init__(self) -> None:
-        self.returned = False
+        self.returned = asyncio.Event()
 
     @workflow.run
     async def run(self) -> None:
@@ -33,17 +34,17 @@ class Broken:
         finally:
             with contextlib.suppress(BaseException):  # clean-up is never to fail
                 await workflow.execute_activity(give_back, start_to_close_timeout=MINUTE)
-            await workflow.wait_condition(lambda: self.returned)
+            await self.returned.wait()
 
     @workflow.signal
     def arrived(self) -> None:
-        self.returned = True
+        self.returned.set()
 
 
 @workflow.defn(name="CleanUpOnEviction")
 class Mended:
     def __init__(self) -> None:
-        self.returned = False
+        self.returned = asyncio.Event()
 
     @workflow.run
     async def run(self) -> None:
@@ -52,11 +53,11 @@ class Mended:
         finally:
             with contextlib.suppress(ActivityError):
                 await workflow.execute_activity(give_back, start_to_close_timeout=MINUTE)
-            await workflow.wait_condition(lambda: self.returned)
+            await self.returned.wait()
 
     @workflow.signal
     def arrived(self) -> None:
-        self.returned = True
+        self.returned.set()
 
 
 STUBS = {use: returns(), give_back: returns()}

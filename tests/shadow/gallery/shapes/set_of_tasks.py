@@ -31,11 +31,9 @@ class Broken:
             asyncio.create_task(workflow.execute_activity(quote, c, start_to_close_timeout=MINUTE)) for c in CARRIERS
         ]
         done, _ = await asyncio.wait(quotes)
-        for number, _ in enumerate(done):
-            index = quotes.index(list(done)[number])
-            await workflow.execute_activity(
-                book, activity_id=f"book-{CARRIERS[index]}", arg=CARRIERS[index], start_to_close_timeout=MINUTE
-            )
+        for task in done:
+            carrier = CARRIERS[quotes.index(task)]
+            await workflow.execute_activity(book, carrier, activity_id=f"book-{carrier}", start_to_close_timeout=MINUTE)
 
 
 @workflow.defn(name="SetOfTasks")

@@ -11,6 +11,7 @@ import pytest
 
 from dbos_shadow.determinism import lint
 from dbos_shadow.determinism.lint import BANNED, RULES, configuration, defines_workflow, workflow_files
+from tests.fixtures.process import REPOSITORY
 
 BROKEN = """
 import asyncio
@@ -116,3 +117,9 @@ def test_without_ruff(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(lint.RuffMissing, match="pip install ruff"):
         lint.lint([folder])
+
+
+def test_the_guide_says_what_it_cannot_see() -> None:
+    page = (REPOSITORY / "migration_guides" / "determinism.md").read_text()
+    for what, why in lint.UNSEEN:
+        assert f"* {what}: {why}." in page

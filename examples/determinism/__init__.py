@@ -1,0 +1,1 @@
+"""A team's order workflow and its determinism test: five lines that explore thousands of schedules."""
