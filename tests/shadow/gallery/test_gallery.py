@@ -16,7 +16,7 @@ from tests.shadow.gallery.page import find, gallery, read, sections, told
 GALLERY = gallery()
 NAMES = list(GALLERY)
 FOUND_WITHIN_S = 60
-MENDED_FAST = Profile(name="mended", schedules=40, seconds=4, hash_seeds=0)
+MENDED_FAST = Profile(name="mended", schedules=40, seconds=2, hash_seeds=0)
 MENDED_LONG = Profile(name="mended", schedules=10_000, seconds=1_500, hash_seeds=2)
 
 

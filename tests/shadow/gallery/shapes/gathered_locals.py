@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from temporalio import activity, workflow
+from temporalio.exceptions import ActivityError
 
 from dbos_shadow.determinism import Rule, may_fail, plan, returns
 from dbos_shadow.trace import Trace
@@ -56,7 +57,7 @@ class Broken:
 
         try:
             await asyncio.gather(local(book_flight, "flight"), local(book_hotel, "hotel"))
-        except Exception:
+        except ActivityError:
             if "flight" in booked:
                 await workflow.execute_activity(cancel_flight, start_to_close_timeout=MINUTE)
             if "hotel" in booked:
