@@ -60,6 +60,8 @@ LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING})
 """Reasons for which nobody meant to compare a run: they do not weigh in a decision."""
 
 SHAPES_MAX = 12
+UNSEEN_FLOOR = 10
+"""An estimate from fewer runs is none."""
 
 _MASKS = {mask.name: mask.about for mask in FREE_RUN}
 
@@ -371,7 +373,7 @@ def _counts(verdicts: Counter[Verdict]) -> Counts:
 
 def _unseen_share(shapes: list[Shape]) -> float | None:
     compared = sum(found.compared for found in shapes)
-    return sum(found.compared == 1 for found in shapes) / compared if compared else None
+    return sum(found.compared == 1 for found in shapes) / compared if compared >= UNSEEN_FLOOR else None
 
 
 def _strata(strata: tuple[Stratum, ...]) -> tuple[StratumShown, ...]:
@@ -386,19 +388,24 @@ def _urgency(found: TypeReport) -> tuple[int, int, str]:
     return (_URGENCY[found.decision], -found.counts.total, found.workflow_type)
 
 
-_TOLD = ((Decision.NO_GO, "differ"), (Decision.CANNOT_TELL, "cannot be judged"), (Decision.GO, "do the same"))
+_TOLD = (
+    (Decision.NO_GO, "differ", "differs"),
+    (Decision.CANNOT_TELL, "cannot be judged", "cannot be judged"),
+    (Decision.GO, "do the same", "does the same"),
+)
 
 
 def _why(types: list[TypeReport]) -> str:
     if not types:
         return "There was no run to compare."
     told = []
-    for decision, words in _TOLD:
+    for decision, many, one in _TOLD:
         names = [found.workflow_type for found in types if found.decision is decision]
         if not names:
             continue
+        words = one if len(names) == 1 else many
         if len(types) == 1:
-            told.append(f"Runs of {names[0]} {words}")
+            told.append(f"Runs of {names[0]} {many}")
         elif len(names) == len(types):
             told.append(f"All {len(types)} workflow types {words}")
         else:

@@ -23,7 +23,7 @@ from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import NOISE, Report, Row
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import by_reason, teaser
+from dbos_shadow.report.words import bound, by_reason, teaser
 
 __all__ = ["render_html"]
 
@@ -82,6 +82,7 @@ def _environment() -> jinja2.Environment:
         Kind=Kind,
         LEVELS=LEVELS,
         Level=Level,
+        bound=bound,
         parts=parts,
         trend_lines=trend_lines,
     )

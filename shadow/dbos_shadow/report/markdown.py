@@ -7,7 +7,7 @@ import re
 from dbos_shadow.report.figures import percent
 from dbos_shadow.report.model import GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
-from dbos_shadow.report.words import sentences, side_words
+from dbos_shadow.report.words import bound, sentences, side_words
 
 __all__ = ["render_markdown"]
 
@@ -58,9 +58,7 @@ def _types(report: Report) -> str:
 
 def _type(found: TypeReport) -> str:
     counts = found.counts
-    why = found.why
-    if found.decision is Decision.GO and found.differ_at_most is not None:
-        why += f", so less than {percent(found.differ_at_most)} of all do otherwise (95 %)"
+    why = f"{found.why}, {bound(found)} (95 %)" if bound(found) else found.why
     cells = (
         f"{SIGN[found.decision]} {found.decision.label}",
         _code(found.workflow_type),

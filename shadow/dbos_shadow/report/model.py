@@ -220,7 +220,7 @@ class TypeReport(Part):
     """Shapes with a single run: the more there are, the more there may be that nobody has seen."""
     unseen_share: float | None
     """How likely the next run has a shape that was not compared yet, by Good and Turing's estimate: the share of runs whose
-    shape was met once. It holds for random samples. None: no shape is known."""
+    shape was met once. It holds for random samples. None: too few were compared to say so."""
     shapes: tuple[Shape, ...]
     """Those that were not compared first, then the frequent ones; a few."""
     features: tuple[str, ...]

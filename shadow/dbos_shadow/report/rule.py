@@ -67,7 +67,11 @@ class Rule:
         compared = same + different
         wanted = compared + undecided
         if different > self.mismatches_max:
-            return Ruling(Decision.NO_GO, "mismatches", f"{different:,} of {_runs(compared)} differ")
+            return Ruling(
+                Decision.NO_GO,
+                "mismatches",
+                f"{different:,} of {_runs(compared)} {'differs' if different == 1 else 'differ'}",
+            )
         if compared == 0:
             seen = undecided + left_out
             return Ruling(
@@ -88,7 +92,7 @@ class Rule:
                 "sample_floor",
                 f"only {_runs(compared)} compared; the rule asks for {self.sample_floor:,}",
             )
-        why = f"all {_runs(compared)} do the same"
+        why = f"all {_runs(compared)} do the same" if compared > 1 else "its only run does the same"
         if different:
             why = f"{same:,} of {_runs(compared)} do the same, and the rule lets {self.mismatches_max:,} differ"
         return Ruling(Decision.GO, "clean", why)

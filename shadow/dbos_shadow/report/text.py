@@ -14,7 +14,7 @@ from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import sentences, side_words
+from dbos_shadow.report.words import bound, sentences, side_words
 
 __all__ = ["render_text"]
 
@@ -76,9 +76,7 @@ def _types(report: Report) -> RenderableType:
 
 
 def _why(found: TypeReport) -> str:
-    if found.decision is Decision.GO and found.differ_at_most is not None:
-        return f"{found.why}, so less than {percent(found.differ_at_most)} of all do otherwise (95 %)"
-    return found.why
+    return f"{found.why}, {bound(found)} (95 %)" if bound(found) else found.why
 
 
 def _group(number: int, group: GroupReport) -> RenderableType:

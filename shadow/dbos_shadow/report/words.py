@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dbos_shadow.report.figures import percent, short_ms
-from dbos_shadow.report.model import Report, Row, StepShown, Undecided
+from dbos_shadow.report.model import Report, Row, StepShown, TypeReport, Undecided
+from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
 from dbos_shadow.verdict import Verdict
 
-__all__ = ["by_reason", "sentences", "side_words", "step_words", "teaser", "undecided_words"]
+__all__ = ["bound", "by_reason", "sentences", "side_words", "step_words", "teaser", "undecided_words"]
 
 
 def step_words(step: StepShown) -> str:
@@ -62,6 +63,17 @@ def undecided_words(found: Sequence[Undecided]) -> str:
     told += f", of {', '.join(types[:4])}{f' and {len(types) - 4} more types' if len(types) > 4 else ''}. {one.meaning}"
     notes = [of.note.text for of in found if of.note is not None and of.note.text is not None]
     return " ".join([told, *notes[:1], one.what_to_do]).strip()
+
+
+BOUND_MAX = 0.2
+"""A bound above it says nothing that the number of runs does not."""
+
+
+def bound(found: TypeReport) -> str:
+    """What the sample says of all runs of a type, with 95 % confidence; empty: too little."""
+    if found.decision is not Decision.GO or found.differ_at_most is None or found.differ_at_most > BOUND_MAX:
+        return ""
+    return f"so less than {percent(found.differ_at_most)} of all do otherwise"
 
 
 def by_reason(report: Report) -> list[list[Undecided]]:
