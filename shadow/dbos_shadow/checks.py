@@ -27,6 +27,7 @@ import dbos_shadow.allow
 from dbos_shadow.allow import Allowances
 from dbos_shadow.difference import Difference
 from dbos_shadow.judging import How, judging
+from dbos_shadow.quiet import quiet
 from dbos_shadow.reading import files
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
@@ -93,7 +94,8 @@ def judge_histories(
                 found if isinstance(found, Judgement) else await judge(found) for found in map(_readable, _all(runs))
             ]
 
-    return _run(work())
+    with quiet():
+        return _run(work())
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -81,14 +81,17 @@ class _Bench:
         )
 
     def judged(self, recorded: Recorded) -> Any:
-        if self.judge is None:
-            self.judge = self.runner.run(self._opened())
-        judge = self.judge
+        from dbos_shadow.quiet import quiet
 
-        async def work() -> Any:
-            return await judge(recorded)
+        with quiet():
+            if self.judge is None:
+                self.judge = self.runner.run(self._opened())
+            judge = self.judge
 
-        return self.runner.run(work())
+            async def work() -> Any:
+                return await judge(recorded)
+
+            return self.runner.run(work())
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())

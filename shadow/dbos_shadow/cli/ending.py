@@ -16,6 +16,7 @@ from rich.console import Console
 from temporalio.service import RPCError, RPCStatusCode
 
 from dbos_core.errors import DBOSCompatError, Theirs
+from dbos_shadow.quiet import DEBUG, quiet
 
 __all__ = ["EXIT_CODES", "Exit", "Stopped", "fail", "run"]
 
@@ -52,7 +53,8 @@ class Stopped(Exception):
 def run(work: Coroutine[Any, Any, Exit], *, as_json: bool) -> NoReturn:
     """Run a command's work and exit with what it says."""
     try:
-        code = asyncio.run(work)
+        with quiet():
+            code = asyncio.run(work)
     except Stopped as stopped:
         fail(str(stopped), stopped.code, as_json=as_json)
     except (Theirs, ValueError) as error:
@@ -78,7 +80,7 @@ def run(work: Coroutine[Any, Any, Exit], *, as_json: bool) -> NoReturn:
     except OSError as error:
         fail(f"{error.filename or ''}: {error.strerror or error}", Exit.OWN_FAILURE, as_json=as_json)
     except Exception as error:
-        if os.environ.get("DBOS_COMPAT_DEBUG"):
+        if os.environ.get(DEBUG):
             traceback.print_exc()
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         places = " < ".join(

@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError
 
 from tests.unit.shadow.programs import KEYWORD, SOON, Locally, add, refuse, second_time_lucky
 
-__all__ = ["WORKFLOWS", "Locally", "Steps"]
+__all__ = ["WORKFLOWS", "Locally", "Raises", "Steps"]
 
 
 @workflow.defn
@@ -32,9 +32,17 @@ class Steps:
             workflow.logger.debug("as expected")
         if workflow.patched("newer"):
             await asyncio.sleep(0.001)
+        workflow.logger.warning("a canary that sings")
         workflow.upsert_memo({"sum": sum(sums)})
         workflow.upsert_search_attributes([KEYWORD.value_set("k")])
         return {"sums": sums, "raw": list(raw), "ada@example.com": {"ada@example.com": "canary"}}
+
+
+@workflow.defn(name="Steps")
+class Raises:
+    @workflow.run
+    async def run(self, start: int) -> None:
+        raise KeyError(f"canary {start}")
 
 
 WORKFLOWS = [Steps, Locally]

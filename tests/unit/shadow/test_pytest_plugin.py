@@ -31,7 +31,7 @@ def run(pytester: pytest.Pytester) -> Pytest:
 
 
 PROGRAMS = "--shadow-workflows=tests.unit.shadow.programs:WORKFLOWS"
-CHANGED = "--shadow-workflows=tests.unit.shadow.changed_steps"
+CHANGED = "--shadow-workflows=tests.unit.shadow.changed_steps:WORKFLOWS"
 
 
 def test_a_test_for_each_history_beside_the_others(run: Pytest, exported: Path) -> None:
