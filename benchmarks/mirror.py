@@ -199,7 +199,7 @@ class _Bench:
             entries = await self._ledger.entries()
             sent = self._mirror.sent
             if sent.noted == sent.sent and all(entry.verdict is not None for entry in entries):
-                return Counter(entry.verdict.value for entry in entries if entry.verdict is not None)
+                return Counter(f"{entry.verdict} {entry.reason or ''}".strip() for entry in entries)
             await asyncio.sleep(0.1)
         raise RuntimeError(f"some mirrored runs had no verdict after {JUDGED_SECONDS:.0f} s")
 

@@ -99,14 +99,13 @@ def answer(token: bytes, *events: HistoryEvent) -> GetWorkflowExecutionHistoryRe
 
 
 async def test_a_history_is_read_on_from_where_it_was_until_it_is_closed() -> None:
-    server = Server(
-        answer(b"1", *BEGUN), RPCStatusCode.DEADLINE_EXCEEDED, answer(b"1"), answer(b"", event(4, "timer_fired"))
-    )
+    end = event(4, "workflow_execution_terminated")
+    server = Server(answer(b"1", *BEGUN), RPCStatusCode.DEADLINE_EXCEEDED, answer(b"1"), answer(b"", end))
     follower = Follower(cast(Any, server), at_once=1)
     tail = Tail(workflow_id="w", run_id="r")
     assert [await follower.more(tail) for _ in range(4)] == [True, False, False, True]
     assert tail.closed
-    assert names(tail.events) == names([*BEGUN, event(4, "timer_fired")])
+    assert names(tail.events) == names([*BEGUN, end])
     assert [request.next_page_token for request in server.asked] == [b"", b"1", b"1", b"1"]
     assert all(request.wait_new_event for request in server.asked)
 
@@ -121,11 +120,26 @@ async def test_a_server_in_trouble_is_asked_again_and_one_without_the_run_is_not
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     trouble = [RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.UNAVAILABLE] * 5
-    server = Server(*trouble, answer(b"1", *BEGUN), RPCStatusCode.NOT_FOUND)
+    more = [*BEGUN, event(4, "workflow_task_completed"), event(5, "timer_started")]
+    refusals = [RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT]
+    server = Server(*trouble, answer(b"1", *more[:4]), *refusals, answer(b"2", *more), *refusals, *refusals)
     follower = Follower(cast(Any, server), at_once=1)
     tail = Tail(workflow_id="w", run_id="r")
     assert await follower.more(tail)
     assert len(pauses) == 10
     assert pauses[0] < 0.5 < max(pauses) <= 30
+    assert await follower.more(tail)  # from the beginning, without what is known
+    assert server.asked[-1].next_page_token == b""
+    assert names(tail.events) == names(more)
     with pytest.raises(HistoryGone):
         await follower.more(tail)
+
+
+async def test_a_history_without_an_end_is_looked_at_again_before_it_counts_as_cut() -> None:
+    server = Server(answer(b"", *BEGUN[:1]), *[answer(b"", *BEGUN[:1])] * 3)
+    follower = Follower(cast(Any, server), at_once=1)
+    tail = Tail(workflow_id="w", run_id="r")
+    while not tail.closed:
+        await follower.more(tail)
+    assert len(server.asked) == 4
+    assert names(tail.events) == names(BEGUN[:1])

@@ -33,6 +33,7 @@ TURN_S = 5.0
 """When runs take turns, every run should have its turn about so often."""
 AGAIN_FIRST_S = 0.2
 AGAIN_MAX_S = 30.0
+REFUSED_MAX = 4
 PAGE_EVENTS = 256
 """More than that a server takes with a warning."""
 
@@ -53,6 +54,10 @@ class Tail:
     events: list[HistoryEvent] = field(default_factory=list)
     closed: bool = False
     token: bytes = b""
+    stored: int = 0
+    """The last event that was read and will not be taken back."""
+    refused: int = 0
+    """How often in a row the server said that it does not have this."""
 
 
 def join(events: list[HistoryEvent], more: Iterable[HistoryEvent]) -> None:
@@ -73,6 +78,11 @@ def join(events: list[HistoryEvent], more: Iterable[HistoryEvent]) -> None:
 
 
 _NOT_STORED_YET = frozenset({"workflow_task_scheduled", "workflow_task_started"})
+
+_CLOSING = frozenset(
+    f"workflow_execution_{how}"
+    for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
+)
 
 
 class Follower:
@@ -107,13 +117,20 @@ class Follower:
                         if error.status in _NO_NEWS:
                             return False
                         if error.status in _GONE:
-                            raise HistoryGone(error.message) from error
+                            self._refused(tail, error)
                         logger.warning("a history cannot be read (%s); it is tried again", error.status.name)
                     # With the slot in hand: while a server has trouble, fewer ask it.
                     await asyncio.sleep(random.uniform(again_s / 2, again_s))
                 again_s = min(again_s * 2, AGAIN_MAX_S)
         finally:
             self._following -= 1
+
+    def _refused(self, tail: Tail, error: RPCError) -> None:
+        """Once may be a server that is just starting, or a token that it does not take any more."""
+        tail.refused += 1
+        if tail.refused >= REFUSED_MAX:
+            raise HistoryGone(error.message) from error
+        tail.token = b""
 
     async def _read(self, tail: Tail) -> bool:
         request = GetWorkflowExecutionHistoryRequest(
@@ -132,7 +149,15 @@ class Follower:
         answer = await self._temporal.workflow_service.get_workflow_execution_history(
             request, retry=False, timeout=timedelta(seconds=slice_s)
         )
-        tail.events.extend(answer.history.events)
+        fresh = [event for event in answer.history.events if event.event_id > tail.stored]
+        tail.events.extend(fresh)
         tail.token = answer.next_page_token
-        tail.closed = not tail.token
-        return bool(answer.history.events) or tail.closed
+        if tail.token:
+            tail.refused = 0
+        elif any(kind(event) in _CLOSING for event in fresh):
+            tail.closed = True
+        else:  # neither more to come nor an end: once more from the beginning, and then it is a history that was cut
+            tail.refused += 1
+            tail.closed = tail.refused >= REFUSED_MAX
+        tail.stored = max([e.event_id for e in fresh if kind(e) not in _NOT_STORED_YET], default=tail.stored)
+        return bool(fresh) or tail.closed
