@@ -15,6 +15,7 @@ from temporalio.worker import Replayer
 
 import dbos_compat
 from examples.checkout.demo.evidence import Promises, attempts, steps
+from examples.checkout.demo.proof import second_act, show
 from examples.checkout.demo.screen import Screen
 from examples.checkout.demo.stage import DemoFailed, Stage
 from examples.checkout.demo.stock import dbos
@@ -50,9 +51,11 @@ async def main() -> int:
     try:
         screen.fact("an embedded PostgreSQL runs, fsync on, in a folder that goes away afterwards")
         await play(Play(screen, stage, promises))
+        report = await second_act(screen, stage, promises)
     finally:
         await stage.__aexit__(None, None, None)
     screen.promises(promises)
+    show(screen, report)
     return 1 if promises.broken else 0
 
 

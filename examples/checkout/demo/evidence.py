@@ -29,14 +29,14 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def ran(self, workflow_id: str, activity: str | None = None) -> list[Ran]:
-        """The attempts of one workflow, oldest first."""
+    def ran(self, workflow_id: str | None = None, activity: str | None = None) -> list[Ran]:
+        """The attempts of one workflow, or of all, oldest first."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         found = [
             Ran(line["workflow_id"], line["activity"], line["attempt"], line["pid"], line["at"])
             for line in map(json.loads, lines)
         ]
-        return [ran for ran in found if ran.workflow_id == workflow_id and activity in (None, ran.activity)]
+        return [ran for ran in found if workflow_id in (None, ran.workflow_id) and activity in (None, ran.activity)]
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def plays() -> Iterator[Play]:
         yield Play(f"polling/{name}", (Act(f"polling/{name}/run_worker.py", (f"polling/{name}/run_{short}.py",)),))
     yield Play(
         "polling/infrequent",
-        (Act("polling/infrequent/run_worker.py", ("polling/infrequent/run_infrequent.py &",), runs_s=5),),
+        (Act("polling/infrequent/run_worker.py", ("polling/infrequent/run_infrequent.py &",), runs_s=12),),
         note="looked at while it waits for its second attempt",
     )
     yield from _patching()
@@ -98,7 +98,7 @@ def plays() -> Iterator[Play]:
     )
     yield Play(
         "sleep_for_days",
-        (Act("sleep_for_days/worker.py", ("sleep_for_days/starter.py &",), runs_s=4),),
+        (Act("sleep_for_days/worker.py", ("sleep_for_days/starter.py &",), runs_s=12),),
         note="looked at in its first month",
     )
     yield Play(
@@ -125,7 +125,7 @@ def plays() -> Iterator[Play]:
         "custom_converter", "context_propagation", "resource_pool", "batch_sliding_window", "worker_specific_task_queues",
     ):  # fmt: skip
         yield _pair(name)
-    yield Play("custom_decorator", (Act("custom_decorator/worker.py", ("custom_decorator/starter.py &",), runs_s=6),))
+    yield Play("custom_decorator", (Act("custom_decorator/worker.py", ("custom_decorator/starter.py &",), runs_s=12),))
 
 
 def _pair(folder: str, *, needs: tuple[str, ...] = ()) -> Play:
