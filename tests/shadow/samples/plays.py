@@ -31,7 +31,7 @@ class Act:
 HELLO = (
     "activity", "activity_async", "activity_choice", "activity_heartbeat", "activity_method", "activity_multiprocess",
     "activity_retry", "async_activity_completion", "cancellation", "child_workflow",
-    "continue_as_new", "exception", "local_activity", "parallel_activity", "patch", "query", "search_attributes",
+    "continue_as_new", "exception", "local_activity", "parallel_activity", "query", "search_attributes",
     "signal", "update",
 )  # fmt: skip
 
@@ -60,6 +60,8 @@ def plays() -> Iterator[Play]:
     yield Play(
         "hello/change_log_level", (Act("hello/hello_change_log_level.py", runs_s=4),), note="its task fails for ever"
     )
+    for version in ("v1", "v2", "v3"):
+        yield Play(f"hello/patch {version}", (Act(f"hello/hello_patch.py {version}"),))
     yield Play("hello/cron", (Act(ENDLESS, runs_s=4),), note="its first task comes with the next minute")
     yield Play("eager_wf_start", (Act("eager_wf_start/run.py"),))
     for name in ("introduction", "waiting_for_handlers", "waiting_for_handlers_and_compensation"):
@@ -77,7 +79,7 @@ def plays() -> Iterator[Play]:
         ),
     )
     yield _pair("message_passing/update_with_start/lazy_initialization")
-    for name in ("frequent", "periodic_sequence"):
+    for name in ("frequent",):
         short = name.partition("_")[0]
         yield Play(f"polling/{name}", (Act(f"polling/{name}/run_worker.py", (f"polling/{name}/run_{short}.py",)),))
     yield Play(
