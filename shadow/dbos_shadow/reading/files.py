@@ -106,7 +106,13 @@ def _suffix(path: Path) -> str:
 
 
 def _is_history(path: Path) -> bool:
-    return not path.name.startswith(".") and _suffix(path) in _JSON | _PROTO
+    """Does a file in a folder look like one? Of files without a suffix only those that begin as an export does."""
+    if path.name.startswith("."):
+        return False
+    if _suffix(path) or path.suffix == ".gz":
+        return _suffix(path) in _JSON | _PROTO
+    with path.open("rb") as file:
+        return file.read(1) == b"\x0a"
 
 
 def named_after(path: Path, run_id: str = "") -> str:

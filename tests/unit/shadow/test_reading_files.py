@@ -132,11 +132,14 @@ class TestWhatIsNone:
             files.find([tmp_path])
 
     def test_folders_are_searched_and_nothing_is_found_twice(self, tmp_path: Path) -> None:
-        for name in ("b.json", "deep/a.json.gz", "deep/er/c.pb", ".hidden.json", "notes.txt"):
+        for name in ("b.json", "deep/a.json.gz", "deep/er/c.pb", ".hidden.json", "notes.txt", "LICENSE", "empty"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text("")
+            (tmp_path / name).write_text("Permission" if name == "LICENSE" else "")
+        (tmp_path / "deep/er/export").write_bytes(cloud("a"))
         found = files.find([tmp_path / "b.json", tmp_path])
-        assert [path.relative_to(tmp_path).as_posix() for path in found] == ["b.json", "deep/a.json.gz", "deep/er/c.pb"]
+        assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+            "b.json", "deep/a.json.gz", "deep/er/c.pb", "deep/er/export",
+        ]  # fmt: skip
 
 
 class TestSource:
