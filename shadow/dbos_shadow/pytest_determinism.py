@@ -65,12 +65,14 @@ class WorkflowItem(pytest.Item):
     workflow: type
 
     def runtest(self) -> None:
+        from dbos_shadow.determinism.elsewhere import reference_to
         from dbos_shadow.determinism.explore import check_workflow
         from dbos_shadow.determinism.inferred import inferred
 
         option = self.config.getoption
         plan = inferred(self.workflow, sandboxed=not option("--determinism-unsandboxed"))
-        explored = check_workflow(plan, profile=option("--determinism-profile"))
+        reference = reference_to(self.workflow, self.workflow.__module__)
+        explored = check_workflow(plan, profile=option("--determinism-profile"), reference=reference)
         sentence = f"{explored.schedules} schedules, {explored.steps} steps, {explored.seconds:.1f} s"
         if url := option("--determinism-durable"):
             from dbos_shadow.determinism.durable import run_durably

@@ -56,12 +56,14 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Try a workflow on many schedules, with stubs inferred from annotations, until one breaks a rule."""
+    from dbos_shadow.determinism.elsewhere import reference_to
     from dbos_shadow.determinism.explore import check_workflow
     from dbos_shadow.determinism.failure import DeterminismError
 
     cls, plan = _plan(place, unsandboxed)
     try:
-        explored = check_workflow(plan, profile=_profile(profile), seed=seed)
+        reference = reference_to(cls, cls.__module__)
+        explored = check_workflow(plan, profile=_profile(profile), seed=seed, reference=reference)
         if durable is not None:
             from dbos_shadow.determinism.durable import run_durably
 

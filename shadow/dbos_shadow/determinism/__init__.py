@@ -11,15 +11,30 @@
     )
 """
 
-from dbos_shadow.determinism.again import check_schedule
-from dbos_shadow.determinism.explore import DeterminismTest, Explored, check_workflow, determinism_test
-from dbos_shadow.determinism.failure import DeterminismError, Rule
-from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
-from dbos_shadow.determinism.inferred import inferred
-from dbos_shadow.determinism.plan import CI, FAST, NIGHTLY, PROFILES, Message, Plan, Profile, plan, profile_of, sends
-from dbos_shadow.determinism.run import Lived, run_schedule
-from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns, times_out
-from dbos_shadow.determinism.values import from_type
+from temporalio import workflow as _workflow
+
+# A file with a workflow and its test in it is imported again in the sandbox, which shall take what is there.
+with _workflow.unsafe.imports_passed_through():
+    from dbos_shadow.determinism.again import check_schedule
+    from dbos_shadow.determinism.explore import DeterminismTest, Explored, check_workflow, determinism_test
+    from dbos_shadow.determinism.failure import DeterminismError, Rule
+    from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
+    from dbos_shadow.determinism.inferred import inferred
+    from dbos_shadow.determinism.plan import (
+        CI,
+        FAST,
+        NIGHTLY,
+        PROFILES,
+        Message,
+        Plan,
+        Profile,
+        plan,
+        profile_of,
+        sends,
+    )
+    from dbos_shadow.determinism.run import Lived, run_schedule
+    from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns, times_out
+    from dbos_shadow.determinism.values import from_type
 
 __all__ = [
     "CI",

@@ -20,7 +20,8 @@ TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where another process finds a plan: an attribute of a module that has ``plan``, or is one."""
+    """Where another process finds a plan: an attribute of a module that has ``plan``, or is one, or is a workflow class
+    whose plan is inferred."""
 
     module: str
     file: str | None
@@ -72,6 +73,10 @@ def _load(reference: Reference) -> Any:
     else:
         module = importlib.import_module(reference.module)
     found = getattr(module, reference.attribute)
+    if isinstance(found, type):
+        from dbos_shadow.determinism.inferred import inferred
+
+        return inferred(found, sandboxed=False)  # which asks for the same, and begins sooner
     return getattr(found, "plan", found)
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_shadow.determinism import inferred, run_schedule
+from dbos_shadow.determinism import PROFILES, Profile, inferred, run_schedule
 from dbos_shadow.determinism.durable import LeftOut, run_durably, script_of
 from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, workflows_of
 from tests.fixtures.process import REPOSITORY
@@ -89,6 +89,25 @@ def test_a_failure_has_an_exit_code_and_files(tmp_path: Path) -> None:
     assert "inferred(Breaks)" in (kept / "again.py").read_text()
     people = command.invoke(app, words[:-1])
     assert "Paste this into any test file" in people.output
+
+
+def test_check_finds_it(tmp_path: Path) -> None:
+    words = ["determinism", "check", f"{FLOW}:Breaks", "--unsandboxed", "--keep", str(tmp_path)]
+    answer = command.invoke(app, words)
+    assert answer.exit_code == 1, answer.output
+    assert "Breaks breaks the rule that" in answer.output
+
+
+@pytest.mark.timeout(120)
+def test_check_tries_other_hash_seeds_and_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=6, seconds=6, hash_seeds=3))
+    place = "tests.shadow.gallery.shapes.set_of_strings"
+    salted = command.invoke(app, ["determinism", "check", f"{place}:Broken", "--json", "--keep", str(tmp_path)])
+    assert salted.exit_code == 1, salted.output
+    assert json.loads(salted.output)["rule"] in ("hash_seed", "replay")
+    holds = command.invoke(app, ["determinism", "check", f"{place}:Mended", "--json", "--keep", str(tmp_path)])
+    assert holds.exit_code == 0, holds.output
+    assert json.loads(holds.output)["holds"] is True
 
 
 @pytest.mark.parametrize(
