@@ -203,9 +203,10 @@ async def judge_and_show(
             sources=sources(code.workflows),
             masks={mask.name: mask.about for mask in masks_of(how.way)},
             strata=tuple(campaign.strata),
+            expired=code.allowances.expired,
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)
-    return finish(report, lines, before=before, out=out, as_json=as_json, ending=_ended(end, report, code))
+    return finish(report, lines, before=before, out=out, as_json=as_json, ending=_ended(end, report))
 
 
 def finish(
@@ -328,16 +329,11 @@ async def make_report(
     return builder.finish(), lines
 
 
-def _ended(end: End, report: Report, code: Code) -> tuple[Exit, str]:
+def _ended(end: End, report: Report) -> tuple[Exit, str]:
     """What the command exits with, and what is to be said beside the report."""
-    exit_code = Exit(report.exit_code)
-    expired = code.allowances.expired
-    if expired and exit_code in (Exit.CLEAN, Exit.CANNOT_TELL):
-        names = ", ".join(f"{entry.fingerprint} ({entry.owner}, {entry.expires})" for entry in expired)
-        return Exit.MISMATCHES, f"Accepted differences have expired: {names}. Look at them again, or strike them off."
     words = {
         End.DEADLINE: "Stopped: the time was over before all was judged.",
         End.MISMATCHES: "Stopped: as many runs differ as were asked for.",
         End.ENOUGH: "Stopped: enough runs of each type were compared.",
     }
-    return exit_code, words.get(end, "")
+    return Exit(report.exit_code), words.get(end, "")

@@ -16,6 +16,7 @@ from dbos_shadow.report.exemplar import Traces, exemplar_shown
 from dbos_shadow.report.explain import REASONS, UNCHECKED, title
 from dbos_shadow.report.histogram import Histogram
 from dbos_shadow.report.model import (
+    AcceptedDifference,
     Campaign,
     Counts,
     ExemplarShown,
@@ -33,7 +34,7 @@ from dbos_shadow.report.model import (
 )
 from dbos_shadow.report.rule import Decision, Rule, at_most, exit_code, overall
 from dbos_shadow.report.scrub import Scrubber
-from dbos_shadow.report.sums import AcceptedSum, Few, TypeSum, UndecidedSum, distribution, duration_ms
+from dbos_shadow.report.sums import AcceptedSum, Few, TypeSum, UndecidedSum, distribution, duration_ms, unmet
 from dbos_shadow.select import Stratum
 from dbos_shadow.trace import StepKind, Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
@@ -94,6 +95,8 @@ class ReportConfig:
     """Workflow types that were asked for. One without a run is listed, and is no go."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Where workflow types are defined."""
+    expired: tuple[Accepted, ...] = ()
+    """Accepted differences whose day is over, met or not (``allowances.expired``). One is enough for a no-go."""
     strata: tuple[Stratum, ...] = ()
     """What the selection has seen, chosen and judged (``tuple(campaign.strata)``)."""
     groups_max: int = 200
@@ -151,7 +154,7 @@ class ReportBuilder:
         groups = sorted(self._groups.sorted(), key=lambda found: not self._first[found.fingerprint])
         of_type = Counter(found.difference.workflow_type for found in groups)
         types = sorted((self._type_report(name, of, of_type[name]) for name, of in self._types.items()), key=_urgency)
-        decision = overall(found.decision for found in types)
+        decision = Decision.NO_GO if config.expired else overall(found.decision for found in types)
         counts = _sum([of.verdicts for of in self._types.values()])
         own = sum(of.reasons[Reason.FAILED.value] for of in self._types.values())
         steps, duration = Histogram(), Histogram()
@@ -161,7 +164,7 @@ class ReportBuilder:
         return Report(
             decision=decision,
             exit_code=exit_code(decision, own),
-            why=_why(types),
+            why=" ".join([_why(types), *_expired(config.expired)]),
             campaign=config.campaign.model_copy(
                 update={"values_shown": config.values, "ids_hashed": not config.ids or config.campaign.ids_hashed}
             ),
@@ -170,7 +173,7 @@ class ReportBuilder:
             types=tuple(types),
             groups=tuple(self._group(found) for found in groups[: config.groups_max]),
             groups_left_out=max(0, len(groups) - config.groups_max),
-            accepted=tuple(of.report(name, self._scrub) for name, of in sorted(self._accepted.items())),
+            accepted=self._accepted_differences(),
             undecided=self._without_answer(),
             unchecked=self._not_compared(),
             masks=tuple(
@@ -275,6 +278,12 @@ class ReportBuilder:
             first_in=self._first[group.fingerprint],
             exemplar=self._exemplars[group.fingerprint],
         )
+
+    def _accepted_differences(self) -> tuple[AcceptedDifference, ...]:
+        found = {name: of.report(name, self._scrub) for name, of in self._accepted.items()}
+        for entry in self.config.expired:  # also those that no run has met
+            found.setdefault(entry.fingerprint, unmet(entry))
+        return tuple(of for _, of in sorted(found.items()))
 
     def _without_answer(self) -> tuple[Undecided, ...]:
         found = []
@@ -393,6 +402,14 @@ _TOLD = (
     (Decision.CANNOT_TELL, "cannot be judged", "cannot be judged"),
     (Decision.GO, "do the same", "does the same"),
 )
+
+
+def _expired(entries: tuple[Accepted, ...]) -> list[str]:
+    if not entries:
+        return []
+    names = ", ".join(f"{entry.fingerprint} of {entry.owner}" for entry in entries[:3])
+    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
+    return [f"Accepted differences have expired: {names}{more}."]
 
 
 def _why(types: list[TypeReport]) -> str:

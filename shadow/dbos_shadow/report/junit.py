@@ -25,6 +25,7 @@ def render_junit(report: Report) -> str:
     root = ElementTree.Element("testsuites", name=_clean(report.campaign.title))
     for found in report.types:
         _suite(root, report, found)
+    _expired(root, report)
     if not report.types:
         suite = ElementTree.SubElement(root, "testsuite", name="shadow")
         _failure(_case(suite, "shadow", "decision"), report.decision.label, report.why, "")
@@ -57,6 +58,17 @@ def _suite(root: ElementTree.Element, report: Report, found: TypeReport) -> None
         if undecided.workflow_type == found.workflow_type:
             _skipped(suite, undecided)
     _count(suite)
+
+
+def _expired(root: ElementTree.Element, report: Report) -> None:
+    """Acceptances whose day is over: each is a failure, met or not."""
+    over = [found for found in report.accepted if found.expired]
+    if over:
+        suite = ElementTree.SubElement(root, "testsuite", name="accepted differences")
+        for found in over:
+            case = _case(suite, "accepted differences", found.fingerprint)
+            _failure(case, "expired", f"Expired on {found.expires}; {found.owner} accepted it: {found.reason}", "")
+        _count(suite)
 
 
 def _difference(suite: ElementTree.Element, group: GroupReport) -> None:

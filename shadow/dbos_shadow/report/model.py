@@ -318,7 +318,7 @@ class GroupReport(Part):
 
 
 class AcceptedDifference(Part):
-    """A difference that a person has accepted."""
+    """A difference that a person has accepted. Type and pattern are empty where it has expired and no run has shown it."""
 
     fingerprint: str
     workflow_type: str

@@ -13,7 +13,7 @@ from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.trace import Status, Trace
 from dbos_shadow.verdict import Judgement, Verdict
 
-__all__ = ["AcceptedSum", "Few", "TypeSum", "UndecidedSum", "distribution", "duration_ms"]
+__all__ = ["AcceptedSum", "Few", "TypeSum", "UndecidedSum", "distribution", "duration_ms", "unmet"]
 
 
 class TypeSum:
@@ -67,6 +67,20 @@ class AcceptedSum:
             expires=self.entry.expires.isoformat(),
             expired=self.expired,
         )
+
+
+def unmet(entry: Accepted) -> AcceptedDifference:
+    """An expired entry whose difference no run has shown."""
+    return AcceptedDifference(
+        fingerprint=entry.fingerprint,
+        workflow_type="",
+        pattern="",
+        runs=0,
+        reason=entry.reason,
+        owner=entry.owner,
+        expires=entry.expires.isoformat(),
+        expired=True,
+    )
 
 
 class UndecidedSum:

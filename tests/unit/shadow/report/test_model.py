@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from dbos_shadow.allow import Accepted
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.report import (
     Decision,
@@ -22,6 +24,7 @@ from dbos_shadow.report import (
     jsonl_lines,
     lines_schema_text,
     render_html,
+    render_junit,
     render_markdown,
     run_line,
     schema_text,
@@ -152,6 +155,16 @@ def test_our_own_failure_has_a_code_of_its_own() -> None:
     ours = no_answer(of, (Verdict.NOT_RUN, Reason.FAILED, "dbos_shadow.replay"))
     assert report(*same_runs(60, types=("Checkout",)), ours).exit_code == 4
     assert report(judged(of, no_quote(of)), ours).exit_code == 1
+
+
+def test_an_acceptance_that_is_over_is_a_no_go_whether_it_was_met_or_not() -> None:
+    entry = Accepted(fingerprint="0c1f5ab2d9e87744", reason="agreed", owner="ada", expires=date(2026, 1, 1))
+    found = report(*same_runs(60), expired=(entry,))
+    assert (found.decision, found.exit_code) == (Decision.NO_GO, 1)
+    assert found.why.endswith("Accepted differences have expired: 0c1f5ab2d9e87744 of ada.")
+    assert [(of.fingerprint, of.runs, of.expired) for of in found.accepted] == [("0c1f5ab2d9e87744", 0, True)]
+    assert "met by no run" in render_html(found)
+    assert 'type="expired"' in render_junit(found)
 
 
 def test_a_rule_says_what_is_wrong_with_it() -> None:
