@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 
 from dbos_shadow.diff import diff
+from dbos_shadow.free_run import free_run
 from dbos_shadow.report import Decision, Report, ReportBuilder, ReportConfig, Rule, to_json
 from dbos_shadow.select import shape_of
 from dbos_shadow.sources import history
@@ -72,6 +73,13 @@ def test_the_core_does_the_same(judged: list[tuple[Played, Judgement]]) -> None:
     assert not different, "\n".join(different)
     undecided = {played.name: told(found) for played, found in judged if found.verdict is not Verdict.MATCH}
     assert undecided.keys() == INCONCLUSIVE.keys(), undecided
+
+
+async def test_the_core_does_the_same_by_itself(corpus: list[Played]) -> None:
+    """In a free run: its own tasks, timers and ends, and the world answers from the record."""
+    found = await judgements(corpus, THEMES, free_run)
+    different = [f"{played.name}: {told(found)}" for played, found in found if found.verdict is not Verdict.MATCH]
+    assert not different, "\n".join(different)
 
 
 def test_everything_was_compared(judged: list[tuple[Played, Judgement]]) -> None:

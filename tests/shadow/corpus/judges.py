@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 
 from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from dbos_compat.workbench import Workbench
+from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement
 from tests.shadow.corpus.recorder import Played
@@ -37,15 +38,20 @@ def workbench(theme: Theme) -> Workbench:
     )
 
 
-async def judgements(played: Iterable[Played], themes: Mapping[str, Theme]) -> list[tuple[Played, Judgement]]:
-    """What replay says of each run, in order."""
+Judge = Callable[[Recorded, Workbench], Awaitable[Judgement]]
+
+
+async def judgements(
+    played: Iterable[Played], themes: Mapping[str, Theme], judge: Judge = replay_recorded
+) -> list[tuple[Played, Judgement]]:
+    """What replay (or ``free_run``) says of each run, in order."""
     found: list[tuple[Played, Judgement]] = []
     async with AsyncExitStack() as benches:
         open_benches: dict[str, Workbench] = {}
         for one in played:
             if one.theme not in open_benches:
                 open_benches[one.theme] = await benches.enter_async_context(workbench(themes[one.theme]))
-            found.append((one, await replay_recorded(one.recorded, open_benches[one.theme])))
+            found.append((one, await judge(one.recorded, open_benches[one.theme])))
     return found
 
 
