@@ -174,13 +174,13 @@ def idle_grid(found: Sequence[Idle]) -> Grid:
 def replays_grid(found: Replays) -> Grid:
     grid = Grid(
         f"{found.histories:,} histories of {found.events} events, unsandboxed",
-        ("replayed by", "CPU ms/history", "wall ms/history", "histories/s and core", "memory MB"),
+        ("replayed by", "CPU ms/history", "histories/s and core", "memory MB"),
     )
-    for name, cpu_ms, wall_ms, memory_mb in (
-        ("the core, every command compared", found.core_ms, found.core_wall_ms, found.core_memory_mb),
-        ("Temporal's Replayer", found.replayer_ms, found.replayer_wall_ms, found.replayer_memory_mb),
+    for name, cpu_ms, memory_mb in (
+        ("the core, every command compared", found.core_ms, found.core_memory_mb),
+        ("Temporal's Replayer", found.replayer_ms, found.replayer_memory_mb),
     ):
-        grid.rows.append((name, number(cpu_ms), number(wall_ms), number(1000 / cpu_ms), number(memory_mb)))
+        grid.rows.append((name, number(cpu_ms), number(1000 / cpu_ms), number(memory_mb)))
     grid.note = (
         f"{found.times:.1f} times faster, budget ≥ {AT_LEAST:g}×: {verdict_word(found.kept)}. Of the core's time "
         f"{found.inside_ms:.2f} ms a history are temporalio's own workflow instances, which no replay can do without: "
