@@ -58,7 +58,9 @@ logger = logging.getLogger("dbos_shadow")
 
 _FOR_EVER_MS = 100 * 365 * 86_400_000
 _TURNS_MAX = 10_000
-"""So often may a run be answered by stubs or by timers that were never recorded."""
+"""So often may a run be answered by stubs between two things that were recorded."""
+_TIMERS_MAX = 200
+"""So many timers may ring behind the end of the record."""
 
 
 async def free_run(
@@ -149,6 +151,9 @@ async def _judged(
         alike=alike_by(bench.data_converter.payload_converter),
         events=len(recorded.events),
     )
+    if run.endless:
+        note = "On the core the run came to no end, though the recorded one did, and was stopped."
+        return replace(judged, verdict=Verdict.MISMATCH, note=note)
     if judged.verdict is Verdict.MISMATCH and run.made.reset:
         note = "The run was reset: from there on its random numbers are others, and a run by itself cannot know."
         return replace(judged, verdict=Verdict.INCONCLUSIVE, reason=Reason.RESET, note=note)
@@ -181,6 +186,8 @@ class _FreeRun(Telling):
         super().__init__(found, recorded.workflow_id, recorded.run_id, names)
         self.missing = ""
         """What the run could not go on without, for people."""
+        self.endless = False
+        """It went on and on, and was stopped."""
         self._bench = bench
         self._names = names
         self._stubs = stubs
@@ -200,7 +207,7 @@ class _FreeRun(Telling):
 
     @property
     def over(self) -> bool:
-        return super().over or bool(self.missing)
+        return super().over or bool(self.missing) or self.endless
 
     async def drive(self) -> Trace:
         """From the start to where nothing more can happen. The core's trace."""
@@ -313,7 +320,7 @@ class _FreeRun(Telling):
             for kind_, name, request in questions:
                 answered += await self._answered(kind_, name, request)
             self._deliver(answered)
-        self.missing = "workflow that comes to an end"
+        self.endless = True
 
     async def _quiet(self) -> None:
         while True:
@@ -391,7 +398,7 @@ class _FreeRun(Telling):
 
     async def _to_the_end(self) -> None:
         """The record has come to its end, and the run to none: what is late, then timers, the earliest first."""
-        for _ in range(_TURNS_MAX):
+        for _ in range(_TIMERS_MAX):
             if self.over:
                 return
             run = self._run
@@ -409,6 +416,8 @@ class _FreeRun(Telling):
                 await self._goes_on()
             else:
                 break
+        else:
+            self.endless = True
         if self._open and not self.over:
             self.missing = next(iter(self._open.values()))
 

@@ -71,6 +71,15 @@ class TwoTimers(Order):
 
 
 @workflow.defn(name="Order")
+class Endless(Order):
+    @workflow.run
+    async def run(self, amount: int) -> dict[str, Any]:
+        await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        while True:
+            await asyncio.sleep(60)
+
+
+@workflow.defn(name="Order")
 class NoTimer(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:

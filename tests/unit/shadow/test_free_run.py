@@ -219,6 +219,14 @@ async def test_a_timer_that_was_never_recorded_rings(order: Recorded) -> None:
     assert extra.kind is Kind.EXTRA
 
 
+async def test_what_never_ends_is_stopped(order: Recorded) -> None:
+    judgement = await ran_free(order, changed.Endless)
+    assert judgement.verdict is Verdict.MISMATCH
+    assert "came to no end" in judgement.note
+    assert judgement.comparison is not None
+    assert judgement.comparison.first is not None
+
+
 async def test_cut_histories_are_inconclusive(order: Recorded) -> None:
     cut = dataclasses.replace(order, events=[*order.events[:4], *order.events[6:]])
     judgement = await ran_free(cut, Order)
