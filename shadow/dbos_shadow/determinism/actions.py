@@ -21,7 +21,7 @@ BORING = 2
 """Boring things weigh so much against all others together."""
 CRASHES_MAX = 3
 STALLS_MAX = 1
-TURNS = 32
+TURNS = 16
 """A process may be cut off after at most so many turns of its loop."""
 JUMPS_MS = (60_000, 86_400_000, -5_000, 3_600_000)
 AFTER_CANCEL = 60
@@ -279,6 +279,8 @@ def stall(schedule: Schedule) -> None:
     schedule.pass_lease()
     schedule.open()
     schedule.settle()
+    if schedule.choose(3) == 1:
+        wake(schedule)
 
 
 def wake(schedule: Schedule) -> None:

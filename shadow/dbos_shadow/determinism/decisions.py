@@ -7,6 +7,7 @@ choice that matters.
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -45,8 +46,30 @@ class Listed:
         return chosen
 
 
+class Rolled:
+    """Choices by dice that Hypothesis has thrown once: most schedules are made so, for no two are alike.
+
+    Some are quiet and some are wild: how often a choice is the boring one is thrown as well.
+    """
+
+    def __init__(self, data: st.DataObject, *, most: int) -> None:
+        """``most``: after so many choices everything is boring."""
+        self.drawn = (data.draw(st.integers(0, 2**48)),)
+        self._dice = random.Random(self.drawn[0])
+        self._quiet = self._dice.choice((0.0, 0.3, 0.6, 0.8))
+        self._most = most
+        self.made: list[int] = []
+
+    def choose(self, count: int, meaning: int | None = None) -> int:
+        if count < 2:
+            return 0
+        boring = len(self.made) >= self._most or self._dice.random() < self._quiet
+        self.made.append(0 if boring else self._dice.randrange(count))
+        return self.made[-1]
+
+
 class Drawn:
-    """Choices that Hypothesis makes.
+    """Choices each of which Hypothesis makes, so that it can go from one schedule to one that is like it.
 
     They are drawn before the schedule begins, and each is taken modulo what is possible then: what is drawn must not
     depend on the workflow, which may well behave differently when it is run again.
@@ -55,14 +78,14 @@ class Drawn:
     def __init__(self, data: st.DataObject, *, most: int) -> None:
         """``most``: after so many choices everything is boring."""
         length = data.draw(st.integers(0, most))
-        self._drawn: list[int] = data.draw(_lists(length))
+        self.drawn = tuple(data.draw(_lists(length)))
         self.made: list[int] = []
 
     def choose(self, count: int, meaning: int | None = None) -> int:
         if count < 2:
             return 0
         index = len(self.made)
-        chosen = self._drawn[index] % count if index < len(self._drawn) else 0
+        chosen = self.drawn[index] % count if index < len(self.drawn) else 0
         self.made.append(chosen)
         return chosen
 

@@ -15,7 +15,7 @@ from hypothesis.errors import Flaky
 
 from dbos_shadow.determinism.clocks import START_MS
 from dbos_shadow.determinism.crew import Crew
-from dbos_shadow.determinism.decisions import Drawn, Listed
+from dbos_shadow.determinism.decisions import Drawn, Listed, Rolled
 from dbos_shadow.determinism.elsewhere import Reference, reference_to, run_elsewhere
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Happening, Kind
@@ -61,6 +61,8 @@ class _Enough(Exception):
 KEPT = 40
 SINGLES_SHARE = 0.6
 """So much of the time, and of the schedules, at most for those in which one thing is out of the ordinary."""
+TOWARDS = 6
+"""One in so many schedules is chosen for more attempts at once, or a deeper replay, than those before."""
 ELSEWHERE = 20
 """Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
@@ -73,6 +75,7 @@ def check_workflow(
     kept: Sequence[Sequence[int]] = (),
     seed: int | None = None,
     reference: Reference | None = None,
+    shrinks: bool = True,
 ) -> Explored:
     """Try schedules of a workflow until one breaks a rule, or the profile is used up.
 
@@ -81,6 +84,7 @@ def check_workflow(
         profile: how much is tried.
         kept: decision lists to begin with (earlier failures).
         seed: for Hypothesis; without one a run is always the same.
+        shrinks: False: the first schedule that breaks a rule is good enough.
         reference: where another process finds the plan; without one no other hash seeds are tried.
 
     Raises:
@@ -90,7 +94,7 @@ def check_workflow(
     crew = Crew(tested)
     try:
         with quiet():
-            explored = _explore(crew, how, kept, seed)
+            explored = _explore(crew, how, kept, seed, shrinks)
             _accepted(crew, how, explored)
             _elsewhere(crew, how, explored, reference)
             return explored
@@ -98,7 +102,7 @@ def check_workflow(
         crew.close()
 
 
-def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int | None) -> Explored:
+def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int | None, shrinks: bool) -> Explored:
     limits = Limits(actions=how.actions)
     for decisions in ((), *kept):
         lived = live(crew, Listed(decisions), limits=limits, whole=False)
@@ -110,10 +114,26 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     best: list[Lived] = []
     some: list[tuple[int, ...]] = []
 
-    def one(data: st.DataObject) -> None:
-        decisions = Drawn(data, most=how.decisions)
-        if time.monotonic() > deadline:
-            return  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
+    seen: dict[tuple[int, ...], tuple[int, int]] = {}
+    """Width and depth of what has been lived, by what was drawn."""
+
+    def any_one(data: st.DataObject) -> None:
+        one(Rolled(data, most=how.decisions))
+
+    def like_others(data: st.DataObject) -> None:
+        width, depth = one(Drawn(data, most=how.decisions))
+        target(float(width), label="attempts at once")
+        target(float(depth), label="depth of replay")
+
+    def one(decisions: Drawn | Rolled) -> tuple[int, int]:
+        measured = seen.get(decisions.drawn)
+        if measured is None:
+            if time.monotonic() > deadline:
+                return 0, 0  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
+            measured = seen[decisions.drawn] = fresh(decisions)
+        return measured
+
+    def fresh(decisions: Drawn | Rolled) -> tuple[int, int]:
         lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is None and explored.schedules % how.twice_every == 0:
             lived = _twice(crew, lived, limits)
@@ -126,13 +146,12 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         explored.deepest = max(explored.deepest, lived.depth)
         if len(some) < KEPT and explored.schedules % 7 == 1:
             some.append(lived.decisions)
-        target(float(lived.width), label="attempts at once")
-        target(float(lived.depth), label="depth of replay")
+        return lived.width, lived.depth
 
     def single(decisions: Noting) -> None:
         lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is not None:
-            raise _smallest(crew, lived, limits)
+            raise _smallest(crew, lived, limits) if shrinks else lived.error
         explored.schedules += 1
         explored.steps += lived.depth
 
@@ -142,11 +161,18 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         if time.monotonic() > begun + how.seconds * SINGLES_SHARE or explored.schedules > how.schedules * SINGLES_SHARE:
             break
 
+    towards = how.schedules // TOWARDS
+    by_chance = max(how.schedules - explored.schedules - towards, 1)
     try:
-        _hypothesis(one, how, seed)()
+        _hypothesis(any_one, by_chance, [Phase.generate], seed)()
+        if towards:
+            _hypothesis(like_others, towards, [Phase.generate, Phase.target], 1 if seed is None else seed + 1)()
     except (DeterminismError, Flaky):
         if not best:
             raise
+        if not shrinks:
+            assert best[0].error is not None
+            raise best[0].error from None
         raise _smallest(crew, best[0], limits) from None
     explored.seconds = time.monotonic() - begun
     explored.kept = tuple(some)
@@ -227,17 +253,19 @@ def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Referenc
         explored.elsewhere += len(there)
 
 
-def _hypothesis(one: Callable[[st.DataObject], None], how: Profile, seed: int | None) -> Callable[[], None]:
+def _hypothesis(
+    one: Callable[[st.DataObject], None], examples: int, phases: Sequence[Phase], seed: int | None
+) -> Callable[[], None]:
     wrapped: Any = given(st.data())(one)
     wrapped = settings(
-        max_examples=how.schedules,
+        max_examples=examples,
         deadline=None,
         database=None,
         derandomize=seed is None,
         print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.target],
+        phases=phases,
     )(wrapped)
     if seed is not None:
         wrapped = hypothesis.seed(seed)(wrapped)

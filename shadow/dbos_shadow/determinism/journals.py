@@ -14,7 +14,6 @@ from typing import Any
 
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
-from dbos_core.rebuild import Pending
 from dbos_core.runner import Decision, Interpreter
 from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.failure import Rule
@@ -24,6 +23,31 @@ Broken = Callable[[Rule, str], None]
 
 OWN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED, RunStatus.CONTINUED_AS_NEW})
 """Ends that a workflow brings about itself."""
+
+
+class Awaited:
+    """What a run waits for, told by what its follower decides and by what its journal has. The kernel has such a thing too
+    (``rebuild.Pending``); this one is here so that the kernel's can be wrong."""
+
+    def __init__(self) -> None:
+        self.timers: set[int] = set()
+        self.activities: set[int] = set()
+        self.locals: set[int] = set()
+
+    def take(self, decision: Decision, record: Mapping[str, Any]) -> None:
+        for event in record["ev"]:
+            if event["k"] == "timer":
+                self.timers.discard(event["seq"])
+            elif event["k"] == "activity":
+                self.activities.discard(event["seq"])
+            elif event["k"] == "local":
+                self.locals.discard(event["seq"])
+        self.activities.update(spec.seq for spec in decision.schedule)
+        self.locals.update(spec.seq for spec in decision.schedule_local)
+        self.timers.update(seq for seq, _ in decision.start_timers)
+        self.timers.difference_update(decision.cancel_timers)
+        self.activities.difference_update(decision.try_cancel_activities, decision.abandon_activities)
+        self.locals.difference_update(decision.try_cancel_local, decision.abandon_local)
 
 
 class Journal:
@@ -38,12 +62,14 @@ class Journal:
         self.told: dict[tuple[str, int], str] = {}
         """How those ended that have."""
         self.heard: list[str] = []
-        """Ids of messages."""
+        """Ids of messages, as their senders know them."""
+        self._rings: dict[int, int] = {}
+        """When timers are due."""
         self.accepted: Counter[str] = Counter()
         self.completed: Counter[str] = Counter()
         self.canceled = False
         """A cancel request has been heard."""
-        self.pending = Pending()
+        self.pending = Awaited()
         self.follower: Interpreter | None = None
         self.followed = 0
 
@@ -85,21 +111,34 @@ class Journal:
                     self._broken(Rule.STEP_ONCE, f"row {position} has the end of an activity that nobody asked for.")
                 self.told[key] = event["o"]
             elif kind in ("signal", "update", "cancel"):
-                if event["id"] in self.heard:
-                    name = event.get("name") or event["m"].get("name") or ""
-                    self._broken(Rule.SIGNAL_ONCE, f"row {position} has the {kind} {name!r} a second time.")
-                self.heard.append(event["id"])
+                message = event["m"]
+                heard = message.get("update_id") or f"{kind} {message.get('request_id') or event['id']}"
+                if heard in self.heard:
+                    name = event.get("name") or message.get("name") or ""
+                    rule = Rule.UPDATE_ONCE if kind == "update" else Rule.SIGNAL_ONCE
+                    self._broken(rule, f"row {position} has the {kind} {name!r} a second time.")
+                self.heard.append(heard)
                 self.canceled = self.canceled or kind == "cancel"
+            elif kind == "timer":
+                due_ms = self._rings.pop(event["seq"], None)
+                if due_ms is None or record["at"] < due_ms:
+                    self._broken(Rule.TIMERS, f"row {position} has timer {event['seq']}, which is not due.")
         for command in record["cmds"]:
             kind = command["k"]
             if kind == "activity":
                 self.scheduled["activity", command["seq"]] = command
             elif kind == "local_activity":
                 self.scheduled["local", command["seq"]] = command
+            elif kind == "timer":
+                self._rings[command["seq"]] = record["at"] + command["ms"]
             elif kind == "update_accepted":
                 self.accepted[command["id"]] += 1
             elif kind == "update_completed":
                 self.completed[command["id"]] += 1
+
+    def rings(self) -> list[int]:
+        """When the timers that it waits for are due."""
+        return [due_ms for seq, due_ms in self._rings.items() if seq in self.pending.timers]
 
     def name(self, key: tuple[str, int]) -> str:
         """Of an activity, for people."""
@@ -122,7 +161,7 @@ class Journal:
                 self._broken(Rule.REPLAY, f"{decision.failure.message}")
             for spec in decision.schedule:
                 self._same_inputs(spec, position)
-            self.pending.fold(decision)
+            self.pending.take(decision, self.records[position - 1])
             self.followed = position
 
     def _same_inputs(self, spec: ActivitySpec, position: int) -> None:
@@ -139,7 +178,7 @@ class Journal:
         """Begin again with a fresh follower. The one that there was is to be torn down."""
         follower, self.follower = self.follower, None
         self.followed = 0
-        self.pending = Pending()
+        self.pending = Awaited()
         return follower
 
     # -- at the end ------------------------------------------------------------------------------------------------
@@ -153,7 +192,7 @@ class Journal:
                     f"update {update_id!r} was accepted {self.accepted[update_id]} times and completed "
                     f"{self.completed[update_id]} times.",
                 )
-            ended = self.closed and self.run.row.status in OWN_ENDS
+            ended = self.run.row.status in (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW)
             if ended and not self.completed[update_id] and "unfinished-updates" not in allow:
                 self._broken(
                     Rule.UPDATE_ONCE,

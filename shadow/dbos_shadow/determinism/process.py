@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dbos_compat.bridge.activity_tasks import shutdown_record
@@ -20,7 +20,7 @@ from dbos_compat.service.client import EngineService
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import AttemptOutcome
-from dbos_core.commit import RunRow
+from dbos_core.commit import Commit, RunRow, Verdict
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Interpreter
 from dbos_core.store.base import Wake
@@ -70,12 +70,30 @@ class _Store(MemoryStore):
     def __init__(self, world: World, loop: SteppedLoop) -> None:
         super().__init__(world.time, world.tables)
         self._loop = loop
+        self._owners: dict[str, str | None] = {}
+        """Who owned the runs when something was applied last."""
+        self.strange_writes: list[str] = []
+        """Runs to which this process has written a row though they were another's."""
 
     def listen(self, callback: Callable[[Wake], None]) -> None:
         def tell(wake: Wake) -> None:
             self._loop.call_soon(callback, wake)
 
         super().listen(tell)
+
+    async def flush(self, process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        verdicts = await super().flush(process_id, commits, again=again)
+        for commit, verdict in zip(commits, verdicts, strict=True):
+            goes_on = commit.entry is not None and commit.start is None and commit.close is None
+            owner = self._owners.get(commit.workflow_uuid)
+            if verdict is Verdict.COMMITTED and goes_on and not again and owner not in (None, process_id):
+                self.strange_writes.append(commit.workflow_uuid)
+        return verdicts
+
+    def _send_wakes(self) -> None:
+        # Called as soon as something has been applied, and before anybody else can do anything.
+        self._owners = {uuid: run.owner_xid for uuid, run in self.tables.runs.items()}
+        super()._send_wakes()
 
     def cut(self) -> None:
         """The connection is gone."""

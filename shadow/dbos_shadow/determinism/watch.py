@@ -122,6 +122,10 @@ class Watch:
             self._values(uuid, journal)
             self._closing(uuid, journal)
         for process in schedule.awake:
+            if process.store.strange_writes:
+                schedule.broken(
+                    Rule.FENCE, f"process {process.number} writes to a run that another process has taken over."
+                )
             self._failing(process)
         if schedule.process.serving and not schedule.process.frozen and not schedule.busy:
             self._wake_ups()
@@ -186,12 +190,14 @@ class Watch:
                     self._lost("mail waits for it", run.row.workflow_id)
                 if run.row.owner == kernel.process_id:
                     self._lost("it belongs to a process that does not run it", run.row.workflow_id)
-                pending = journal.pending
-                if run.row.wake_at_ms is None:  # parked until a message comes
-                    if pending.activities or pending.timers or pending.locals:
-                        self._lost("nobody runs it, nor will", run.row.workflow_id)
-                elif run.row.wake_at_ms <= kernel.clock.now_ms():
+                due_ms = min(journal.rings(), default=None)
+                wakes_ms = run.row.wake_at_ms
+                if not journal.records or (wakes_ms is not None and wakes_ms <= kernel.clock.now_ms()):
                     self._lost("nobody runs it", run.row.workflow_id)
+                if due_ms is not None and (wakes_ms is None or wakes_ms > due_ms):
+                    self._lost("it left memory, and nobody will wake it in time for its timer", run.row.workflow_id)
+                if journal.pending.activities or journal.pending.locals:
+                    self._lost("it left memory, and waits for an activity", run.row.workflow_id)
                 continue
             if live.failing is not None:
                 continue
@@ -202,7 +208,8 @@ class Watch:
             self._pending(process, journal)
         for call in schedule.callers.waiting:
             done = any(journal.completed[call.id] for journal in schedule.journals.values())
-            if call.kind == "update" and done:
+            deaf = call.process is None or call.process.frozen
+            if call.kind == "update" and done and not deaf:
                 self._lost(f"update {call.name!r} has completed, and its caller waits", "")
 
     def _pending(self, process: Process, journal: Journal) -> None:
@@ -218,11 +225,13 @@ class Watch:
                 self._lost(f"it waits for {name}, which nobody runs", live.row.workflow_id)
             elif machine.state is State.STARTED and not machine.elsewhere and ("activity", seq) not in running:
                 self._lost(f"it waits for {name}, whose attempt has ended", live.row.workflow_id)
+            elif machine.state is State.BACKOFF and machine.handle is None:
+                self._lost(f"it waits for {name}, whose next attempt nobody begins", live.row.workflow_id)
         for seq in pending.timers:
             timer = live.timers.get(seq)
             if timer is None or timer[1] is None:
                 self._lost(f"it waits for timer {seq}, which is not armed", live.row.workflow_id)
-        if pending.locals and not len(live.locals):
+        if len(pending.locals) > len(live.locals):
             self._lost("it waits for a local activity, which nobody runs", live.row.workflow_id)
 
     def _lost(self, why: str, workflow_id: str) -> None:
@@ -239,7 +248,9 @@ class Watch:
         for journal in schedule.journals.values():
             journal.check_end(allow)
         self._signals()
-        for warning in warned if "unfinished-handlers" not in allow else ():
+        own = (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW)  # what is cancelled or fails may leave them
+        ended = any(journal.run.row.status in own for journal in schedule.journals.values())
+        for warning in warned if ended and "unfinished-handlers" not in allow else ():
             kind = "signal" if issubclass(warning.category, UnfinishedSignalHandlersWarning) else "update"
             schedule.broken(
                 Rule.HANDLERS_FINISH,
@@ -266,8 +277,7 @@ class Watch:
             row = journal.run.row
             if row.workflow_id != schedule.world_id:
                 continue
-            heard = [id_.rpartition(":s:")[2] for id_ in journal.heard if ":s:" in id_]
-            place = {id_: index for index, id_ in enumerate(heard)}
+            place = {id_.removeprefix("signal "): index for index, id_ in enumerate(journal.heard)}
             for call in schedule.callers.calls:
                 if call.kind != "signal" or call.error is not None or not call.answered or call.duplicate:
                     continue

@@ -1,0 +1,1 @@
+"""The determinism kit itself, and the workflows that must pass it."""
