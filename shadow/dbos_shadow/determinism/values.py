@@ -6,12 +6,13 @@ a whole schedule.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -97,10 +98,30 @@ def _sampled(strategy: st.SearchStrategy[Any], count: int = POOL) -> list[Any]:
     def collect(value: Any) -> None:
         found.append(value)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_constants():
         warnings.simplefilter("ignore")
         collect()
     return found[:count]
+
+
+@contextlib.contextmanager
+def _no_constants() -> Iterator[None]:
+    """Newer releases of Hypothesis also try constants that stand in the modules that are loaded. Another process has loaded
+    others, and shall find the same values."""
+    from hypothesis.internal.conjecture import providers
+
+    found = getattr(providers, "_get_local_constants", None)
+    cache = getattr(providers, "CONSTANTS_CACHE", None)
+    if found is None or cache is None:
+        yield
+        return
+    nothing: Any = getattr(providers, "Constants")()  # noqa: B009  # not in every release
+    patched: Any = providers
+    patched._get_local_constants, patched.CONSTANTS_CACHE = lambda: nothing, type(cache)(1024)
+    try:
+        yield
+    finally:
+        patched._get_local_constants, patched.CONSTANTS_CACHE = found, cache
 
 
 _TEXTS = ("", "é\u2028\U0001f600", "x" * HUGE, "\x00")
