@@ -76,3 +76,10 @@ def workflow_type(found: type) -> str | None:
     """Under which name the server knows a workflow class; None: it is dynamic, or no workflow."""
     definition = _Definition.from_class(found)
     return None if definition is None else definition.name
+
+
+def abandon(host: WorkflowHost) -> None:
+    """Forget the activations of a host that are under way: the event loop on which they were has been dropped."""
+    host._expected.clear()
+    host._leaving.clear()
+    host.limit(100)

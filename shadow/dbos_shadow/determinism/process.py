@@ -15,6 +15,7 @@ from typing import Any
 from dbos_compat.bridge.activity_tasks import shutdown_record
 from dbos_compat.bridge.runner import TemporalRunner
 from dbos_compat.chains.timeouts import timeout_close
+from dbos_compat.private_workbench import abandon
 from dbos_compat.relations import TemporalRelations
 from dbos_compat.service.client import EngineService
 from dbos_core.activities.attempt import Attempt, CancelReason
@@ -216,6 +217,7 @@ class Process:
         self.clock.drop()
         self.store.cut()
         self.stage.door.call_engine = None
+        abandon(self.stage.host)
         runs = list(self.kernel.live_runs.values())
         stuck: list[str] = []
         for run in runs:
