@@ -197,8 +197,11 @@ _WISHES: Mapping[str, str] = {
     "cancel timer": "the end of a timer",
     "cancel activity": "the cancellation of an activity",
     "cancel local": "the cancellation of a local activity",
-    "upsert memo": "another memo",
-    "upsert search attributes": "other search attributes",
+    "memo": "another memo",
+    "upsert sa": "other search attributes",
+    "local marker": "the marker of a local activity",
+    "update accepted": "an update to be accepted",
+    "update completed": "an update to be completed",
 }
 
 
