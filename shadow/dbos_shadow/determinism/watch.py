@@ -257,7 +257,7 @@ class Watch:
                 f"the workflow ended while a {kind} handler had not finished; wait for "
                 "workflow.all_handlers_finished() before it ends.",
             )
-        for trace in self.traces():
+        for trace in self.traces() if schedule.plan.invariants else ():
             for invariant in schedule.plan.invariants:
                 self._invariant(invariant, trace)
 

@@ -31,7 +31,7 @@ from examples.checkout.workflows import CheckoutWorkflow
 from examples.nightly_report import NightlyReport, sales_since_last_time
 from examples.subscription import Subscription, SubscriptionWorkflow, charge
 
-CI = Profile(name="examples", schedules=200, seconds=12, hash_seeds=0)
+CI = Profile(name="examples", schedules=200, seconds=10, hash_seeds=0)
 NIGHTLY = Profile(name="examples at night", schedules=10_000, seconds=1_800, replayer_every=500, hash_seeds=2)
 
 ORDERS = st.builds(
