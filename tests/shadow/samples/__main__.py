@@ -29,7 +29,7 @@ from tests.shadow.samples.plays import LEFT_OUT, Act, Play, plays
 DOCUMENT = REPOSITORY / "docs" / "shadow-corpus.md"
 READY_S = 0.5
 """Between the making of a worker and its first poll."""
-WITHIN_S = 120.0
+WITHIN_S = 180.0
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 

@@ -76,6 +76,14 @@ def run(script: Path, arguments: list[str]) -> str:
     return ""
 
 
+async def refusal(replayer: Replayer, recorded: WorkflowHistory) -> str:
+    """Why Temporal's own replayer refuses a history; of one without a task it cannot say anything, and stops for ever."""
+    if not any(event.HasField("workflow_task_started_event_attributes") for event in recorded.events):
+        return ""
+    result = await replayer.replay_workflow(recorded, raise_on_replay_failure=False)
+    return str(result.replay_failure or "")[:200]
+
+
 async def judge() -> list[dict[str, Any]]:
     workflows = list({workflow: None for worker in registered for workflow in worker.workflows})
     client, options = registered[0].client, registered[0].options
@@ -120,9 +128,7 @@ async def judge() -> list[dict[str, Any]]:
                 closed=execution.close_time is not None,
             )
             judgement = await replay_recorded(recorded, bench)
-            by_temporal = await replayer.replay_workflow(
-                WorkflowHistory(execution.id, events), raise_on_replay_failure=False
-            )
+            by_temporal = await refusal(replayer, WorkflowHistory(execution.id, events))
             first = judgement.comparison.first if judgement.comparison else None
             found.append(
                 {
@@ -133,7 +139,7 @@ async def judge() -> list[dict[str, Any]]:
                     "verdict": judgement.verdict.value,
                     "reason": judgement.reason.value if judgement.reason else "",
                     "told": f"{first.level} {first.kind} {first.path}" if first else judgement.note,
-                    "temporal": str(by_temporal.replay_failure or "")[:200],
+                    "temporal": by_temporal,
                 }
             )
             if judgement.verdict is not Verdict.MATCH and (kept := os.environ.get("SAMPLES_KEEP")):

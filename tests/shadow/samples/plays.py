@@ -79,9 +79,12 @@ def plays() -> Iterator[Play]:
         ),
     )
     yield _pair("message_passing/update_with_start/lazy_initialization")
-    for name in ("frequent",):
-        short = name.partition("_")[0]
-        yield Play(f"polling/{name}", (Act(f"polling/{name}/run_worker.py", (f"polling/{name}/run_{short}.py",)),))
+    yield Play("polling/frequent", (Act("polling/frequent/run_worker.py", ("polling/frequent/run_frequent.py",)),))
+    yield Play(
+        "polling/periodic_sequence",
+        (Act("polling/periodic_sequence/run_worker.py", ("polling/periodic_sequence/run_periodic.py &",), runs_s=20),),
+        note="looked at while it polls",
+    )
     yield Play(
         "polling/infrequent",
         (Act("polling/infrequent/run_worker.py", ("polling/infrequent/run_infrequent.py &",), runs_s=12),),
@@ -121,7 +124,11 @@ def plays() -> Iterator[Play]:
         (Act("dsl/worker.py", ("dsl/starter.py dsl/workflow1.yaml", "dsl/starter.py dsl/workflow2.yaml")),),
         needs=("yaml", "dacite"),
     )
-    yield _pair("encryption", needs=("cryptography",))
+    yield _pair(
+        "encryption",
+        needs=("cryptography",),
+        note="with cryptography < 39, as it asks: later ones cannot be loaded twice",
+    )
     yield _pair("pydantic_converter", needs=("pydantic",))
     for name in (
         "custom_converter", "context_propagation", "resource_pool", "batch_sliding_window", "worker_specific_task_queues",
@@ -130,8 +137,8 @@ def plays() -> Iterator[Play]:
     yield Play("custom_decorator", (Act("custom_decorator/worker.py", ("custom_decorator/starter.py &",), runs_s=12),))
 
 
-def _pair(folder: str, *, needs: tuple[str, ...] = ()) -> Play:
-    return Play(folder, (Act(f"{folder}/worker.py", (f"{folder}/starter.py",)),), needs)
+def _pair(folder: str, *, needs: tuple[str, ...] = (), note: str = "") -> Play:
+    return Play(folder, (Act(f"{folder}/worker.py", (f"{folder}/starter.py",)),), needs, note)
 
 
 def _patching() -> Iterator[Play]:
