@@ -13,6 +13,7 @@ from dbos_compat.workbench import Workbench
 from dbos_core.commit import RunStatus
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Decision
+from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
 from dbos_shadow.masks import Mask
 from dbos_shadow.mirror.following import join
@@ -148,6 +149,7 @@ class Mirrored:
             failure=self._telling.made.failure,
             allowances=self._rules.allowances,
             masks=self._rules.masks,
+            alike=alike_by(self._bench.data_converter.payload_converter),
             events=len(self._events),
         )
         found = replace(found, shape=shape_of(expected), features=features_of(expected))
