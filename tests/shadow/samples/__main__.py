@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -121,7 +122,7 @@ class Stage:
         script, *arguments = shlex.split(act.worker)
         words = [sys.executable, "-P", "-m", "tests.shadow.samples.inside", "--out", str(out), "--", script, *arguments]
         with (self._folder / f"log-{number}.txt").open("w+") as log:
-            worker = subprocess.Popen(words, cwd=self._samples, env=env, stdout=log, stderr=log)
+            worker = subprocess.Popen(words, cwd=self._samples, env=env, stdout=log, stderr=log, start_new_session=True)
             beside: list[subprocess.Popen[bytes]] = []
             try:
                 if act.starters or act.runs_s:
@@ -138,7 +139,8 @@ class Stage:
                 return {"failed": f"not within {WITHIN_S:g} s: {log.read()[-200:]}"}
             finally:
                 for process in (worker, *beside):
-                    process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)  # samples have pools of processes
                     process.wait()
             log.seek(0)
             found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"failed": log.read()[-300:]}
@@ -149,7 +151,12 @@ class Stage:
         script, *arguments = shlex.split(words.removesuffix("&"))
         env = {**self._env, "PYTHONPATH": os.pathsep.join([str(self._samples), self._env["PYTHONPATH"]])}
         process = subprocess.Popen(
-            [sys.executable, script, *arguments], cwd=self._samples, env=env, stdout=log, stderr=log
+            [sys.executable, script, *arguments],
+            cwd=self._samples,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         beside.append(process)
         if not behind:
