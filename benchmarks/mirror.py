@@ -3,8 +3,8 @@
 Starts on a Temporal development server, one after the other, with and without the mirror in turn, from one process and over
 one connection. Two ways:
 
-* *each in turn*: a plain start, a mirrored one, a plain one …: both feel the same load, so that the difference is what the
-  front itself adds;
+* *each in turn*: a plain start, a mirrored one, a plain one …, and nobody who runs them: the difference is what the front
+  itself adds, its writing to Postgres included;
 * *in blocks*: a block of plain starts with nothing to mirror, then a block of mirrored ones while the shadow follows: with
   everything on this one machine (caller, server, worker, shadow, Postgres), the shadow's work is felt too.
 
@@ -22,6 +22,7 @@ from typing import Any
 
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest, StartWorkflowExecutionResponse
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from benchmarks.environments import project_environment
 from benchmarks.load import percentile
@@ -33,7 +34,10 @@ from dbos_shadow.mirror import Mirror, PostgresLedger
 from dbos_shadow.mirror.front import NAMESPACE
 
 DATABASE = "bench_mirror"
+DATABASE_OF_THE_FRONT = "bench_mirror_front"
 TASK_QUEUE = "bench-mirror"
+NOBODY = "bench-mirror-nobody"
+"""A task queue that no worker polls."""
 ADDED_BUDGET = 0.01
 """Of the latency of a start."""
 WARMUP_STARTS = 50
@@ -87,33 +91,67 @@ class MirrorFigures:
 async def measure_mirror(server: Postgres, *, starts: int, rounds: int, doing: Callable[[str], None]) -> MirrorFigures:
     """Raises RuntimeError when a process or a server does not come up, or some run gets no verdict."""
     url = await server.fresh_database(DATABASE)
+    url_of_front = await server.fresh_database(DATABASE_OF_THE_FRONT)
     environment = project_environment()
+    each, blocks = [], []
     try:
-        async with temporal_server(environment, durable=False) as (address, _), side(address, url):
-            plain = await Client.connect(address)
+        async with temporal_server(environment, durable=False) as (address, _):
+            plain = await _connected(address)
+            async with Mirror(plain, url=url_of_front) as mirror:
+                doing("mirror: warming up")
+                await _in_turn(plain, mirror, WARMUP_STARTS, "warm")
+                for number in range(rounds):
+                    doing(f"mirror: each in turn, round {number + 1} of {rounds}")
+                    each.append(await _in_turn(plain, mirror, starts, f"turn-{number}"))
+                front_us = _front_us(mirror)
+        async with temporal_server(environment, durable=False) as (address, _):
+            plain = await _connected(address)
             ledger = PostgresLedger(url, namespace=NAMESPACE)
             await ledger.open()
             try:
-                async with Mirror(plain, url=url) as mirror:
-                    bench = _Bench(plain, mirror, ledger)
-                    doing("mirror: warming up")
+                async with side(address, url), Mirror(plain, url=url) as mirror:
+                    bench = _Blocks(plain, mirror, ledger)
                     await bench.timed(plain, WARMUP_STARTS)
-                    await bench.timed(mirror.client, WARMUP_STARTS)
-                    each, blocks = [], []
                     for number in range(rounds):
-                        doing(f"mirror: round {number + 1} of {rounds}")
-                        each.append(await bench.in_turn(starts))
+                        doing(f"mirror: in blocks, round {number + 1} of {rounds}")
                         blocks.append(await bench.in_blocks(starts))
-                    return MirrorFigures(
-                        each=_way(each),
-                        blocks=_way(blocks),
-                        front_us=_front_us(mirror),
-                        verdicts=dict(await bench.judged()),
-                    )
+                    verdicts = dict(await bench.judged())
             finally:
                 await ledger.close()
     finally:
         await server.drop_database(DATABASE)
+        await server.drop_database(DATABASE_OF_THE_FRONT)
+    return MirrorFigures(each=_way(each), blocks=_way(blocks), front_us=front_us, verdicts=verdicts)
+
+
+async def _connected(address: str) -> Client:
+    """A client of a server that has got as far as to know its namespace."""
+    client = await Client.connect(address)
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            await client.count_workflows()
+            return client
+        except RPCError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _start(client: Client, name: str, task_queue: str) -> float:
+    """Latency of one start, in milliseconds."""
+    begun = time.perf_counter()
+    await client.start_workflow(TwoSteps.run, 1, id=name, task_queue=task_queue)
+    return (time.perf_counter() - begun) * 1000
+
+
+async def _in_turn(plain: Client, mirror: Mirror, starts: int, name: str) -> tuple[list[float], list[float]]:
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(starts):
+        for which in (0, 1) if number % 2 else (1, 0):
+            client = (plain, mirror.client)[which]
+            found[which].append(await _start(client, f"{name}-{number}-{which}", NOBODY))
+    return found
 
 
 @asynccontextmanager
@@ -149,7 +187,7 @@ async def side(address: str, url: str) -> AsyncIterator[None]:
                     await process.wait()
 
 
-class _Bench:
+class _Blocks:
     def __init__(self, plain: Client, mirror: Mirror, ledger: PostgresLedger) -> None:
         self._plain = plain
         self._mirror = mirror
@@ -157,25 +195,12 @@ class _Bench:
         self._number = 0
 
     async def timed(self, client: Client, starts: int) -> list[float]:
-        """Latencies of so many starts, one after the other, in milliseconds."""
+        """Latencies of so many starts, one after the other."""
         found = []
         for _ in range(starts):
             self._number += 1
-            name = f"start-{self._number}"
-            begun = time.perf_counter()
-            await client.start_workflow(TwoSteps.run, 1, id=name, task_queue=TASK_QUEUE)
-            found.append((time.perf_counter() - begun) * 1000)
+            found.append(await _start(client, f"start-{self._number}", TASK_QUEUE))
         return found
-
-    async def in_turn(self, starts: int) -> tuple[list[float], list[float]]:
-        plain: list[float] = []
-        mirrored: list[float] = []
-        clients = [(self._plain, plain), (self._mirror.client, mirrored)]
-        for number in range(starts):
-            for client, found in clients if number % 2 else reversed(clients):
-                found += await self.timed(client, 1)
-        await self.judged()
-        return plain, mirrored
 
     async def in_blocks(self, starts: int) -> tuple[list[float], list[float]]:
         plain: list[float] = []
