@@ -47,12 +47,12 @@ def test_a_play_without_a_history_is_not_well() -> None:
 
 def test_the_page_says_what_was_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n")
+    page.write_text(f"before\n{document.BEGIN}\nresults of last time\n{document.END}\nafter\n")
     document.write(page, outcomes(), LEFT_OUT, "0" * 40)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "last time" not in text
     assert "**3 histories of 2 shapes, 2 the same**, 1 different, 0 without an answer" in text
     assert "| Hello:  L1 x |" in text
     assert "| needs a package |" in text
