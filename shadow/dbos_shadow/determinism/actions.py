@@ -267,8 +267,10 @@ def database(schedule: Schedule) -> None:
 
 
 def stall(schedule: Schedule) -> None:
-    """The process stands still for longer than its lease, perhaps in the middle of what happens next."""
-    turns = schedule.choose(TURNS)
+    """The process stands still for longer than its lease, perhaps in the middle of what happens next; it may go on as soon
+    as another one has taken over."""
+    chosen = schedule.choose(2 * TURNS)
+    turns, at_once = chosen // 2, chosen % 2 == 1
     process = schedule.process
     if turns:
         go_on(schedule)
@@ -279,7 +281,7 @@ def stall(schedule: Schedule) -> None:
     schedule.pass_lease()
     schedule.open()
     schedule.settle()
-    if schedule.choose(3) == 1:
+    if at_once:
         wake(schedule)
 
 

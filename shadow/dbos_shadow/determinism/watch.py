@@ -208,8 +208,8 @@ class Watch:
             self._pending(process, journal)
         for call in schedule.callers.waiting:
             done = any(journal.completed[call.id] for journal in schedule.journals.values())
-            deaf = call.process is None or call.process.frozen
-            if call.kind == "update" and done and not deaf:
+            # One that asked a process which has lost the run meanwhile hears of it with that process's next look around.
+            if call.kind == "update" and done and call.process is schedule.process:
                 self._lost(f"update {call.name!r} has completed, and its caller waits", "")
 
     def _pending(self, process: Process, journal: Journal) -> None:

@@ -84,7 +84,7 @@ def drops_a_journal_row(patch: Patch) -> None:
     around(patch, memory_flush, "_apply", apply)
 
 
-@mutant("listens")
+@mutant("waits")
 def closes_over_a_signal_that_waits(patch: Patch) -> None:
     patch.setattr(memory_flush, "_refused_by_mail", lambda run, commit: False)
 
