@@ -17,7 +17,6 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +31,6 @@ ENGINES = [
     pytest.param("dbos", marks=pytest.mark.dbos),
     pytest.param("evict", marks=pytest.mark.evict),
 ]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(30))
 
 
 @pytest.fixture(params=ENGINES)
