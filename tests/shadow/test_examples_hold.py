@@ -9,6 +9,7 @@ import pytest
 
 from dbos_shadow.determinism import Plan, Profile, check_workflow, inferred
 from dbos_shadow.determinism.inferred import workflows_of
+from examples.subscription import Subscription
 
 MODULES = (
     "examples.basket",
@@ -23,6 +24,9 @@ MODULES = (
 )
 TOLD: dict[str, dict[str, Any]] = {
     "Trip": {"args": "ada"},  # is part of ids, which Temporal limits to 1,000 bytes
+    "SubscriptionWorkflow": {
+        "args": Subscription("ada", 900, 3)
+    },  # a month of any number of seconds is too long for a clock
     "Order": {"start_options": {"memo": {"note": "leave it at the door"}}},  # which it changes
 }
 """What a class does not say of itself."""

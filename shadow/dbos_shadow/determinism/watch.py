@@ -115,12 +115,7 @@ class Watch:
         schedule = self._schedule
         if said:
             schedule.broken(Rule.ENGINE, f"it logs an error: {said[0]}.")
-        for uuid in list(schedule.world.tables.runs):
-            journal = schedule.journal(uuid)
-            assert journal is not None
-            schedule.follow(journal)
-            self._values(uuid, journal)
-            self._closing(uuid, journal)
+        self._read()
         for process in schedule.awake:
             if process.store.strange_writes:
                 schedule.broken(
@@ -129,6 +124,16 @@ class Watch:
             self._failing(process)
         if schedule.process.serving and not schedule.process.frozen and not schedule.busy:
             self._wake_ups()
+
+    def _read(self) -> None:
+        """What the journals have by now."""
+        schedule = self._schedule
+        for uuid in list(schedule.world.tables.runs):
+            journal = schedule.journal(uuid)
+            assert journal is not None
+            schedule.follow(journal)
+            self._values(uuid, journal)
+            self._closing(uuid, journal)
 
     def _values(self, uuid: str, journal: Journal) -> None:
         """What the workflow was told is what an attempt has reported."""
@@ -244,6 +249,7 @@ class Watch:
     def finally_(self, warned: Sequence[Any]) -> None:
         """Nothing more happens."""
         self.raise_later()
+        self._read()  # who stood still may have had the last word
         schedule, allow = self._schedule, self._schedule.plan.allow
         for journal in schedule.journals.values():
             journal.check_end(allow)
