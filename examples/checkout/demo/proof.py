@@ -1,4 +1,4 @@
-"""The second act: the same checkout on Temporal, and the shadow's verdict on what was recorded there.
+"""The last act: the same checkout on Temporal, and the shadow's verdict on what was recorded there.
 
 Where the ``temporal`` command is missing, the runs are those that ``examples/shadow`` keeps.
 """
@@ -33,7 +33,7 @@ REPORT = Path(".dbos-shadow") / "demo.html"
 async def second_act(screen: Screen, stage: Stage, promises: Promises) -> Path:
     """Play it; where the report lies."""
     logging.getLogger("temporalio").setLevel(logging.ERROR)  # a declined card is part of the play
-    screen.act("Second act · the same checkout on Temporal, and the proof that the core does the same")
+    screen.act("Act 4 · the same checkout on Temporal, and the proof that the core does the same")
     runs = await recorded(screen, stage)
     ran_before = len(stage.ledger.ran())
     with screen.waiting("replaying them on the core, journals through Postgres and back"):
