@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,7 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
             *arguments,
         ],
         cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # installed or not, it is named here
         capture_output=True,
         text=True,
         timeout=120,
