@@ -154,7 +154,6 @@ async def start_embedded() -> Postgres:
         base_url=server.database_url("postgres"),
         data_dir=server.cluster_dir,
         bin_dir=server.bin_dir,
-        system_user=server.account,
         log=server.log_file,
         embedded=server,
     )

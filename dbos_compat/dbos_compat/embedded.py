@@ -130,11 +130,6 @@ class EmbeddedPostgres:
         return self._binaries.folder
 
     @property
-    def account(self) -> str | None:
-        """The system account that the server runs as; None: this process's own."""
-        return self._binaries.account
-
-    @property
     def log_file(self) -> Path:
         """What the server says."""
         return self._cluster / "server.log"
