@@ -10,14 +10,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from temporalio.client import Client
 
+from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
-    APPLICATION,
-    Application,
     Json,
-    Namespace,
     Output,
     Target,
-    Url,
     duration,
     kernel_of,
     run,
@@ -31,16 +28,16 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: dbos-compat retention --older-than 30d --batch 500 --dry-run")(retention)
 
 
+@grouped
 def retention(
+    *,
     older_than: Annotated[
         timedelta,
         typer.Option("--older-than", parser=duration, metavar="DURATION", help="Since their end: 30d, 12h, 90m ..."),
     ],
     batch: Annotated[int, typer.Option("--batch", min=1, max=10_000, help="Runs in one transaction.")] = BATCH_RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Delete runs that finished longer ago than that, with their journals. Running workflows are never touched."""
@@ -48,7 +45,7 @@ def retention(
 
     async def work() -> None:
         before = datetime.now(UTC) - older_than
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             found = (await client.count_workflows(f"CloseTime < '{before.isoformat()}'")).count
             deleted = 0
             if not dry_run:

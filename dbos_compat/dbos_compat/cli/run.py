@@ -55,19 +55,6 @@ EXIT_CODES = (
     "4 database unreachable or schema unusable · 5 refused by the engine"
 )
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        envvar="DBOS_SYSTEM_DATABASE_URL",
-        help="Database, as postgresql://user:password@host:5432/name. Without one: your embedded Postgres.",
-    ),
-]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Temporal namespace; each has a schema of its own.")]
-Application = Annotated[
-    str, typer.Option("--application", help="Name of the application that owns the schema, as connect() was told it.")
-]
-APPLICATION = "dbos-compat"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -145,11 +132,23 @@ def _exit_of(error: RPCError) -> Exit:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which database, which namespace in it, and whose it is."""
+    """Which database, which namespace in it, and whose it is: a group of options of every command that connects."""
 
-    url: str | None
-    namespace: str
-    application: str
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            envvar="DBOS_SYSTEM_DATABASE_URL",
+            help="Database, as postgresql://user:password@host:5432/name. Without one: your embedded Postgres.",
+        ),
+    ] = None
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Temporal namespace; each has a schema of its own.")
+    ] = "default"
+    application: Annotated[
+        str,
+        typer.Option("--application", help="Name of the application that owns the schema, as connect() was told it."),
+    ] = "dbos-compat"
 
     @contextlib.asynccontextmanager
     async def connected(self, *, create_schema: bool = True) -> AsyncIterator[Client]:

@@ -11,16 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 from temporalio.client import Client
 
+from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
-    APPLICATION,
-    Application,
     CommandFailed,
     Exit,
     Json,
-    Namespace,
     Output,
     Target,
-    Url,
     kernel_of,
     run,
 )
@@ -36,12 +33,12 @@ BATCH_RUNS = 500
 
 
 @app.command(epilog="Example: dbos-compat runs report --check")
+@grouped
 def report(
+    *,
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, help="Name at most that many stranded runs.")] = 50,
     check: Annotated[bool, typer.Option("--check", help="End with status 1 if a run is stranded.")] = False,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Open runs by version, and by name those that no worker goes on with: nobody serves their queue, or their task
@@ -49,7 +46,7 @@ def report(
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             versions = _versions(client)
             open_runs = await versions.open_runs()
             stranded = await versions.stranded(limit)
@@ -72,8 +69,10 @@ def report(
 
 
 @app.command(epilog="Example: dbos-compat runs move orders-v1 --from-queue orders --version 1 --stranded --dry-run")
+@grouped
 def move(
     to_queue: Annotated[str, typer.Argument(help="The task queue of the worker that shall go on with them.")],
+    *,
     from_queue: Annotated[str | None, typer.Option("--from-queue", help="Only runs on this task queue.")] = None,
     version: Annotated[
         str | None, typer.Option("--version", help="Only runs that ran last under this application version.")
@@ -84,9 +83,7 @@ def move(
         bool, typer.Option("--stranded", help="Only runs that no worker goes on with, as in the report.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Put open runs on another task queue, as they stand. Whoever serves that queue replays them and goes on."""
@@ -104,7 +101,7 @@ def move(
             raise CommandFailed(
                 "say which runs: with --from-queue, --version, --type, --workflow-id or --stranded", Exit.USAGE
             )
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             versions = _versions(client)
             if dry_run:
                 found = await versions.count(to_queue, which)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from dbos_compat.cli.run import APPLICATION, Application, Json, Namespace, Output, Target, Url, run
+from dbos_compat.cli.grouped import grouped
+from dbos_compat.cli.run import Json, Output, Target, run
 from dbos_compat.private import SDK_VERSION, SUPPORTED, TESTED
 from dbos_core.store.postgres.schema.migrate import DBOS_VERSION, own_version
 from dbos_core.store.postgres.schema.names import schema_names
@@ -19,10 +20,10 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: dbos-compat versions --json")(versions)
 
 
+@grouped
 def migrate(
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    *,
+    target: Target,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 4 if something is missing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -30,16 +31,16 @@ def migrate(
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected(create_schema=not check):
+        async with target.connected(create_schema=not check):
             pass
-        dbos, own = schema_names(namespace)
+        dbos, own = schema_names(target.namespace)
         output.say(
-            f"namespace [cyan]{namespace}[/] is ready: schema [cyan]{dbos}[/] (DBOS, at least migration {DBOS_VERSION}) "
+            f"namespace [cyan]{target.namespace}[/] is ready: schema [cyan]{dbos}[/] (DBOS, at least migration {DBOS_VERSION}) "
             f"and schema [cyan]{own}[/] (version {own_version()})"
         )
         output.document(
             {
-                "namespace": namespace,
+                "namespace": target.namespace,
                 "dbos_schema": dbos,
                 "dbos_migration_min": DBOS_VERSION,
                 "own_schema": own,

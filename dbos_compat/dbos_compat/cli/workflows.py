@@ -19,16 +19,13 @@ from temporalio.client import (
 )
 from temporalio.exceptions import FailureError
 
+from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
-    APPLICATION,
-    Application,
     CommandFailed,
     Exit,
     Json,
-    Namespace,
     Output,
     Target,
-    Url,
     run,
 )
 
@@ -49,19 +46,19 @@ COLOURS = {
 
 
 @app.command("list", epilog="Example: dbos-compat workflow list --query \"ExecutionStatus = 'Running'\" --limit 20")
+@grouped
 def list_workflows(
+    *,
     query: Annotated[str | None, typer.Option("--query", "-q", help="Temporal list filter.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, help="At most that many.")] = 20,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """List workflow runs, the newest first."""
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             found = [found async for found in client.list_workflows(query, limit=limit)]
         if found:
             output.table(_listing_table(found, with_run_ids=output.console.width >= WIDE))
@@ -86,20 +83,20 @@ def list_workflows(
 
 
 @app.command(epilog="Example: dbos-compat workflow show order-42 --history")
+@grouped
 def show(
     workflow_id: WorkflowId,
+    *,
     run_id: RunId = None,
     history: Annotated[bool, typer.Option("--history", help="With the events of its history.")] = False,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Show one run: where it stands, what is pending, and on request its history."""
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             handle = client.get_workflow_handle(workflow_id, run_id=run_id)
             description = await handle.describe()
             events = (await handle.fetch_history()).to_json_dict()["events"] if history else []
@@ -113,19 +110,19 @@ def show(
 
 
 @app.command(epilog="Example: dbos-compat workflow result order-42 --json")
+@grouped
 def result(
     workflow_id: WorkflowId,
+    *,
     run_id: RunId = None,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Wait for the end of a workflow and print its result. Exit 1 if it did not complete."""
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id, run_id=run_id)
             try:
                 value = await handle.result()
@@ -140,16 +137,16 @@ def result(
 
 
 @app.command(epilog="Example: dbos-compat workflow signal order-42 approve --input '\"Ada\"'")
+@grouped
 def signal(
     workflow_id: WorkflowId,
     name: Annotated[str, typer.Argument(help="The signal's name.")],
+    *,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="One argument as JSON; repeat it for more.")
     ] = None,
     run_id: RunId = None,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Send a signal. When this command has returned, the signal is in the database."""
@@ -157,7 +154,7 @@ def signal(
     arguments = [_json_argument(text) for text in inputs or []]
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             await client.get_workflow_handle(workflow_id, run_id=run_id).signal(name, args=arguments)
         output.say(f"signal [cyan]{escape(name)}[/] is delivered to workflow [cyan]{escape(workflow_id)}[/]")
         output.document({"workflow_id": workflow_id, "signal": name})
@@ -166,19 +163,19 @@ def signal(
 
 
 @app.command(epilog="Example: dbos-compat workflow cancel order-42")
+@grouped
 def cancel(
     workflow_id: WorkflowId,
+    *,
     run_id: RunId = None,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """Ask a workflow to cancel itself; it may clean up, and may refuse."""
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             await client.get_workflow_handle(workflow_id, run_id=run_id).cancel()
         output.say(f"workflow [cyan]{escape(workflow_id)}[/] is asked to cancel")
         output.document({"workflow_id": workflow_id, "cancel_requested": True})
@@ -187,20 +184,20 @@ def cancel(
 
 
 @app.command(epilog="Example: dbos-compat workflow terminate order-42 --reason 'sent twice'")
+@grouped
 def terminate(
     workflow_id: WorkflowId,
+    *,
     reason: Annotated[str | None, typer.Option("--reason", help="Kept with the run.")] = None,
     run_id: RunId = None,
-    url: Url = None,
-    namespace: Namespace = "default",
-    application: Application = APPLICATION,
+    target: Target,
     as_json: Json = False,
 ) -> None:
     """End a workflow at once, without a chance to clean up."""
     output = Output.of(as_json)
 
     async def work() -> None:
-        async with Target(url, namespace, application).connected() as client:
+        async with target.connected() as client:
             await client.get_workflow_handle(workflow_id, run_id=run_id).terminate(reason=reason)
         output.say(f"workflow [cyan]{escape(workflow_id)}[/] is terminated")
         output.document({"workflow_id": workflow_id, "terminated": True})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import duration
 from dbos_shadow.cli import options as o
 from dbos_shadow.cli.ending import EXIT_CODES, Exit, run
@@ -31,52 +32,44 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=f"Example: dbos-compat shadow purge --older-than 30d  ·  {EXIT_CODES}")(purge)
 
 
+@grouped
 def report(
+    *,
     config: Config = None,
-    sample_floor: o.SampleFloor = 10,
-    max_mismatches: o.MaxMismatches = 0,
-    max_undecided: o.MaxUndecided = 0.05,
-    database: o.Database = None,
-    schema: o.Schema = "dbos_shadow",
-    results_file: o.ResultsFile = o.DEFAULT_RESULTS,
+    verdict: o.VerdictOptions,
+    place: o.PlaceOptions,
     name: o.Name = "",
-    out: o.Out = None,
-    against: o.Against = None,
-    label: o.Label = "",
-    hash_ids: o.HashIds = False,
-    key_file: o.KeyFile = None,
+    reports: o.ReportOptions,
+    hashes: o.HashOptions,
     as_json: o.Json = False,
 ) -> None:
     """Make a report of all results that are kept under one configuration; no run is judged again."""
 
     async def work() -> Exit:
         from dbos_shadow.cli import work as w
+        from dbos_shadow.cli.asked import opened, read_report, rule_of, showing_of
         from dbos_shadow.cli.outputs import check_suffixes
         from dbos_shadow.report import Campaign, ReportConfig
         from dbos_shadow.select import Stratum
 
-        check_suffixes(out or ())
-        before = w.read_report(against)
-        verdicts = w.Verdicts(
-            sample_floor=sample_floor, mismatches_max=max_mismatches, undecided_share_max=max_undecided
-        )
-        shown = w.showing_of(None, hash_ids=hash_ids, notes=False, key_file=key_file)
-        place = w.Place(database=database, schema=schema, file=results_file, name=name)
-        async with place.opened(create=False) as results:
+        check_suffixes(reports.out or ())
+        before = read_report(reports.against)
+        shown = showing_of(o.ShownOptions(hashes=hashes))
+        async with opened(place, create=False) as results:
             campaign = await _campaign(results, config, name)
             settings = json.loads(campaign.settings)
             summary = json.loads(campaign.summary)
             values, notes = settings.get("shown", [[], False])
             report_as = ReportConfig(
                 campaign=Campaign(
-                    label=label,
+                    label=reports.label,
                     selection=settings.get("selection", ""),
                     selected=summary.get("seen"),
                     sample=settings.get("sample", ""),
                     config_hash=campaign.config,
                     versions=w.versions(),
                 ),
-                rule=verdicts.rule,
+                rule=rule_of(verdict),
                 key=shown.key,
                 values=tuple(values),
                 notes=notes,
@@ -86,29 +79,29 @@ def report(
             )
             made, lines = await w.make_report(results, campaign.config, report_as)
         ending = (Exit(made.exit_code), "")
-        return w.finish(made, lines, before=before, out=out or (), as_json=as_json, ending=ending)
+        return w.finish(made, lines, before=before, out=reports.out or (), as_json=as_json, ending=ending)
 
     run(work(), as_json=as_json)
 
 
+@grouped
 def purge(
+    *,
     older_than: Annotated[
         timedelta,
         typer.Option("--older-than", parser=duration, metavar="DURATION", help="Since they were judged: 30d, 12h ..."),
     ],
     config: Config = None,
-    database: o.Database = None,
-    schema: o.Schema = "dbos_shadow",
-    results_file: o.ResultsFile = o.DEFAULT_RESULTS,
+    place: o.PlaceOptions,
     as_json: o.Json = False,
 ) -> None:
     """Delete results that are older than that. Runs and histories are not touched, here or in Temporal."""
 
     async def work() -> Exit:
-        from dbos_shadow.cli import work as w
+        from dbos_shadow.cli.asked import opened
 
         before = datetime.now(UTC) - older_than
-        async with w.Place(database=database, schema=schema, file=results_file).opened(create=False) as results:
+        async with opened(place, create=False) as results:
             one = (await _campaign(results, config, "")).config if config is not None else None
             deleted = await results.purge(before_ms=int(before.timestamp() * 1000), config=one)
         if as_json:

@@ -1,4 +1,4 @@
-"""Work: from options to a campaign, and from its results to reports. What ``replay``, ``run``, ``watch`` and ``report``
+"""Work: from what was asked to a campaign, and from its results to reports. What ``replay``, ``run``, ``watch`` and ``report``
 have in common."""
 
 from __future__ import annotations
@@ -8,159 +8,56 @@ import dataclasses
 import inspect
 import json
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
-
-from temporalio.converter import DataConverter
 
 from dbos_compat.private_workbench import workflow_type
 from dbos_compat.sdk_release import SDK_VERSION
 from dbos_core.results import CampaignRow, Results
-from dbos_core.store.postgres.results import PostgresResults
-from dbos_shadow import checks
-from dbos_shadow.allow import Allowances, AllowancesUnreadable
-from dbos_shadow.campaign import Campaign, End, Limits, config_hash
-from dbos_shadow.cli.ending import Exit, Stopped
-from dbos_shadow.cli.key import read_key
+from dbos_shadow.campaign import Campaign, End, config_hash
+from dbos_shadow.cli import options as o
+from dbos_shadow.cli.asked import Code, Showing, how_of, limits_of, opened, read_report, rule_of, showing_of
+from dbos_shadow.cli.ending import Exit
 from dbos_shadow.cli.outputs import check_suffixes, show, write
 from dbos_shadow.cli.progress import showing
-from dbos_shadow.judging import How, code_settings, dbos_compat_version, judging, masks_of
+from dbos_shadow.judging import code_settings, dbos_compat_version, judging, masks_of
 from dbos_shadow.report import Campaign as AboutCampaign
-from dbos_shadow.report import Report, ReportBuilder, ReportConfig, Rule, RunLine, Source, Versions, from_json, run_line
+from dbos_shadow.report import Report, ReportBuilder, ReportConfig, RunLine, Source, Versions, run_line
 from dbos_shadow.report import Window as AboutWindow
 from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.results.kept import Keeper, KeptScrubber, restore
-from dbos_shadow.results.lines import LineResults
 from dbos_shadow.select import Selection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
-    """What is judged with."""
-
-    words: tuple[str, ...]
-    """The options that say all this on a command line."""
-    workflows: tuple[type, ...]
-    converter: DataConverter
-    worker_options: dict[str, Any]
-    namespace: str
-    encoded_headers: bool
-    allowances: Allowances
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where results are kept."""
-
-    database: str | None
-    schema: str
-    file: Path
-    name: str = ""
-    retention: timedelta | None = None
-    """Older results are deleted when a session begins."""
-
-    @contextlib.asynccontextmanager
-    async def opened(self, *, create: bool = True) -> AsyncIterator[Results]:
-        """Raises what ``Results.open`` raises."""
-        results: Results
-        if self.database is not None:
-            results = PostgresResults(self.database, schema=self.schema, create=create)
-        else:
-            results = LineResults(self.file, create=create)
-        await results.open()
-        try:
-            yield results
-        finally:
-            await results.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Showing:
-    """What may be seen, and by which key the rest is hashed."""
-
-    key: bytes = dataclasses.field(repr=False)
-    values: tuple[str, ...] = ()
-    ids: bool = True
-    notes: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdicts:
-    """When a workflow type is a go."""
-
-    sample_floor: int
-    mismatches_max: int
-    undecided_share_max: float
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(**dataclasses.asdict(self))
-
-
-def read_allowances(path: Path | None) -> Allowances:
-    """The accepted differences of a file, as of today.
-
-    Raises:
-        Stopped: the file cannot be read.
-    """
-    try:
-        return checks.read_allowances(path)
-    except OSError as error:
-        raise Stopped(f"{path}: {error.strerror}.", Exit.USAGE) from error
-    except AllowancesUnreadable as error:
-        raise Stopped(f"{path}: {error}", Exit.USAGE) from error
-
 
 Session = Callable[[Campaign], Awaitable[End]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was selected."""
-
-    selection: Selection
-    words: str
-
-
-def showing_of(values: Sequence[str] | None, *, hash_ids: bool, notes: bool, key_file: Path | None) -> Showing:
-    """Raises BadKey: the file of the key is missing or no key."""
-    return Showing(key=read_key(key_file), values=tuple(values or ()), ids=not hash_ids, notes=notes)
-
-
 async def judge_and_show(
     code: Code,
-    place: Place,
-    shown: Showing,
+    way: o.WayOptions,
+    asked: o.SessionOptions,
     session: Session,
     *,
-    limits: Limits,
-    about: Asked,
-    verdicts: Verdicts,
+    selection: Selection,
+    where: Sequence[str],
     command: str,
-    how: How,
     fresh: bool = False,
-    out: Sequence[Path] = (),
-    against: Path | None = None,
-    label: str = "",
-    as_json: bool = False,
 ) -> Exit:
     """A session of a campaign, the report of all that it has chosen, and what the command exits with.
 
     Args:
         session: runs the campaign.
+        selection: what it takes.
+        where: it looks for runs, in words.
         command: shows an exemplar again.
-        how: in which way runs are judged.
         fresh: judge again what was judged before.
-        out: files for reports.
-        against: an earlier report.
-        label: names the report in a trend.
-        as_json: for programs.
     """
+    out = asked.report.out or ()
     check_suffixes(out)
-    before = read_report(against)
+    shown, how, limits = showing_of(asked.shown), how_of(way), limits_of(asked.limits)
+    before = read_report(asked.report.against)
+    words = _selection_words(where, selection)
     settings = {**code_settings(code.workflows, code.converter, code.worker_options, how), **_of(code, shown)}
     config = config_hash(settings)
     scrub = Scrubber(shown.key, values=shown.values, notes=shown.notes)
@@ -173,13 +70,13 @@ async def judge_and_show(
         allowances=code.allowances,
         how=how,
     )
-    async with place.opened() as results, bench as judge:
-        if place.retention is not None:
-            await results.purge(before_ms=int((datetime.now(UTC) - place.retention).timestamp() * 1000))
-        said = {"selection": about.words, "sample": sample_words(about.selection), "command": command}
-        row = CampaignRow(config=config, name=place.name, settings=json.dumps({**settings, **said}))
+    async with opened(asked.place) as results, bench as judge:
+        if asked.retention is not None:
+            await results.purge(before_ms=int((datetime.now(UTC) - asked.retention).timestamp() * 1000))
+        said = {"selection": words, "sample": sample_words(selection), "command": command}
+        row = CampaignRow(config=config, name=asked.name, settings=json.dumps({**settings, **said}))
         await results.begin(dataclasses.replace(row, begun_ms=int(datetime.now(UTC).timestamp() * 1000)))
-        with showing(quiet=as_json) as shower:
+        with showing(quiet=asked.as_json) as shower:
             campaign = Campaign(
                 config,
                 results=results,
@@ -192,21 +89,21 @@ async def judge_and_show(
             shower.counts = campaign.counts
             end = await session(campaign)
         report_as = ReportConfig(
-            campaign=_about(config, about, campaign, label),
-            rule=verdicts.rule,
+            campaign=_about(config, words, selection, campaign, asked.report.label),
+            rule=rule_of(asked.verdict),
             key=shown.key,
             values=shown.values,
             ids=shown.ids,
             notes=shown.notes,
             command=command,
-            types=about.selection.types,
+            types=selection.types,
             sources=sources(code.workflows),
             masks={mask.name: mask.about for mask in masks_of(how.way)},
             strata=tuple(campaign.strata),
             expired=code.allowances.expired,
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)
-    return finish(report, lines, before=before, out=out, as_json=as_json, ending=_ended(end, report))
+    return finish(report, lines, before=before, out=out, as_json=asked.as_json, ending=_ended(end, report))
 
 
 def finish(
@@ -232,22 +129,6 @@ def compared(report: Report, before: Report) -> Report:
     from dbos_shadow.report.trend import with_trend
 
     return with_trend(report, [before])
-
-
-def read_report(path: Path | None) -> Report | None:
-    """An earlier report.
-
-    Raises:
-        Stopped: there is none in this file.
-    """
-    if path is None:
-        return None
-    try:
-        return from_json(path.read_bytes())
-    except OSError as error:
-        raise Stopped(f"{path}: {error.strerror}.", Exit.USAGE) from error
-    except ValueError as error:
-        raise Stopped(f"{path} is not a report of `dbos-compat shadow` (-o report.json).", Exit.USAGE) from error
 
 
 def sources(workflows: Sequence[type]) -> dict[str, Source]:
@@ -281,12 +162,16 @@ def versions() -> Versions:
     return Versions(temporalio=SDK_VERSION, dbos_compat=dbos_compat_version(), python=platform.python_version())
 
 
-def _about(config: str, about: Asked, campaign: Campaign, label: str) -> AboutCampaign:
-    selection = about.selection
+def _selection_words(where: Sequence[str], selection: Selection) -> str:
+    asked = selection.list_query()
+    return " ".join(where) + (f" where {asked}" if asked else "")
+
+
+def _about(config: str, words: str, selection: Selection, campaign: Campaign, label: str) -> AboutCampaign:
     window = selection.closed if selection.closed.after or selection.closed.before else selection.started
     return AboutCampaign(
         label=label,
-        selection=about.words,
+        selection=words,
         window=AboutWindow(start=_iso(window.after), end=_iso(window.before)),
         selected=campaign.counts.seen,
         sample=sample_words(selection),

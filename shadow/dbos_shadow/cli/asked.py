@@ -1,0 +1,233 @@
+"""What was asked: from the options of a command line to what work is done with."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.converter import DataConverter
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from dbos_core.results import Results
+from dbos_core.store.postgres.results import PostgresResults
+from dbos_shadow import checks
+from dbos_shadow.allow import Allowances, AllowancesUnreadable
+from dbos_shadow.campaign import RUN_DEADLINE_S, Limits
+from dbos_shadow.cli import options as o
+from dbos_shadow.cli.ending import Exit, Stopped
+from dbos_shadow.cli.key import read_key
+from dbos_shadow.cli.live import connect
+from dbos_shadow.cli.loading import load_converter, load_names, load_options, load_workflows
+from dbos_shadow.judging import Baseline, How
+from dbos_shadow.reading.live import Namespace
+from dbos_shadow.reading.pace import Pace
+from dbos_shadow.report import Report, Rule, from_json
+from dbos_shadow.results.lines import LineResults
+from dbos_shadow.select import Selection, Window
+from dbos_shadow.verdict import Way
+
+__all__ = [
+    "Code",
+    "Showing",
+    "code_of",
+    "how_of",
+    "limits_of",
+    "namespace_of",
+    "opened",
+    "read_report",
+    "rule_of",
+    "selection_of",
+    "showing_of",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What is judged with."""
+
+    words: tuple[str, ...]
+    """The options that say all this on a command line."""
+    workflows: tuple[type, ...]
+    converter: DataConverter
+    worker_options: dict[str, Any]
+    namespace: str
+    encoded_headers: bool
+    allowances: Allowances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Showing:
+    """What may be seen, and by which key the rest is hashed."""
+
+    key: bytes = dataclasses.field(repr=False)
+    values: tuple[str, ...] = ()
+    ids: bool = True
+    notes: bool = False
+
+
+def code_of(code: o.CodeOptions, way: o.WayOptions, namespace: str) -> Code:
+    """The code that is named, imported.
+
+    Args:
+        namespace: that the runs are of.
+
+    Raises:
+        CannotLoad: a name leads nowhere, or to something else.
+        Stopped: the accepted differences cannot be read.
+    """
+    options = load_options(code.worker_options)
+    if code.no_sandbox:
+        options["workflow_runner"] = UnsandboxedWorkflowRunner()
+    return Code(
+        words=(*_code_words(code, namespace), *_way_words(way)),
+        workflows=tuple(load_workflows(code.workflows)),
+        converter=load_converter(code.data_converter),
+        worker_options=options,
+        namespace=namespace,
+        encoded_headers=code.encoded_headers,
+        allowances=_read_allowances(code.allow),
+    )
+
+
+def _code_words(code: o.CodeOptions, namespace: str) -> list[str]:
+    words = [word for name in code.workflows for word in ("-w", name)]
+    for option, value in (
+        ("--data-converter", code.data_converter),
+        ("--worker-options", code.worker_options),
+        ("--namespace", namespace if namespace != "default" else None),
+        ("--allow", str(code.allow) if code.allow else None),
+    ):
+        words += [option, value] if value is not None else []
+    for flag, is_set in (("--encoded-headers", code.encoded_headers), ("--no-sandbox", code.no_sandbox)):
+        words += [flag] if is_set else []
+    return words
+
+
+def _way_words(way: o.WayOptions) -> list[str]:
+    if way.way != "free-run":
+        return []
+    given = (("--names", way.names), ("--stubs", way.stubs), ("--run-for-real", way.run_for_real))
+    return ["--way", way.way, *(word for option, value in given if value is not None for word in (option, value))]
+
+
+def _read_allowances(path: Path | None) -> Allowances:
+    """The accepted differences of a file, as of today."""
+    try:
+        return checks.read_allowances(path)
+    except OSError as error:
+        raise Stopped(f"{path}: {error.strerror}.", Exit.USAGE) from error
+    except AllowancesUnreadable as error:
+        raise Stopped(f"{path}: {error}", Exit.USAGE) from error
+
+
+def how_of(way: o.WayOptions) -> How:
+    """Raises CannotLoad: a name leads nowhere, or to something else."""
+    return How(
+        way=Way.FREE_RUN if way.way == "free-run" else Way.REPLAY,
+        baseline=Baseline(way.baseline),
+        names=load_names(way.names),
+        stubs=load_options(way.stubs),
+        run_for_real=load_options(way.run_for_real),
+        store_url=way.store,
+    )
+
+
+def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = "") -> Selection:
+    """Raises ValueError: no such status, or a type that is selected and excluded at once."""
+    return Selection(
+        query=query,
+        types=tuple(which.kinds.types or ()),
+        excluded_types=tuple(which.kinds.exclude_types or ()),
+        statuses=tuple(which.kinds.statuses or ()),
+        started=Window(after=which.started_after, before=which.started_before),
+        closed=Window(after=which.closed_after, before=which.closed_before),
+        ids=tuple(which.ids or ()),
+        run_ids=tuple(which.run_ids or ()),
+        rate=sample.rate,
+        maximum=sample.maximum,
+        floor=sample.floor,
+        seed=sample.seed,
+    )
+
+
+async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
+    """The live namespace, at the pace that was asked for.
+
+    Args:
+        name: of the namespace; None: as the profile or the environment says.
+
+    Raises:
+        CannotConnect: nobody answers there.
+        CannotLoad: the factory of the client is none.
+    """
+    live = await connect(address=server.address, namespace=name, profile=server.profile, factory=server.client)
+    return Namespace(live, Pace(per_second=server.per_second, concurrency=server.concurrency))
+
+
+def limits_of(limits: o.LimitOptions) -> Limits:
+    run_deadline = limits.run_deadline
+    return Limits(
+        run_deadline_s=run_deadline.total_seconds() if run_deadline is not None else RUN_DEADLINE_S,
+        deadline_s=limits.deadline.total_seconds() if limits.deadline is not None else None,
+        mismatches=limits.stop_at,
+        compared_per_type=limits.enough,
+    )
+
+
+def rule_of(verdict: o.VerdictOptions) -> Rule:
+    return Rule(
+        sample_floor=verdict.sample_floor,
+        mismatches_max=verdict.max_mismatches,
+        undecided_share_max=verdict.max_undecided,
+    )
+
+
+def showing_of(shown: o.ShownOptions) -> Showing:
+    """Raises BadKey: the file of the key is missing or no key."""
+    return Showing(
+        key=read_key(shown.hashes.key_file),
+        values=tuple(shown.show_values or ()),
+        ids=not shown.hashes.hash_ids,
+        notes=shown.show_notes,
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(place: o.PlaceOptions, *, create: bool = True) -> AsyncIterator[Results]:
+    """The results that are kept there, closed again afterwards.
+
+    Args:
+        create: the file or the schema, if it is not there.
+
+    Raises what ``Results.open`` raises.
+    """
+    results: Results
+    if place.database is not None:
+        results = PostgresResults(place.database, schema=place.schema, create=create)
+    else:
+        results = LineResults(place.results_file, create=create)
+    await results.open()
+    try:
+        yield results
+    finally:
+        await results.close()
+
+
+def read_report(path: Path | None) -> Report | None:
+    """An earlier report.
+
+    Raises:
+        Stopped: there is none in this file.
+    """
+    if path is None:
+        return None
+    try:
+        return from_json(path.read_bytes())
+    except OSError as error:
+        raise Stopped(f"{path}: {error.strerror}.", Exit.USAGE) from error
+    except ValueError as error:
+        raise Stopped(f"{path} is not a report of `dbos-compat shadow` (-o report.json).", Exit.USAGE) from error
