@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from dbos_compat.cli.run import Exit, Json, Output, fail
+from dbos_compat.cli.grouped import grouped
+from dbos_compat.cli.run import Exit, Output, fail
 from dbos_compat.differences import LEDGER, Difference, Kind
 
 
@@ -15,12 +16,13 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: dbos-compat differences schedules")(differences)
 
 
+@grouped
 def differences(
     slug: Annotated[str | None, typer.Argument(help="One entry, as errors name it. Without: all of them.")] = None,
-    as_json: Json = False,
+    *,
+    output: Output,
 ) -> None:
     """Print what is not as on Temporal, and what to do instead."""
-    output = Output.of(as_json)
     if slug is None:
         entries = list(LEDGER.values())
     elif slug in LEDGER:

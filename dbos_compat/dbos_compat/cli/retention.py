@@ -12,7 +12,6 @@ from temporalio.client import Client
 
 from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
-    Json,
     Output,
     Target,
     duration,
@@ -38,10 +37,9 @@ def retention(
     batch: Annotated[int, typer.Option("--batch", min=1, max=10_000, help="Runs in one transaction.")] = BATCH_RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Delete runs that finished longer ago than that, with their journals. Running workflows are never touched."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         before = datetime.now(UTC) - older_than

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import json
 import re
 import sys
@@ -55,24 +56,20 @@ EXIT_CODES = (
     "4 database unreachable or schema unusable · 5 refused by the engine"
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
 PIPE_WIDTH = 160
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Output:
-    """Where a command speaks: a table or a sentence for people, one JSON document for programs."""
+    """Where a command speaks: a table or a sentence for people, one JSON document for programs. A group of options."""
 
-    as_json: bool
-    console: Console
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
 
-    @classmethod
-    def of(cls, as_json: bool) -> Output:
+    @functools.cached_property
+    def console(self) -> Console:
         console = Console(highlight=False)
         # In a file or a pipe nothing is gained by squeezing.
-        return cls(as_json, console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH))
+        return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
     def say(self, sentence: str) -> None:
         """A sentence for people."""

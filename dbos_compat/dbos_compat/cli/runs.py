@@ -15,7 +15,6 @@ from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
     CommandFailed,
     Exit,
-    Json,
     Output,
     Target,
     kernel_of,
@@ -39,11 +38,10 @@ def report(
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, help="Name at most that many stranded runs.")] = 50,
     check: Annotated[bool, typer.Option("--check", help="End with status 1 if a run is stranded.")] = False,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Open runs by version, and by name those that no worker goes on with: nobody serves their queue, or their task
     fails again and again."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
@@ -84,10 +82,9 @@ def move(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Put open runs on another task queue, as they stand. Whoever serves that queue replays them and goes on."""
-    output = Output.of(as_json)
     which = Which(
         task_queue=from_queue,
         version=version,

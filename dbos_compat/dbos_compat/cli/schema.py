@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from dbos_compat.cli.grouped import grouped
-from dbos_compat.cli.run import Json, Output, Target, run
+from dbos_compat.cli.run import Output, Target, run
 from dbos_compat.private import SDK_VERSION, SUPPORTED, TESTED
 from dbos_core.store.postgres.schema.migrate import DBOS_VERSION, own_version
 from dbos_core.store.postgres.schema.names import schema_names
@@ -25,10 +25,9 @@ def migrate(
     *,
     target: Target,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 4 if something is missing.")] = False,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Create or check the schema of a namespace. Safe to repeat, and when ten processes do it at once."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected(create_schema=not check):
@@ -51,9 +50,9 @@ def migrate(
     run(output, work())
 
 
-def versions(as_json: Json = False) -> None:
+@grouped
+def versions(*, output: Output) -> None:
     """Print which releases of temporalio, and which schema versions, this release works with."""
-    output = Output.of(as_json)
     first, last = (".".join(map(str, version)) for version in SUPPORTED)
     installed = tuple(int(part) for part in SDK_VERSION.split(".")[:2])
     supported = SUPPORTED[0] <= installed <= SUPPORTED[1]

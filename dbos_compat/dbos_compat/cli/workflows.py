@@ -23,7 +23,6 @@ from dbos_compat.cli.grouped import grouped
 from dbos_compat.cli.run import (
     CommandFailed,
     Exit,
-    Json,
     Output,
     Target,
     run,
@@ -52,10 +51,9 @@ def list_workflows(
     query: Annotated[str | None, typer.Option("--query", "-q", help="Temporal list filter.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, help="At most that many.")] = 20,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """List workflow runs, the newest first."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
@@ -90,10 +88,9 @@ def show(
     run_id: RunId = None,
     history: Annotated[bool, typer.Option("--history", help="With the events of its history.")] = False,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Show one run: where it stands, what is pending, and on request its history."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
@@ -116,10 +113,9 @@ def result(
     *,
     run_id: RunId = None,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Wait for the end of a workflow and print its result. Exit 1 if it did not complete."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
@@ -147,10 +143,9 @@ def signal(
     ] = None,
     run_id: RunId = None,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Send a signal. When this command has returned, the signal is in the database."""
-    output = Output.of(as_json)
     arguments = [_json_argument(text) for text in inputs or []]
 
     async def work() -> None:
@@ -169,10 +164,9 @@ def cancel(
     *,
     run_id: RunId = None,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """Ask a workflow to cancel itself; it may clean up, and may refuse."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
@@ -191,10 +185,9 @@ def terminate(
     reason: Annotated[str | None, typer.Option("--reason", help="Kept with the run.")] = None,
     run_id: RunId = None,
     target: Target,
-    as_json: Json = False,
+    output: Output,
 ) -> None:
     """End a workflow at once, without a chance to clean up."""
-    output = Output.of(as_json)
 
     async def work() -> None:
         async with target.connected() as client:
