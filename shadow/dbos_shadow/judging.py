@@ -50,7 +50,7 @@ class How:
     """In which way runs are judged."""
 
     way: Way = Way.REPLAY
-    """Replay or free run; a mirror is no campaign."""
+    """Replay or free run here; a mirror has a worker of its own."""
     baseline: Baseline = Baseline.MISMATCHES
     """Of replays; a free run is not the record's to the letter, and says so by its masks."""
     names: NameMap = SAME

@@ -10,10 +10,9 @@ from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from dbos_compat.workbench import Workbench
+from dbos_shadow.judging import judging
 from dbos_shadow.mirror import Entry, Ledger
 from dbos_shadow.recorded import Recorded
-from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement
 from tests.fixtures.waiting import eventually
 from tests.mirror.programs import WORKFLOWS
@@ -53,9 +52,11 @@ async def replayed(
 ) -> Mapping[str, Judgement]:
     """What replay says of the same runs, by run id."""
     verdicts = {}
-    async with Workbench(
-        workflows, workflow_runner=UNSANDBOXED, data_converter=temporal.config()["data_converter"]
-    ) as bench:
+    async with judging(
+        workflows,
+        data_converter=temporal.config()["data_converter"],
+        worker_options={"workflow_runner": UNSANDBOXED},
+    ) as judge:
         for entry in entries:
             note = entry.note
             history = await temporal.get_workflow_handle(note.workflow_id, run_id=note.run_id).fetch_history()
@@ -67,5 +68,5 @@ async def replayed(
                 source="temporal:default",
                 closed=True,
             )
-            verdicts[note.run_id] = await replay_recorded(recorded, bench)
+            verdicts[note.run_id] = await judge(recorded)
     return verdicts

@@ -126,6 +126,7 @@ async def test_both_ledgers_keep_the_same_promises(
         assert await back.never_noted() == {"Order": 3, "Other": 1}
         await eventually(lambda: back.purge(timedelta(0)))
         assert [e.note for e in await front.entries()] == [note(2), note(3)]
+        assert await back.never_noted() == {}
         assert await back.lead()
         assert await back.lead()
         if front is not back:

@@ -185,6 +185,7 @@ async def test_what_temporal_has_no_record_of_is_named_and_never_executed(tempor
     )
     assert judgements["Failing"].verdict is Verdict.MISMATCH
     assert "On the core a workflow task failed" in judgements["Failing"].note
+    assert judgements["Failing"].reason is Reason.BASELINE, "Temporal's own replayer refuses it, too"
     assert (judgements["Chain"].verdict, judgements["Chain"].reason) == (Verdict.NOT_RUN, Reason.UNKNOWN_TYPE)
 
 

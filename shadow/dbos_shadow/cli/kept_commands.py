@@ -93,9 +93,11 @@ def purge(
     ],
     config: Config = None,
     place: o.PlaceOptions,
+    mirror: o.MirrorName = "mirror",
     as_json: o.Json = False,
 ) -> None:
-    """Delete results that are older than that. Runs and histories are not touched, here or in Temporal."""
+    """Delete results that are older than that; of a mirror in the same database its verdicts and journals, too. Nothing in
+    Temporal is touched."""
 
     async def work() -> Exit:
         from dbos_shadow.cli.asked import opened
@@ -104,10 +106,17 @@ def purge(
         async with opened(place, create=False) as results:
             one = (await _campaign(results, config, "")).config if config is not None else None
             deleted = await results.purge(before_ms=int(before.timestamp() * 1000), config=one)
+        mirrored = None
+        if place.database is not None and config is None:
+            from dbos_shadow.mirror import purge_mirror
+
+            mirrored = await purge_mirror(place.database, older_than, namespace=mirror)
         if as_json:
-            typer.echo(json.dumps({"deleted": deleted, "before": before.isoformat()}))
+            found = {"deleted": deleted, "mirrored_deleted": mirrored or 0, "before": before.isoformat()}
+            typer.echo(json.dumps(found))
         else:
-            Console(highlight=False).print(f"deleted {deleted} results from before {before:%Y-%m-%d %H:%M} UTC")
+            also = "" if mirrored is None else f" and {mirrored} mirrored runs"
+            Console(highlight=False).print(f"deleted {deleted} results{also} from before {before:%Y-%m-%d %H:%M} UTC")
         return Exit.CLEAN
 
     run(work(), as_json=as_json)

@@ -53,6 +53,9 @@ ClosedAfter = Annotated[
     ),
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the campaign, for reports.", rich_help_panel=RESULTS)]
+MirrorName = Annotated[
+    str, typer.Option("--mirror", metavar="NAME", help="Namespace of the mirror there.", rich_help_panel=RESULTS)
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Judge again what was judged before.", rich_help_panel=RESULTS)]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=REPORTS)]
 

@@ -48,7 +48,7 @@ class Ledger(Protocol):
         ...
 
     async def never_noted(self) -> Mapping[str, int]:
-        """All that ``lost`` was ever told."""
+        """All that ``lost`` was told, as far as it is not purged."""
         ...
 
     async def unjudged(self, after: int, limit: int) -> list[Entry]:
@@ -68,7 +68,7 @@ class Ledger(Protocol):
         ...
 
     async def purge(self, older_than: timedelta) -> int:
-        """Delete what was said longer ago than that. How many entries."""
+        """Delete what was said longer ago than that, and counts of what could not be noted since. How many entries."""
         ...
 
     async def lead(self) -> bool:
@@ -83,6 +83,7 @@ class MemoryLedger:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._judged_at: dict[tuple[str, str], float] = {}
         self._lost: dict[str, int] = {}
+        self._lost_at: dict[str, float] = {}
         self._numbers = 0
 
     async def open(self) -> None:
@@ -100,6 +101,7 @@ class MemoryLedger:
 
     async def lost(self, runs: Mapping[str, int]) -> None:
         for workflow_type, count in runs.items():
+            self._lost_at[workflow_type] = time.monotonic()
             self._lost[workflow_type] = self._lost.get(workflow_type, 0) + count
 
     async def never_noted(self) -> Mapping[str, int]:
@@ -126,6 +128,8 @@ class MemoryLedger:
         old = [key for key, at in self._judged_at.items() if at < before]
         for key in old:
             del self._entries[key], self._judged_at[key]
+        for name in [name for name, at in self._lost_at.items() if at < before]:
+            del self._lost[name], self._lost_at[name]
         return len(old)
 
     async def lead(self) -> bool:

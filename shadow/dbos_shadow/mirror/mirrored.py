@@ -83,6 +83,11 @@ class Mirrored:
         """What the core has made of it, once there is nothing more to tell."""
 
     @property
+    def events(self) -> int:
+        """How many of its history are known."""
+        return len(self._events)
+
+    @property
     def known(self) -> bool:
         """Is there a workflow of this type? False until the first event is there."""
         return bool(self.workflow_type) and self._bench.knows(self.workflow_type)
@@ -150,7 +155,7 @@ class Mirrored:
             allowances=self._rules.allowances,
             masks=self._rules.masks,
             alike=alike_by(self._bench.data_converter.payload_converter),
-            events=len(self._events),
+            events=self.events,
         )
         found = replace(found, shape=shape_of(expected), features=features_of(expected))
         return named(found, self._telling.never_recorded)
@@ -185,7 +190,7 @@ class Mirrored:
             way=Way.MIRROR,
             reason=reason,
             note=note,
-            events=len(self._events),
+            events=self.events,
         )
 
     def begin(self, past: Past, telling: Telling) -> ShadowRun:

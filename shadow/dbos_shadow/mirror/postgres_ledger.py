@@ -33,8 +33,11 @@ _SCHEMA = """
     create index if not exists mirrored_unjudged on {own}.mirrored (number) where verdict is null;
     create table if not exists {own}.mirror_lost (
         workflow_type text primary key,
-        calls bigint not null
+        calls bigint not null,
+        last_at timestamptz not null default now()
     )"""
+
+_MIRRORED = "{own}.mirrored"
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended($1, 1147302482))"
 
@@ -48,7 +51,7 @@ _NOTE = """
 _LOST = """
     insert into {own}.mirror_lost as l (workflow_type, calls)
     select * from unnest($1::text[], $2::bigint[]) n (workflow_type, calls) order by 1
-    on conflict (workflow_type) do update set calls = l.calls + excluded.calls"""
+    on conflict (workflow_type) do update set calls = l.calls + excluded.calls, last_at = now()"""
 
 _NEVER_NOTED = "select workflow_type, calls from {own}.mirror_lost"
 
@@ -71,6 +74,8 @@ _JUDGED = """
 _FORGET = "delete from {own}.mirrored where workflow_id = $1 and run_id = $2 and verdict is null"
 
 _PURGE = "delete from {own}.mirrored where judged_at < now() - $1::interval returning 1"
+
+_PURGE_LOST = "delete from {own}.mirror_lost where last_at < now() - $1::interval"
 
 _LEAD = "select pg_try_advisory_lock(hashtextextended($1, 1147302483))"
 
@@ -105,6 +110,20 @@ class PostgresLedger:
         finally:
             await session.close()
         await self._db.open()
+
+    async def exists(self) -> bool:
+        """Has anybody ever mirrored into this schema? It need not be open.
+
+        Raises:
+            StoreUnavailable: nobody answers.
+            BadDatabaseURL: the database refuses the user.
+        """
+        session = await self._db.connect()
+        try:
+            with translated("looking for the tables of the mirror"):
+                return bool(await session.fetchval("select to_regclass($1) is not null", self._schemas.fill(_MIRRORED)))
+        finally:
+            await session.close()
 
     async def close(self) -> None:
         leading, self._leading = self._leading, None
@@ -150,6 +169,7 @@ class PostgresLedger:
         await self._db.rows("striking a note", _FORGET, note.workflow_id, note.run_id, safe=True)
 
     async def purge(self, older_than: timedelta) -> int:
+        await self._db.rows("deleting old counts", _PURGE_LOST, older_than, safe=True)
         return len(await self._db.rows("deleting old verdicts", _PURGE, older_than, safe=True))
 
     async def lead(self) -> bool:

@@ -9,12 +9,12 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.service import RPCError, RPCStatusCode
@@ -27,7 +27,9 @@ from dbos_core.store.base import Store
 from dbos_core.store.memory import MemoryStore
 from dbos_core.store.postgres.store import PostgresStore
 from dbos_shadow.allow import Allowances
+from dbos_shadow.baseline import measure
 from dbos_shadow.diff import NOTHING
+from dbos_shadow.judging import Baseline, How, code_settings
 from dbos_shadow.masks import Mask
 from dbos_shadow.mirror.chain import follow_ups
 from dbos_shadow.mirror.following import Follower, HistoryGone, Tail
@@ -38,7 +40,11 @@ from dbos_shadow.mirror.muted import Heard, MutedParking, MutedRunner
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.patience import patiently
 from dbos_shadow.reading.decoding import CannotDecode
-from dbos_shadow.verdict import Judgement, Reason, Verdict
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
+
+if TYPE_CHECKING:
+    from dbos_shadow.mirror.keeping import Keeping, Kept
 
 __all__ = ["Followed", "MirrorWorker"]
 
@@ -57,7 +63,15 @@ RETENTION = timedelta(days=30)
 CLEAR_EVERY_S = 600.0
 CLEAR_RUNS_MAX = 1_000
 
+LAST_WORDS_S = 5.0
+
 _FINE = frozenset({Verdict.MATCH, Verdict.ACCEPTED})
+_WEIGHED = {
+    Baseline.NONE: frozenset[Verdict](),
+    Baseline.MISMATCHES: frozenset({Verdict.MISMATCH}),
+    Baseline.ALL: _FINE | {Verdict.MISMATCH},
+}
+"""Verdicts that are weighed against the noise."""
 
 OnJudgement = Callable[[Judgement], Awaitable[None] | None]
 
@@ -97,6 +111,8 @@ class MirrorWorker:
         prefix: str = PREFIX,
         allowances: Allowances = NOTHING,
         masks: Sequence[Mask] = (),
+        kept: Kept | None = None,
+        baseline: Baseline = Baseline.MISMATCHES,
         on_judgement: OnJudgement | None = None,
         histories_at_once: int = HISTORIES_AT_ONCE,
         lease: timedelta = LEASE,
@@ -112,6 +128,9 @@ class MirrorWorker:
             ledger: instead of ``url``, one that a front in this process has; then all is in memory.
             prefix: with which the ids of shadow runs begin.
             allowances, masks: as for replay.
+            kept: also keep verdicts where those of replays are, for ``dbos-compat shadow report``.
+            baseline: of which runs the history is replayed, when it is over, twice on Temporal's own replayer and once more
+                on the core, to tell what is the workflow's own doing.
             on_judgement: called with every verdict, at least once per run; also as a coroutine function.
             histories_at_once: requests for histories that may be under way at a time.
             lease: how long after this process has died its runs are taken up by the next one.
@@ -130,6 +149,7 @@ class MirrorWorker:
         self._namespace = namespace
         self._identity = f"{os.getpid()}@{socket.gethostname()} mirror"
         self._on_judgement = on_judgement
+        self._baseline = baseline
         self._lease = lease
         self._retention = retention
         self._follower = Follower(temporal, at_once=histories_at_once)
@@ -150,9 +170,32 @@ class MirrorWorker:
             **worker_options,
         )
         self._following: dict[int, asyncio.Task[None]] = {}
+        self._open: dict[int, Mirrored] = {}
+        """Of them, those without a verdict."""
+        self._one_baseline = asyncio.Semaphore(1)
         self._verdicts: Counter[Verdict] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        settings = self._settings(workflows, worker_options)
+        self._keeping = None if kept is None else _keeping(kept, settings)
+
+    def _settings(self, workflows: Sequence[type], worker_options: Mapping[str, Any]) -> dict[str, Any]:
+        """All that decides a verdict."""
+        rules = self._rules
+        how = How(way=Way.MIRROR, baseline=self._baseline)
+        today = rules.allowances.today
+        return {
+            **code_settings(workflows, self._bench.data_converter, worker_options, how),
+            "namespace": self._temporal.namespace,
+            "encoded_headers": rules.headers_encoded,
+            "accepted": sorted(entry.fingerprint for entry in rules.allowances.accepted if entry.holds(today)),
+            "masks": [mask.name for mask in rules.masks],
+        }
+
+    @property
+    def config(self) -> str | None:
+        """The hash under which the verdicts of this worker are found among the results. None: they are not kept there."""
+        return None if self._keeping is None else self._keeping.config
 
     @property
     def followed(self) -> Followed:
@@ -251,6 +294,8 @@ class MirrorWorker:
             )
 
         last, clear_at_s, loop = 0, 0.0, asyncio.get_running_loop()
+        if self._keeping is not None:
+            await patiently(self._keeping.begin)
         try:
             while await self.ledger.lead():
                 entries = await self.ledger.unjudged(last, FOLLOW_MAX - len(self._following))
@@ -263,15 +308,39 @@ class MirrorWorker:
                 if loop.time() >= clear_at_s:
                     await self._clear(kernel)
                     clear_at_s = loop.time() + CLEAR_EVERY_S
+                if self._keeping is not None:
+                    await self._tell_of_open_runs(self._keeping)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await self._end_following()
+            if self._keeping is not None:
+                await self._leave_open(self._keeping)
+
+    async def _tell_of_open_runs(self, keeping: Keeping) -> None:
+        try:
+            await keeping.open_runs(self._open.values)
+            await keeping.lost(await self.ledger.never_noted())
+        except StoreUnavailable as error:
+            logger.warning("the results are away, which does not hold up the mirror: %s", error)
+
+    async def _leave_open(self, keeping: Keeping) -> None:
+        """The last words of a worker: which runs have no verdict."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                last = 0
+                while entries := await self.ledger.unjudged(last, CLEAR_RUNS_MAX):
+                    last = entries[-1].number
+                    await keeping.left_open(entry.note for entry in entries)
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.warning("which runs are still open is not in the results: %s", error)
 
     async def _clear(self, kernel: Kernel) -> None:
         """Delete what is older than it should be kept."""
         await self.ledger.purge(self._retention)
         before_ms = kernel.clock.now_ms() - int(self._retention.total_seconds() * 1000)
         await kernel.store.delete_finished(before_ms, CLEAR_RUNS_MAX)
+        if self._keeping is not None:
+            await self._keeping.purge(before_ms)
 
     async def _end_following(self) -> None:
         while works := list(self._following.values()):
@@ -289,14 +358,17 @@ class MirrorWorker:
             if not note.run_id:
                 await self._resolve(note)
                 return
-            run = mirrored(note)
-            judgement = await self._judged(run)
+            run = self._open[entry.number] = mirrored(note)
+            judgement = await self._weighed(await self._judged(run))
+            judgement = replace(judgement, workflow_type=judgement.workflow_type or note.workflow_type)
+            del self._open[entry.number]
             # The verdict last: who is killed before it does all of this again, from the history, and loses nothing.
             await run.leave(keep=judgement.verdict not in _FINE)
             await self._say(note, judgement)
         except Exception:
             logger.exception("the mirror of workflow %r stops; it is taken up when a worker starts", note.workflow_id)
         finally:
+            self._open.pop(entry.number, None)
             self._following.pop(entry.number, None)
 
     async def _resolve(self, note: Note) -> None:
@@ -337,7 +409,34 @@ class MirrorWorker:
             found = run.nothing(Verdict.INCONCLUSIVE, Reason.NOT_MIRRORED, note)
             return replace(found, subject=type(error).__name__)
 
+    async def _weighed(self, judgement: Judgement) -> Judgement:
+        """Against what the workflow does by itself, if two replays of it differ."""
+        if judgement.verdict not in _WEIGHED[self._baseline]:
+            return judgement
+        handle = self._temporal.get_workflow_handle(judgement.workflow_id, run_id=judgement.run_id)
+        async with self._one_baseline:
+            try:
+                history = await handle.fetch_history()
+                recorded = Recorded(
+                    workflow_id=judgement.workflow_id,
+                    run_id=judgement.run_id,
+                    workflow_type=judgement.workflow_type,
+                    events=list(history.events),
+                    source=f"temporal:{self._temporal.namespace}",
+                    closed=True,
+                )
+                (found,) = await measure(
+                    [recorded], self._bench, [judgement], headers_encoded=self._rules.headers_encoded
+                )
+            except Exception:
+                logger.exception("no baseline of workflow %r; its verdict stays", judgement.workflow_id)
+                return judgement
+        return found
+
     async def _say(self, note: Note, judgement: Judgement) -> None:
+        keeping = self._keeping
+        if keeping is not None:
+            await patiently(partial(keeping.verdict, judgement))
         if self._on_judgement is not None:
             try:
                 answer = self._on_judgement(judgement)
@@ -348,6 +447,14 @@ class MirrorWorker:
         said = judgement.note
         if not said and judgement.comparison is not None and (first := judgement.comparison.first) is not None:
             said = f"First divergence: {first.level} {first.kind.value} at {first.pattern}"
-        about = replace(note, workflow_type=judgement.workflow_type or note.workflow_type)
+        about = replace(note, workflow_type=judgement.workflow_type)
         await patiently(lambda: self.ledger.judged(about, judgement.verdict, judgement.reason, said))
+        if keeping is not None:
+            keeping.confirmed(judgement.run_id)
         self._verdicts[judgement.verdict] += 1
+
+
+def _keeping(kept: Kept, settings: Mapping[str, Any]) -> Keeping:
+    from dbos_shadow.mirror.keeping import Keeping  # it needs the extra, and most mirrors in services are fronts
+
+    return Keeping(kept, settings)
