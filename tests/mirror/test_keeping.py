@@ -8,21 +8,19 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_core.errors import StoreUnavailable
 from dbos_core.results import CampaignRow, ResultRow, Results
 from dbos_core.store.postgres.results import PostgresResults
-from dbos_shadow.mirror import MemoryLedger, Mirror, MirrorWorker, Note
+from dbos_shadow.mirror import Mirror, MirrorWorker, Note
 from dbos_shadow.mirror.keeping import AGAIN_S, OPEN_S, Keeping, Kept, still_running
 from dbos_shadow.results.kept import restore
 from dbos_shadow.results.lines import LineResults
@@ -96,7 +94,11 @@ async def test_a_run_that_stays_open_is_told_until_its_verdict_comes(results: Li
     await kept.open_runs(lambda: runs[1:])
     # Who stops between the two places of a verdict does not take it back.
     await kept.left_open([Note(workflow_id="order", run_id=name, workflow_type="Order") for name in ("one", "three")])
-    expected = {"one": ("match", ""), "two": ("inconclusive", "still_running"), "three": ("inconclusive", "still_running")}
+    expected = {
+        "one": ("match", ""),
+        "two": ("inconclusive", "still_running"),
+        "three": ("inconclusive", "still_running"),
+    }
     assert await said(results, kept.config) == expected
 
 
@@ -184,7 +186,7 @@ async def test_every_report_is_made_of_them(
         kept = Kept(results=results, key=KEY, name="staging")
         async with mirrored(temporal_client, postgres_url, kept, queue) as (mirror, worker):
             client = mirror.client
-            over = [
+            over: list[WorkflowHandle[Any, Any]] = [
                 await client.start_workflow(Failing.run, id=f"{queue}-failing", task_queue=queue),
                 await client.start_workflow(Order.run, "canary", id=f"{queue}-order", task_queue=queue),
                 await client.start_workflow(Chain.run, 0, id=f"{queue}-chain", task_queue=queue),
@@ -214,7 +216,7 @@ async def test_every_report_is_made_of_them(
     assert "NO-GO" in made.output
     report = json.loads(files[0].read_text())
     types = {found["workflow_type"]: found for found in report["types"]}
-    assert {name: found["ways"] for name, found in types.items()} == dict.fromkeys(found, {"mirror": 1})
+    assert {name: found["ways"] for name, found in types.items()} == {name: {"mirror": 1} for name in found}
     assert types["Order"]["decision"] == "no_go"
     assert (types["Basket"]["decision"], types["Basket"]["rule"]) == ("cannot_tell", "nothing_compared")
     assert types["Basket"]["reasons"] == {"still_running": 1}
@@ -228,6 +230,7 @@ async def test_every_report_is_made_of_them(
 
     # What is older than asked for goes, in the results and in the mirror's own tables; what is open stays mirrored.
     purged = await asyncio.to_thread(shadow, "purge", "--older-than", "0s", "--database", postgres_url, "--json")
+    assert purged.exit_code == 0, purged.output
     assert json.loads(purged.stdout) | {"before": ""} == {"deleted": 4, "mirrored_deleted": 3, "before": ""}
     async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
         left = await (await connection.execute("select workflow_type from dbos_compat_mirror.mirrored")).fetchall()

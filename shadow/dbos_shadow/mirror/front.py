@@ -15,12 +15,14 @@ from dbos_shadow.mirror.notes import MIRRORED, note_of
 from dbos_shadow.mirror.outbox import NOTES_MAX, SEND_EVERY_S, Outbox, Sent
 from dbos_shadow.mirror.postgres_ledger import PostgresLedger
 
-__all__ = ["Mirror", "NAMESPACE"]
+__all__ = ["APPLICATION_NAME", "Mirror", "NAMESPACE"]
 
 logger = logging.getLogger("dbos_shadow")
 
 NAMESPACE = "mirror"
 """The shadow's own: schemas ``dbos_mirror`` and ``dbos_compat_mirror``."""
+APPLICATION_NAME = "dbos-compat-shadow"
+"""To whom these schemas belong: no worker of an application takes up a shadow run by mistake."""
 END_S = 5.0
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from dbos_core.errors import SchemaMissing
 from dbos_core.store.postgres.store import PostgresStore
-from dbos_shadow.mirror.front import NAMESPACE
+from dbos_shadow.mirror.front import APPLICATION_NAME, NAMESPACE
 from dbos_shadow.mirror.postgres_ledger import PostgresLedger
 
 __all__ = ["purge_mirror"]
@@ -36,7 +36,7 @@ async def purge_mirror(url: str, older_than: timedelta, *, namespace: str = NAME
         deleted = await ledger.purge(older_than)
     finally:
         await ledger.close()
-    store = PostgresStore(url, namespace=namespace, create=False)
+    store = PostgresStore(url, namespace=namespace, application_name=APPLICATION_NAME, create=False)
     try:
         await store.open()
     except SchemaMissing:

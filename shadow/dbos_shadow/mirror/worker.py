@@ -33,7 +33,7 @@ from dbos_shadow.judging import Baseline, How, code_settings
 from dbos_shadow.masks import Mask
 from dbos_shadow.mirror.chain import follow_ups
 from dbos_shadow.mirror.following import Follower, HistoryGone, Tail
-from dbos_shadow.mirror.front import NAMESPACE, given_ledger
+from dbos_shadow.mirror.front import APPLICATION_NAME, NAMESPACE, given_ledger
 from dbos_shadow.mirror.ledger import Entry, Ledger
 from dbos_shadow.mirror.mirrored import Mirrored, Rules
 from dbos_shadow.mirror.muted import Heard, MutedParking, MutedRunner
@@ -51,7 +51,6 @@ __all__ = ["Followed", "MirrorWorker"]
 logger = logging.getLogger("dbos_shadow")
 
 PREFIX = "shadow-"
-APPLICATION_NAME = "dbos-compat-shadow"
 HISTORIES_AT_ONCE = 16
 LOOK_EVERY_S = 0.5
 """How often the ledger is looked at for new runs."""
