@@ -10,7 +10,6 @@ import itertools
 import multiprocessing
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
@@ -18,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.crash.programs import worker
-from tests.fixtures.process import IMPORT_FOLDERS
+from tests.fixtures.process import IMPORT_FOLDERS, Signalled
 
 LOOK_EVERY_SECONDS = 0.02
 
@@ -26,7 +25,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([worker.__name__])
 
 
-class Worker:
+class Worker(Signalled):
     """One worker program; at most one process of it at a time. What it prints is in a file."""
 
     def __init__(self, name: str, folder: Path, env: Mapping[str, str]) -> None:
@@ -67,24 +66,6 @@ class Worker:
         """Wait until the process has printed a line that contains the regular expression."""
         self._wait(lambda: re.search(pattern, self.output, re.MULTILINE) is not None, within, f"print {pattern!r}")
 
-    def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
-        self._signal(signal.SIGKILL)
-        self.wait()
-
-    def freeze(self) -> None:
-        """SIGSTOP: alive, and doing nothing."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT: goes on where it was frozen."""
-        self._signal(signal.SIGCONT)
-
-    def terminate(self, *, within: float = 30.0) -> int:
-        """SIGTERM, the polite end; returns the exit status."""
-        self._signal(signal.SIGTERM)
-        return self.wait(within=within)
-
     def wait(self, *, within: float = 30.0) -> int:
         """Wait for the end; returns the exit status, negative after a signal."""
         assert self._process is not None, f"{self.name} was never started"
@@ -103,10 +84,6 @@ class Worker:
         """End the process, whatever state it is in."""
         if self.running:
             self.kill()
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.running, f"{self.name} is not running any more. It printed:\n{self.output}"
-        os.kill(self.pid, number)
 
     def _wait(self, fact: Callable[[], bool], within: float, what: str) -> None:
         deadline = time.monotonic() + within

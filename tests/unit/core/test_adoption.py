@@ -11,7 +11,6 @@ import pytest
 
 from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
-from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec, FinalOutcome, OutcomeKind, RetryState
 from dbos_core.commit import Close, Commit, Entry, LoadedRun, Mail, NewRun, RunRow, RunStatus, StartResult, Verdict
 from dbos_core.kernel import Kernel
@@ -21,6 +20,7 @@ from dbos_core.runner import Activation, Decision, EventKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
 RUN_ID = "00000000-0000-4000-8000-000000000001"
@@ -47,21 +47,12 @@ class Gate:
 
 
 @dataclass
-class Script:
+class Script(AnyRunner):
     """Schedules one activity; ends when it hears of its end, or of a signal."""
 
     replaying: Gate = field(default_factory=Gate)
     seen: list[str] = field(default_factory=list)
     task_queue: str = QUEUE
-    identity: str = "worker"
-    max_cached: int = 100
-    local_lane: LocalLane | None = None
-
-    def knows(self, workflow_type: str) -> bool:
-        return True
-
-    def prepare(self, run: RunRow, spec: object) -> None:
-        """Nothing to make ready."""
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Script:
         return self

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from dbos_core import failpoints
-from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Close, Entry, Mail, NewRun, ParentClosePolicy, ParentLink, RunRow, RunStatus
 from dbos_core.errands.spec import Errand, ErrandKind, Reply, child_run_id
 from dbos_core.errors import StoreUnavailable
@@ -20,6 +19,7 @@ from dbos_core.runner import Activation, Decision, Event, EventKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.unit.core.runners import AnyRunner
 
 QUEUE = "families"
 
@@ -96,7 +96,7 @@ def new_run(workflow_id: str, run_id: str, now_ms: int) -> NewRun:
 
 
 @dataclass
-class Script:
+class Script(AnyRunner):
     """Does what its first activation says; ends when it hears ``end``, or of a child's end. Remembers all it saw."""
 
     errands: Callable[[str], list[Errand]]
@@ -104,15 +104,6 @@ class Script:
     ends_at_once: set[str] = field(default_factory=set)
     waits: set[str] = field(default_factory=set)
     task_queue: str = QUEUE
-    identity: str = "worker"
-    max_cached: int = 100
-    local_lane: LocalLane | None = None
-
-    def knows(self, workflow_type: str) -> bool:
-        return True
-
-    def prepare(self, run: RunRow, spec: object) -> None:
-        """Nothing is to be made ready."""
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Run:
         return Run(self, run)

@@ -10,7 +10,6 @@ import pytest
 
 from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
-from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, FinalOutcome, OutcomeKind, RetryState, TimeoutKind
 from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
 from dbos_core.failing import Note, note_text, noted
@@ -21,12 +20,13 @@ from dbos_core.runner import Activation, Decision, EventKind, TaskFailure
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
 
 
 @dataclass
-class Script:
+class Script(AnyRunner):
     """What the workflow does: schedules one activity when it starts, and closes when the activity ends."""
 
     broken: bool = False
@@ -38,14 +38,6 @@ class Script:
 
     task_queue: str = QUEUE
     identity: str = "worker-1"
-    max_cached: int = 100
-    local_lane: LocalLane | None = None
-
-    def knows(self, workflow_type: str) -> bool:
-        return True
-
-    def prepare(self, run: RunRow, spec: object) -> None:
-        """Nothing to make ready."""
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Script:
         return self

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Commit, Entry, Mail, NewRun, RunRow, Verdict
 from dbos_core.kernel import Kernel
 from dbos_core.live_run import LiveRun
@@ -18,6 +17,7 @@ from dbos_core.store.base import Wake, WakeKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
 UUID = "order-42"
@@ -25,22 +25,14 @@ RUN_ID = "00000000-0000-4000-8000-000000000001"
 
 
 @dataclass
-class Listener:
+class Listener(AnyRunner):
     """Writes down what it hears, and waits for more."""
 
     heard: list[str] = field(default_factory=list)
     task_queue: str = QUEUE
-    identity: str = "worker"
-    max_cached: int = 100
-    local_lane: LocalLane | None = None
-
-    def knows(self, workflow_type: str) -> bool:
-        return True
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Listener:
         return self
-
-    def prepare(self, run: RunRow, spec: object) -> None: ...
 
     def activate(self, activation: Activation) -> Decision:
         self.heard += [event.mail.mail_id for event in activation.events if event.mail is not None]

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dbos_core import failpoints
-from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
 from dbos_core.kernel import Kernel
@@ -19,29 +18,21 @@ from dbos_core.succession import following
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
 from tests.fixtures.waiting import eventually
+from tests.unit.core.runners import AnyRunner
 
 QUEUE = "legs"
 
 
-class Legs:
+class Legs(AnyRunner):
     """Each run is followed by another, until so many have been; the last one waits for a signal."""
 
     task_queue = QUEUE
-    identity = "worker"
-    max_cached = 100
-    local_lane: LocalLane | None = None
 
     def __init__(self, count: int, *, delay_ms: int = 0, queue: str = QUEUE) -> None:
         self.left = count
         self.delay_ms = delay_ms
         self.queue = queue
         self.seen: list[str] = []
-
-    def knows(self, workflow_type: str) -> bool:
-        return True
-
-    def prepare(self, run: RunRow, spec: object) -> None:
-        """Nothing to make ready."""
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Leg:
         return Leg(self, run)

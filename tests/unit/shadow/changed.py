@@ -16,6 +16,10 @@ async def step(name: str, value: object) -> str:
     return str(await workflow.execute_activity(name, value, start_to_close_timeout=SOON, result_type=str))
 
 
+async def reserve_and_charge(amount: int) -> tuple[str, str]:
+    return await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+
+
 @workflow.defn(name="Order")
 class Order:
     def __init__(self) -> None:
@@ -25,46 +29,42 @@ class Order:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    @workflow.run
-    async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
-        await asyncio.sleep(0.01)
-        shipped = await step("ship", [first, second])
+    async def end(self, shipped: str) -> dict[str, Any]:
         await workflow.wait_condition(lambda: bool(self.notes))
         return {"shipped": shipped, "notes": self.notes}
+
+    @workflow.run
+    async def run(self, amount: int) -> dict[str, Any]:
+        paid = await reserve_and_charge(amount)
+        await asyncio.sleep(0.01)
+        return await self.end(await step("ship", paid))
 
 
 @workflow.defn(name="Order")
 class OtherInput(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(
-            step("reserve", {"amount": amount}), step("charge", {"amount": amount + 1})
-        )
+        paid = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount + 1}))
         await asyncio.sleep(0.01)
-        shipped = await step("ship", [first, second])
-        await workflow.wait_condition(lambda: bool(self.notes))
-        return {"shipped": shipped, "notes": self.notes}
+        return await self.end(await step("ship", paid))
 
 
 @workflow.defn(name="Order")
 class OtherTimer(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        paid = await reserve_and_charge(amount)
         await asyncio.sleep(0.02)
-        shipped = await step("ship", [first, second])
-        await workflow.wait_condition(lambda: bool(self.notes))
-        return {"shipped": shipped, "notes": self.notes}
+        return await self.end(await step("ship", paid))
 
 
 @workflow.defn(name="Order")
 class TwoTimers(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        paid = await reserve_and_charge(amount)
         await asyncio.sleep(0.01)
-        shipped = await step("ship", [first, second])
+        shipped = await step("ship", paid)
         await workflow.wait_condition(lambda: bool(self.notes))
         await asyncio.sleep(86_400)
         return {"shipped": shipped, "notes": self.notes}
@@ -74,7 +74,7 @@ class TwoTimers(Order):
 class Endless(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        await reserve_and_charge(amount)
         while True:
             await asyncio.sleep(60)
 
@@ -83,10 +83,8 @@ class Endless(Order):
 class NoTimer(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
-        shipped = await step("ship", [first, second])
-        await workflow.wait_condition(lambda: bool(self.notes))
-        return {"shipped": shipped, "notes": self.notes}
+        paid = await reserve_and_charge(amount)
+        return await self.end(await step("ship", paid))
 
 
 @workflow.defn(name="Order")
@@ -95,8 +93,8 @@ class ShipsEarly(Order):
 
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
-        shipped = await step("ship", [first, second])
+        paid = await reserve_and_charge(amount)
+        shipped = await step("ship", paid)
         await asyncio.sleep(0.01)
         await workflow.wait_condition(lambda: bool(self.notes))
         return {"shipped": shipped, "notes": self.notes}
@@ -108,16 +106,16 @@ class OneMore(Order):
 
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        paid = await reserve_and_charge(amount)
         await step("audit", amount)
-        return {"shipped": [first, second], "notes": self.notes}
+        return {"shipped": paid, "notes": self.notes}
 
 
 @workflow.defn(name="Order")
 class Fails(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        await reserve_and_charge(amount)
         raise KeyError("canary")
 
 
@@ -125,9 +123,9 @@ class Fails(Order):
 class OtherOutcome(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        paid = await reserve_and_charge(amount)
         await asyncio.sleep(0.01)
-        shipped = await step("ship", [first, second])
+        shipped = await step("ship", paid)
         await workflow.wait_condition(lambda: bool(self.notes))
         return {"shipped": shipped, "notes": self.notes[1:]}
 
@@ -138,9 +136,9 @@ class Unsteady(Order):
 
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:
-        first, second = await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount}))
+        paid = await reserve_and_charge(amount)
         await asyncio.sleep(0.01)
-        shipped = await step("ship", [first, second, str(random.SystemRandom().random())])
+        shipped = await step("ship", [*paid, str(random.SystemRandom().random())])
         await workflow.wait_condition(lambda: bool(self.notes))
         return {"shipped": shipped, "notes": self.notes}
 

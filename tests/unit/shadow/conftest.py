@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from dbos_compat.connect import connect_store, disconnect
-from dbos_core.clock import SystemClock
-from dbos_core.store.memory import MemoryStore
 from dbos_shadow.reading import exporting
 from dbos_shadow.recorded import Recorded
+from tests.unit.shadow.engine import engine
 from tests.unit.shadow.programs import ACTIVITIES, WORKFLOWS, Locally, Steps
 
 
@@ -26,17 +23,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _export(folder: Path) -> None:
-    client = await connect_store(MemoryStore(SystemClock()))
-    worker = Worker(
-        client, task_queue="q", workflows=WORKFLOWS, activities=ACTIVITIES, workflow_runner=UnsandboxedWorkflowRunner()
-    )
-    async with worker:
+    async with engine(WORKFLOWS, ACTIVITIES) as client:
         for number in range(5):
             await client.execute_workflow(Steps.run, number, id=f"steps/{number}", task_queue="q")
             await _write(client, folder, f"steps/{number}", "Steps")
         await client.execute_workflow(Locally.run, id="locally", task_queue="q")
         await _write(client, folder, "locally", "Locally")
-    await disconnect(client)
 
 
 async def _write(client: Client, folder: Path, workflow_id: str, workflow_type: str) -> None:

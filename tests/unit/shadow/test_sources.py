@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from dbos_compat.connect import connect_store, disconnect
 from dbos_compat.engine import Engine
 from dbos_compat.private import EngineServiceClient
-from dbos_core.clock import SystemClock
-from dbos_core.store.memory import MemoryStore
 from dbos_shadow.diff import diff
 from dbos_shadow.sources import history, journal
 from dbos_shadow.trace import ArrivalKind, Opaque, Plain, Status, StepKind, Trace
+from tests.unit.shadow.engine import engine
 from tests.unit.shadow.programs import (
     ACTIVITIES,
     WORKFLOWS,
@@ -34,16 +31,8 @@ from tests.unit.shadow.programs import (
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    client = await connect_store(MemoryStore(SystemClock()))
-    async with Worker(
-        client,
-        task_queue="q",
-        workflows=WORKFLOWS,
-        activities=ACTIVITIES,
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
+    async with engine(WORKFLOWS, ACTIVITIES) as client:
         yield client
-    await disconnect(client)
 
 
 async def both(client: Client, workflow_id: str, run_id: str | None = None) -> tuple[Trace, Trace]:
