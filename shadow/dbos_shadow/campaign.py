@@ -25,7 +25,9 @@ from dbos_core.results import Known, ResultRow, Results
 from dbos_shadow.reading.decoding import CannotDecode
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
-from dbos_shadow.select import Candidate, Sample, Selection, Strata, Window, position
+from dbos_shadow.scouting import Scouts, Shapes
+from dbos_shadow.select import Candidate, Sample, Selection, Strata, Window, position, shape_of
+from dbos_shadow.sources import history
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["Campaign", "Counts", "End", "Judge", "Limits", "Source", "config_hash"]
@@ -44,7 +46,16 @@ COMPARED = frozenset({Verdict.MATCH.value, Verdict.MISMATCH.value, Verdict.ACCEP
 AGAIN = frozenset({Reason.FAILED.value, Reason.STILL_RUNNING.value})
 """Reasons that may be gone at the next try, without a change in the configuration."""
 
-_Picked: TypeAlias = AsyncGenerator[Candidate | Unreadable, None]
+
+@dataclass(frozen=True, slots=True)
+class _Scout:
+    """A run that is read, and judged only if its shape is rare."""
+
+    candidate: Candidate
+
+
+_Wanted: TypeAlias = "Candidate | Unreadable | _Scout"
+_Picked: TypeAlias = AsyncGenerator[_Wanted, None]
 
 
 class Judge(Protocol):
@@ -105,6 +116,8 @@ class Counts:
     """Of them, those that were judged in an earlier session."""
     judged: int = 0
     """In this session."""
+    scouted: int = 0
+    """Histories that were read beside the sample, for rare shapes; those that were judged are among the chosen."""
     listing: bool = True
     """Is the end of the listing not reached yet?"""
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -126,6 +139,7 @@ class Counts:
             "chosen": self.chosen,
             "known": self.known,
             "judged": self.judged,
+            "scouted": self.scouted,
             "verdicts": dict(sorted(self.verdicts.items())),
             "reasons": dict(sorted(self.reasons.items())),
         }
@@ -184,6 +198,7 @@ class Campaign:
         self._met_before: set[tuple[str, str]] = set()
         """Whoever watches forgets what is older than the look before."""
         self._types: set[str] = set()
+        self._shapes = Shapes()
         self._begun = clock()
 
     async def run(self, selection: Selection, source: Source) -> End:
@@ -195,7 +210,7 @@ class Campaign:
         """
         async with self._session(selection):
             picked = self._all(selection, source) if selection.takes_all else self._sampled(selection, source)
-            return await self._through(picked, source) or End.DONE
+            return await self._through(picked, source, selection.floor) or End.DONE
 
     async def watch(
         self,
@@ -209,7 +224,7 @@ class Campaign:
         """Judge what is newly closed, again and again, until a limit is reached.
 
         Args:
-            selection: its rate holds for each run by itself, its floor for the whole time.
+            selection: its rate holds for each run by itself, its floor for the whole time, its scouts for each look.
             source: a live namespace.
             since: runs that closed before are left alone.
             every_s: seconds between two looks.
@@ -223,7 +238,7 @@ class Campaign:
                 looked_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
                 window = Window(after=since - WATCH_OVERLAP, before=selection.closed.before)
                 fresh = dataclasses.replace(selection, closed=window)
-                if (end := await self._through(self._as_they_come(fresh, source), source)) is not None:
+                if (end := await self._through(self._as_they_come(fresh, source), source, fresh.floor)) is not None:
                     return end
                 await self._keep_all()
                 if (end := self._over()) is not None:
@@ -246,14 +261,15 @@ class Campaign:
             raise
         await self._keep_all()
 
-    async def _through(self, picked: _Picked, source: Source) -> End | None:
-        """Judge all of them; None: to the end."""
+    async def _through(self, picked: _Picked, source: Source, floor: int) -> End | None:
+        """Judge all of them, and those scouts whose shape was met less than ``floor`` times; None: to the end."""
         queue: asyncio.Queue[_Read | None] = asyncio.Queue(READ_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read_ahead(picked, source, queue), name="shadow reading")
                 while (read := await queue.get()) is not None:
-                    await self._one(read)
+                    if not read.is_scout or self._keeps(read, floor):
+                        await self._one(read)
                     if (end := self._over()) is not None:
                         reading.cancel()
                         return end
@@ -277,6 +293,7 @@ class Campaign:
 
     async def _as_they_come(self, selection: Selection, source: Source) -> _Picked:
         """By rate, and the first few of each stratum: whoever watches cannot wait for the end of the list."""
+        scouts = selection.scouts if selection.floor else 0
         async for found in source.candidates(selection):
             if isinstance(found, Candidate):
                 if not self._first_time(found):
@@ -287,6 +304,9 @@ class Campaign:
                     continue
                 by_rate = selection.rate == 1 or position(found.workflow_id, selection.seed) < selection.rate
                 if not by_rate and self.strata.chosen_of(found.stratum) >= selection.floor:
+                    if scouts:
+                        scouts -= 1
+                        yield _Scout(found)
                     continue
                 if not self._choose(found):
                     continue
@@ -294,13 +314,14 @@ class Campaign:
         self.counts.listing = False
 
     async def _sampled(self, selection: Selection, source: Source) -> _Picked:
-        sample = Sample(selection)
+        sample, scouts = Sample(selection), Scouts(selection)
         unreadable = []
         async for found in source.candidates(selection):
             if isinstance(found, Unreadable):
                 unreadable.append(found)
             elif self._first_time(found):
                 sample.offer(found)
+                scouts.offer(found)
                 self.counts.seen += 1
             if self._late():
                 break
@@ -312,6 +333,8 @@ class Campaign:
         for candidate in sorted(sample.chosen(), key=lambda found: found.place):
             if self._choose(candidate):
                 yield candidate
+        for candidate in scouts.beside(self.chosen):
+            yield _Scout(candidate)
 
     def _first_time(self, candidate: Candidate) -> bool:
         """Cloud exports and listings may have the same run twice."""
@@ -336,9 +359,22 @@ class Campaign:
             return True
         self.counts.known += 1
         self.counts.say(candidate.workflow_type, known.verdict, known.reason)
+        self._shapes.met(candidate.workflow_type, known.shape)
         if known.verdict in COMPARED:
             self.strata.judged(candidate.stratum, known.shape)
         return False
+
+    def _keeps(self, read: _Read, floor: int) -> bool:
+        """Shall this scout be judged? If it cannot be read, nothing is lost: nobody had chosen it."""
+        self.counts.scouted += 1
+        candidate, found = read.candidate, read.found
+        if candidate is None or not isinstance(found, Recorded):
+            return False
+        shape = shape_of(history.trace(found.events, closed=found.closed))
+        if not self._shapes.is_rare(candidate.workflow_type, shape, floor) or not self._choose(candidate):
+            return False
+        self._shapes.met(candidate.workflow_type, shape)
+        return True
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -367,6 +403,8 @@ class Campaign:
         self.counts.say(
             judgement.workflow_type, judgement.verdict.value, judgement.reason.value if judgement.reason else ""
         )
+        if not read.is_scout:
+            self._shapes.met(judgement.workflow_type, judgement.shape)
         if candidate is not None and judgement.verdict.value in COMPARED:
             self.strata.judged(candidate.stratum, judgement.shape)
         if self._on_judged is not None:
@@ -452,6 +490,7 @@ class Campaign:
 class _Read:
     candidate: Candidate | None
     found: Recorded | Unreadable | None
+    is_scout: bool = False
 
     @property
     def workflow_type(self) -> str:
@@ -462,10 +501,11 @@ class _Read:
         return self.candidate.run_id if self.candidate else ""
 
 
-async def _read(source: Source, wanted: Candidate | Unreadable) -> _Read:
+async def _read(source: Source, wanted: _Wanted) -> _Read:
     if isinstance(wanted, Unreadable):
         return _Read(None, wanted)
-    return _Read(wanted, await source.read(wanted))
+    candidate = wanted.candidate if isinstance(wanted, _Scout) else wanted
+    return _Read(candidate, await source.read(candidate), isinstance(wanted, _Scout))
 
 
 def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -117,6 +117,8 @@ class Selection:
     """Runs at most."""
     floor: int = FLOOR
     """Runs of each stratum at least, if there are as many, whatever the rate."""
+    scouts: int = 0
+    """Histories that are read beside the sample, to find rare shapes (``scouting``)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class Selection:
             raise ValueError(f"The maximum must be 1 or more, not {self.maximum}.")
         if self.floor < 0:
             raise ValueError(f"The floor must be 0 or more, not {self.floor}.")
+        if self.scouts < 0:
+            raise ValueError(f"Histories to be read for rare shapes must be 0 or more, not {self.scouts}.")
         if unknown := sorted(set(self.statuses) - set(STATUSES)):
             raise ValueError(f"No such status: {', '.join(unknown)}. There are {', '.join(STATUSES)}.")
         if both := sorted(set(self.types) & set(self.excluded_types)):
@@ -245,14 +249,18 @@ class Sample:
 
         Sorted by workflow id and run id.
         """
-        maximum = self._selection.maximum
+        picked = self.in_turn()[: self._selection.maximum]
+        return sorted(picked, key=lambda run: (run.workflow_id, run.run_id))
+
+    def in_turn(self) -> list[Candidate]:
+        """All that may be picked: the first of each stratum, the second of each, and so on to the floor, then the rest."""
         picked: list[tuple[int, _Ranked]] = []
         runs: dict[_Ranked, Candidate] = {}
         for stratum in self._strata.values():
             picked += [(min(place, self._selection.floor), rank) for place, rank in enumerate(sorted(stratum.kept))]
             runs |= stratum.kept
         picked.sort()
-        return [runs[rank] for _, rank in sorted(picked[:maximum], key=lambda found: found[1][1:])]
+        return [runs[rank] for _, rank in picked]
 
     def seen(self) -> dict[tuple[str, str], int]:
         """How many runs each stratum was shown."""

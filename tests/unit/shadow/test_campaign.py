@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,7 +18,8 @@ from dbos_shadow.reading.decoding import CannotDecode
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.results.lines import LineResults
-from dbos_shadow.select import Candidate, Selection
+from dbos_shadow.select import Candidate, Selection, shape_of
+from dbos_shadow.sources import history
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.unit.shadow.events import recorded
 
@@ -39,6 +40,8 @@ class Source:
         self.read_ids: list[str] = []
         self.asked: list[Selection] = []
         self.gone: set[str] = set()
+        self.rare: set[str] = set()
+        """Of them another shape is read than of the others."""
         self.broken: Exception | None = None
 
     async def candidates(self, selection: Selection) -> AsyncIterator[Candidate | Unreadable]:
@@ -55,7 +58,8 @@ class Source:
         self.read_ids.append(candidate.workflow_id)
         if candidate.workflow_id in self.gone:
             return None
-        return recorded(candidate.workflow_id, candidate.run_id, workflow_type=candidate.workflow_type)
+        common = candidate.workflow_id not in self.rare
+        return recorded(candidate.workflow_id, candidate.run_id, workflow_type=candidate.workflow_type, closed=common)
 
 
 class Judge:
@@ -77,9 +81,19 @@ class Judge:
             workflow_id=found.workflow_id,
             run_id=found.run_id,
             verdict=said,
-            shape="s",
+            shape=self.shape(found),
             events=len(found.events),
         )
+
+    def shape(self, found: Recorded) -> str:
+        return "s"
+
+
+class Seeing(Judge):
+    """Tells shapes apart."""
+
+    def shape(self, found: Recorded) -> str:
+        return shape_of(history.trace(found.events))
 
 
 @pytest.fixture
@@ -110,7 +124,7 @@ async def test_all_are_judged_in_order_and_kept(results: LineResults) -> None:
     assert kept["w002"].verdict == "mismatch"
     assert (kept["w001"].shape, kept["w001"].events, kept["w001"].at_ms) == ("s", 5, NOW_MS)
     assert work.counts.document() == {
-        "seen": 120, "chosen": 120, "known": 0, "judged": 120,
+        "seen": 120, "chosen": 120, "known": 0, "judged": 120, "scouted": 0,
         "verdicts": {"match": 119, "mismatch": 1}, "reasons": {},
     }  # fmt: skip
     (stratum,) = work.strata
@@ -285,6 +299,84 @@ class TestEndings:
         results.add = away  # type: ignore[method-assign]
         with pytest.raises(StoreUnavailable, match="the database is away"):
             await work.run(Selection(), source)
+
+
+class TestScouts:
+    """Of a live namespace nobody knows a run's shape before it was read."""
+
+    RARE: ClassVar = {"w007", "w150", "w222"}
+
+    def source(self) -> Source:
+        source = Source(run(number) for number in range(300))
+        source.rare = set(self.RARE)
+        return source
+
+    async def test_a_rare_shape_is_judged_beyond_the_sample(self, results: LineResults) -> None:
+        judge, source = Seeing(), self.source()
+        work = campaign(results, judge)
+        await work.run(Selection(rate=0, maximum=10, floor=5, scouts=300), source)
+        assert len(judge.judged) - len(self.RARE - set(judge.judged[:5])) == 5
+        assert set(judge.judged) >= self.RARE
+        assert len(set(source.read_ids)) == len(source.read_ids) == 300
+        assert work.counts.scouted == 295
+        assert work.counts.chosen == len(judge.judged) == len(work.chosen)
+        assert sorted(number > 1 for number in work.strata.shapes.values()) == [True, True]
+
+    async def test_no_more_is_read_than_was_said(self, results: LineResults) -> None:
+        judge, source = Seeing(), self.source()
+        await campaign(results, judge).run(Selection(rate=0, floor=5, scouts=40), source)
+        assert len(source.read_ids) == 45
+        again, second = self.source(), Seeing()
+        await campaign(results, second, fresh=True).run(Selection(rate=0, floor=5, scouts=40), again)
+        assert (again.read_ids, second.judged) == (source.read_ids, judge.judged), "the same ones each time"
+
+    async def test_no_shape_is_judged_more_often_than_the_floor(self, results: LineResults) -> None:
+        judge, source = Seeing(), self.source()
+        await campaign(results, judge).run(Selection(rate=0, floor=2, scouts=300), source)
+        assert len(judge.judged) == 4
+        assert len(self.RARE & set(judge.judged)) == 2
+
+    async def test_a_session_that_goes_on_comes_to_the_same(self, results: LineResults) -> None:
+        selection = Selection(rate=0, floor=2, scouts=300)
+        work = campaign(results, Seeing(), limits=Limits(mismatches=1))
+        await work.run(selection, self.source())
+        judge = Seeing()
+        second = campaign(results, judge)
+        await second.run(selection, self.source())
+        assert judge.judged == []
+        assert second.chosen == work.chosen
+
+    async def test_what_cannot_be_read_was_not_chosen(self, results: LineResults) -> None:
+        judge, source = Seeing(), self.source()
+        source.gone = {f"w{number:03}" for number in range(300)} - self.RARE
+        work = campaign(results, judge)
+        await work.run(Selection(rate=0, floor=1, scouts=300), source)
+        assert len(judge.judged) == 1
+        assert work.counts.reasons["excluded"] == 1, "only the one of the sample"
+
+    async def test_where_shapes_are_known_nobody_scouts(self, results: LineResults) -> None:
+        source = Source(run(number, shape="known") for number in range(50))
+        await campaign(results, Seeing()).run(Selection(rate=0, floor=5, scouts=300), source)
+        assert len(source.read_ids) == 5
+
+    async def test_a_watch_scouts_at_each_look(self, results: LineResults) -> None:
+        judge, source = Seeing(), self.source()
+        looks = 0
+
+        async def sleep(_: float) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:
+                raise KeyboardInterrupt
+            source.runs += [run(1000 * looks + number) for number in range(50)]
+            source.rare.add(f"w{1000 * looks + 5}")
+
+        since = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+        selection = Selection(rate=0, floor=3, scouts=20)
+        with pytest.raises(KeyboardInterrupt):
+            await campaign(results, judge).watch(selection, source, since=since, sleep=sleep)
+        assert judge.judged == ["w000", "w001", "w002", "w007", "w1005", "w2005"]
+        assert len(source.read_ids) == 3 + 3 * 20
 
 
 class TestWatch:
