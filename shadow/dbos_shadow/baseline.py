@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from temporalio.client import WorkflowHistory
 from temporalio.worker import WorkflowReplayResult
@@ -28,7 +27,7 @@ from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_past
 from dbos_shadow.sources import history
 from dbos_shadow.trace import Trace
-from dbos_shadow.verdict import Judgement, Reason, Verdict
+from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
 
 __all__ = ["ANSWER_S", "Noise", "measure", "refusals", "weighed"]
 
@@ -36,25 +35,6 @@ ANSWER_S = 30.0
 """How long Temporal's replayer may take for one history. Its core has been seen to stop for ever on one that it cannot read."""
 
 _COMPARED = frozenset({Verdict.MATCH, Verdict.MISMATCH, Verdict.ACCEPTED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """What was found of one history."""
-
-    refused: tuple[str | None, ...] = ()
-    """Of each replay on Temporal's replayer, the type of the error; None: it was accepted."""
-    unsteady: frozenset[str] = frozenset()
-    """Patterns of the paths in which two runs of the core differ."""
-
-    @property
-    def wavers(self) -> bool:
-        """Did Temporal's replayer change its mind?"""
-        return len({refusal is None for refusal in self.refused}) > 1
-
-    @property
-    def is_refused(self) -> bool:
-        return bool(self.refused) and all(refusal is not None for refusal in self.refused)
 
 
 async def measure(
@@ -133,6 +113,7 @@ async def _batch(runs: Sequence[Recorded], bench: Workbench, answer_s: float) ->
 
 def weighed(judgement: Judgement, noise: Noise) -> Judgement:
     """A judgement, once the noise is known. Pure."""
+    judgement = dataclasses.replace(judgement, noise=noise)
     comparison = judgement.comparison
     if noise.unsteady and comparison is not None:
         own = [found for found in comparison.differences if found.pattern in noise.unsteady]

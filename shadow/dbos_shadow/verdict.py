@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dbos_shadow.diff import Comparison
 from dbos_shadow.trace import Trace
 
-__all__ = ["Judgement", "Reason", "Verdict", "Way", "judge"]
+__all__ = ["Judgement", "Noise", "Reason", "Verdict", "Way", "judge"]
 
 
 class Verdict(enum.StrEnum):
@@ -65,6 +65,30 @@ class Reason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """A run that was replayed twice on the core and twice on Temporal's own replayer (``baseline``)."""
+
+    refused: tuple[str | None, ...] = ()
+    """Of each replay on Temporal's replayer, the type of the error; None: it was accepted."""
+    unsteady: frozenset[str] = frozenset()
+    """Patterns of the paths in which two runs of the core differ."""
+
+    @property
+    def wavers(self) -> bool:
+        """Did Temporal's replayer change its mind?"""
+        return len({refusal is None for refusal in self.refused}) > 1
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self.refused) and all(refusal is not None for refusal in self.refused)
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Does the run differ from itself, on either engine?"""
+        return bool(self.unsteady) or self.wavers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """One run, judged."""
 
@@ -92,6 +116,8 @@ class Judgement:
     """What of Temporal the run has used: ``activity``, ``timer``, ``child``, ``signal``, ``patch`` …"""
     steps: int = 0
     events: int = 0
+    noise: Noise | None = None
+    """What comparing the run with itself has shown; None: it was not."""
     took_ms: float = 0.0
     """Wall clock of judging it. Never part of a report that must be equal twice."""
 

@@ -136,7 +136,7 @@ def how_of(way: o.WayOptions) -> How:
     )
 
 
-def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = "") -> Selection:
+def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = "", scouts: int = 0) -> Selection:
     """Raises ValueError: no such status, or a type that is selected and excluded at once."""
     return Selection(
         query=query,
@@ -150,6 +150,7 @@ def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = ""
         rate=sample.rate,
         maximum=sample.maximum,
         floor=sample.floor,
+        scouts=scouts,
         seed=sample.seed,
     )
 

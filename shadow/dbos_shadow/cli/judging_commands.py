@@ -87,6 +87,7 @@ def run_live(
     query: o.Query = "",
     which: o.WhichOptions,
     sample: o.SampleOptions,
+    scouts: o.Scouts = 500,
     asked: o.SessionOptions = LIVE,
     fresh: o.Fresh = False,
 ) -> None:
@@ -96,7 +97,7 @@ def run_live(
         from dbos_shadow.cli.asked import code_of, namespace_of, selection_of
         from dbos_shadow.cli.work import judge_and_show
 
-        selection = selection_of(which, sample, query)
+        selection = selection_of(which, sample, query, scouts)
         source = await namespace_of(server, judged.namespace)
         code = code_of(judged, way, source.client.namespace)
 
@@ -130,10 +131,11 @@ def watch(
     kinds: o.KindOptions,
     closed_after: o.ClosedAfter = None,
     sample: o.SampleOptions,
+    scouts: o.Scouts = 50,
     asked: o.SessionOptions = LIVE,
 ) -> None:
     """Judge runs of a live namespace as they close, until a limit is reached; the report comes then. Without --closed-after
-    from now on. It needs one of --for, --enough and --stop-at-mismatches."""
+    from now on. It needs one of --for, --enough and --stop-at-mismatches. --scout holds for each look."""
 
     async def work() -> Exit:
         from dbos_shadow.cli.asked import code_of, namespace_of, selection_of
@@ -142,7 +144,7 @@ def watch(
         if (asked.limits.deadline, asked.limits.stop_at, asked.limits.enough) == (None, None, None):
             raise Stopped("A watch needs an end: --for 12h, --enough 200, or --stop-at-mismatches 1.", Exit.USAGE)
         since = closed_after or datetime.now(UTC)
-        selection = selection_of(o.WhichOptions(kinds=kinds, closed_after=since), sample, query)
+        selection = selection_of(o.WhichOptions(kinds=kinds, closed_after=since), sample, query, scouts)
         source = await namespace_of(server, judged.namespace)
         code = code_of(judged, way, source.client.namespace)
 

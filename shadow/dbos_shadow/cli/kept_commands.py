@@ -65,6 +65,7 @@ def report(
                     label=reports.label,
                     selection=settings.get("selection", ""),
                     selected=summary.get("seen"),
+                    scouted=summary.get("scouted", 0),
                     sample=settings.get("sample", ""),
                     config_hash=campaign.config,
                     versions=w.versions(),

@@ -52,6 +52,15 @@ ClosedAfter = Annotated[
         "--closed-after", parser=when, metavar="TIME", help="Or how long ago: 12h.", rich_help_panel=SELECTION
     ),
 ]
+Scouts = Annotated[
+    int,
+    typer.Option(
+        "--scout",
+        min=0,
+        help="Histories to read beside the sample; those of a rare shape are judged too.",
+        rich_help_panel=SAMPLE,
+    ),
+]
 Name = Annotated[str, typer.Option("--name", help="Name of the campaign, for reports.", rich_help_panel=RESULTS)]
 MirrorName = Annotated[
     str, typer.Option("--mirror", metavar="NAME", help="Namespace of the mirror there.", rich_help_panel=RESULTS)

@@ -174,6 +174,7 @@ def _about(config: str, words: str, selection: Selection, campaign: Campaign, la
         selection=words,
         window=AboutWindow(start=_iso(window.after), end=_iso(window.before)),
         selected=campaign.counts.seen,
+        scouted=campaign.counts.scouted,
         sample=sample_words(selection),
         config_hash=config,
         versions=versions(),
@@ -188,7 +189,8 @@ def sample_words(selection: Selection) -> str:
     if selection.takes_all:
         return "all of them"
     most = f", at most {selection.maximum:,} runs" if selection.maximum is not None else ""
-    return f"rate {selection.rate:g}, at least {selection.floor} of each kind{most}, seed {selection.seed}"
+    rare = f", up to {selection.scouts:,} more read for rare shapes" if selection.scouts else ""
+    return f"rate {selection.rate:g}, at least {selection.floor} of each kind{most}{rare}, seed {selection.seed}"
 
 
 async def make_report(

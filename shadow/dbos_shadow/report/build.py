@@ -23,6 +23,7 @@ from dbos_shadow.report.model import (
     Feature,
     GroupReport,
     Mask,
+    Noise,
     Report,
     RunLine,
     Shape,
@@ -118,6 +119,7 @@ class ReportBuilder:
         self._undecided: dict[tuple[str, Verdict, Reason | None, str], UndecidedSum] = {}
         self._unchecked: dict[tuple[str, str, str], list[int]] = {}
         self._masks: dict[str, list[int]] = {name: [0, 0] for name in self.config.masks}
+        self._noise: Counter[str] = Counter()
         self._duration_actual = Histogram()
         self._events = Histogram()
         self._runs = Few(self.config.runs_max)
@@ -140,6 +142,8 @@ class ReportBuilder:
             mask = self._masks.setdefault(name, [0, 0])
             mask[0] += 1 if places else 0
             mask[1] += places
+        if (noise := judgement.noise) is not None:
+            self._noise.update(runs=1, unsteady=int(noise.is_unsteady), refused=int(noise.is_refused))
         if judgement.comparison is not None:
             self._compared(judgement, judgement.comparison, Traces(expected, actual))
         if judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN):
@@ -180,6 +184,7 @@ class ReportBuilder:
                 Mask(name=name, reason=config.masks.get(name, "") or _MASKS.get(name, ""), runs=runs, places=places)
                 for name, (runs, places) in sorted(self._masks.items())
             ),
+            noise=Noise(**self._noise),
             strata=_strata(config.strata),
             features=self._features(),
             features_unseen=tuple(

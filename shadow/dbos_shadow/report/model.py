@@ -35,6 +35,7 @@ __all__ = [
     "GroupReport",
     "Mask",
     "NOISE",
+    "Noise",
     "Part",
     "Report",
     "Row",
@@ -100,6 +101,8 @@ class Campaign(Part):
     window: Window = Window()
     selected: int | None = None
     """How many runs the selection has found; None: nobody counted."""
+    scouted: int = 0
+    """Histories that were read beside the sample, so that rare shapes are found; those of a rare shape were judged too."""
     sample: str = ""
     """How runs were drawn from the selection: rate, seed, maximum."""
     config_hash: str = ""
@@ -361,6 +364,16 @@ class UncheckedPath(Part):
     occurrences: int
 
 
+class Noise(Part):
+    """Runs that were compared with themselves: replayed twice on the core, and twice on Temporal's own replayer."""
+
+    runs: int = 0
+    unsteady: int = 0
+    """Of them, those that differ from themselves in one place or more: their workflows are not deterministic."""
+    refused: int = 0
+    """Of them, those that Temporal's own replayer refuses with this code."""
+
+
 class Mask(Part):
     """What is hidden before traces are compared, and how often it hid something."""
 
@@ -450,6 +463,7 @@ class Report(Part):
     undecided: tuple[Undecided, ...]
     unchecked: tuple[UncheckedPath, ...]
     masks: tuple[Mask, ...]
+    noise: Noise = Noise()
     strata: tuple[StratumShown, ...]
     """Those that were looked at least first."""
     features: tuple[Feature, ...]

@@ -80,11 +80,12 @@ def _why(found: TypeReport) -> str:
 
 
 def _group(number: int, group: GroupReport) -> RenderableType:
+    runs = f"{group.runs:,} {'run' if group.runs == 1 else 'runs'}"
     head = Text()
     head.append(f"{number}. ", style="bold")
     head.append(f"{group.level} ", style="bold red")
     head.append(group.title, style="bold")
-    head.append(f"\n{group.workflow_type} · {group.runs:,} runs · ", style="dim")
+    head.append(f"\n{group.workflow_type} · {runs} · ", style="dim")
     head.append(f"{LEVELS[group.level]}, {group.kind.value} · {group.fingerprint}", style="dim")
     parts: list[RenderableType] = [head]
     exemplar = group.exemplar

@@ -120,6 +120,8 @@ def sentences(report: Report) -> list[str]:
         told.append(f"no run has used {', '.join(name.replace('_', ' ') for name in report.features_unseen)}")
     selected, total = report.campaign.selected, report.counts.total
     if selected is not None and selected > total:
-        told.append(f"{selected - total:,} of {selected:,} selected runs were not in the sample")
+        scouted = report.campaign.scouted
+        read = f"; {scouted:,} were read beside it, and judged where their shape was rare" if scouted else ""
+        told.append(f"{selected - total:,} of {selected:,} selected runs were not in the sample{read}")
     told.append("times are never compared run by run, nor are attempts that were tried again: they are chance")
     return told

@@ -21,7 +21,7 @@ from dbos_shadow.difference import Difference, Kind, Level, Unchecked
 from dbos_shadow.groups import Groups
 from dbos_shadow.report.scrub import Scrubber, Shown
 from dbos_shadow.trace import Failure, Incomplete, Outcome, Plain, Status, Step, StepKind, Trace, Value, Values
-from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
+from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict, Way
 
 __all__ = ["Keeper", "KeptScrubber", "restore"]
 
@@ -67,8 +67,12 @@ class Keeper:
             "features": sorted(judgement.features),
             "steps": judgement.steps,
             "events": judgement.events,
+            "noise": self._noise(judgement.noise),
         }
         return json.dumps({name: part for name, part in document.items() if part not in (None, "", {}, [])})
+
+    def _noise(self, noise: Noise | None) -> list[Any] | None:
+        return None if noise is None else [noise.refused, sorted(map(self._scrub.path, noise.unsteady))]
 
     def _comparison(self, comparison: Comparison) -> dict[str, Any]:
         return {
@@ -174,7 +178,13 @@ def restore(document: str) -> Judgement:
         features=frozenset(found.get("features", ())),
         steps=found.get("steps", 0),
         events=found.get("events", 0),
+        noise=_noise_of(found["noise"]) if "noise" in found else None,
     )
+
+
+def _noise_of(found: list[Any]) -> Noise:
+    refused, unsteady = found
+    return Noise(refused=tuple(refused), unsteady=frozenset(unsteady))
 
 
 def _comparison_of(found: dict[str, Any]) -> Comparison:

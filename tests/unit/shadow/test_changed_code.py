@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -136,7 +137,8 @@ async def test_a_workflow_that_is_not_deterministic_is_told_so(order: Recorded) 
 
 async def test_weighing(order: Recorded) -> None:
     match = await judged(order, Order)
-    assert weighed(match, Noise(refused=(None, None))) == match
+    steady = Noise(refused=(None, None))
+    assert weighed(match, steady) == replace(match, noise=steady)
     wavers = weighed(match, Noise(refused=(None, "NondeterminismError")))
     assert (wavers.verdict, wavers.reason) == (Verdict.INCONCLUSIVE, Reason.NONDETERMINISTIC)
     lenient = weighed(match, Noise(refused=("NondeterminismError", "NondeterminismError")))

@@ -22,7 +22,7 @@ from dbos_shadow.trace import (
     StepKind,
     Trace,
 )
-from dbos_shadow.verdict import Judgement, Reason, Verdict, judge
+from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict, judge
 
 KEY = b"k" * 32
 CANARY = "canary 4711@example.com"
@@ -68,6 +68,7 @@ def judgement(number: int, expected: Trace, actual: Trace, allowances: Allowance
         steps=len(expected.steps),
         events=7,
         masked={"run_ids": 2},
+        noise=Noise(refused=("NondeterminismError",) * 2, unsteady=frozenset({f"activity charge: inputs[0].{CANARY}"})),
     )
 
 

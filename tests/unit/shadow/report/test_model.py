@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from dbos_shadow.allow import Accepted
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.report import (
+    Campaign,
     Decision,
     Report,
     ReportBuilder,
@@ -32,7 +33,7 @@ from dbos_shadow.report import (
     to_json,
 )
 from dbos_shadow.select import Stratum
-from dbos_shadow.verdict import Judgement, Reason, Verdict
+from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
 from tests.unit.shadow.judgements import (
     NO_ANSWERS,
     TYPES,
@@ -227,6 +228,26 @@ def test_strata_and_what_is_likely_unseen_are_told() -> None:
     alone = replace(next(same_runs(1, types=("Checkout",))), shape="alone")
     (of,) = report(*(replace(one, shape="often") for one in same_runs(39, types=("Checkout",))), alone).types
     assert (of.shapes_once, of.unseen_share) == (1, 1 / 40)
+
+
+def test_what_was_compared_with_itself_is_counted() -> None:
+    steady, wavers = Noise(refused=(None, None)), Noise(refused=(None, "NondeterminismError"))
+    refused = Noise(refused=("NondeterminismError",) * 2, unsteady=frozenset({"outcome: status"}))
+    runs = [replace(one, noise=noise) for one, noise in zip(same_runs(4), (None, steady, wavers, refused), strict=True)]
+    found = report(*runs)
+    assert found.noise.model_dump() == {"runs": 3, "unsteady": 2, "refused": 1}
+    assert "3 runs were replayed twice on the core" in render_html(found)
+    assert "No run had to be compared with itself" in render_html(report(runs[0]))
+
+
+def test_what_was_read_beside_the_sample_is_said() -> None:
+    config = ReportConfig(campaign=Campaign(selected=900, scouted=120))
+    builder = ReportBuilder(config)
+    builder.add(*same_runs(1))
+    found = builder.finish()
+    said = "899 of 900 selected runs were not in the sample"
+    assert f"{said}; 120 were read beside it" in render_markdown(found)
+    assert f"{said}. 120 more were read beside it" in render_html(found)
 
 
 def test_masks_features_and_shapes_are_counted() -> None:
