@@ -118,6 +118,8 @@ class Counts:
     """In this session."""
     scouted: int = 0
     """Histories that were read beside the sample, for rare shapes; those that were judged are among the chosen."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Of them, those whose shape was met often enough, by workflow type."""
     listing: bool = True
     """Is the end of the listing not reached yet?"""
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -140,6 +142,7 @@ class Counts:
             "known": self.known,
             "judged": self.judged,
             "scouted": self.scouted,
+            "passed_over": dict(sorted(self.passed_over.items())),
             "verdicts": dict(sorted(self.verdicts.items())),
             "reasons": dict(sorted(self.reasons.items())),
         }
@@ -371,7 +374,10 @@ class Campaign:
         if candidate is None or not isinstance(found, Recorded):
             return False
         shape = shape_of(history.trace(found.events, closed=found.closed))
-        if not self._shapes.is_rare(candidate.workflow_type, shape, floor) or not self._choose(candidate):
+        if not self._shapes.is_rare(candidate.workflow_type, shape, floor):
+            self.counts.passed_over[candidate.workflow_type] += 1
+            return False
+        if not self._choose(candidate):
             return False
         self._shapes.met(candidate.workflow_type, shape)
         return True

@@ -75,6 +75,7 @@ def report(
                 values=tuple(values),
                 notes=notes,
                 ids=shown.ids,
+                passed_over=summary.get("passed_over", {}),
                 strata=tuple(Stratum(**found) for found in summary.get("strata", ())),
                 **({"command": settings["command"]} if "command" in settings else {}),
             )

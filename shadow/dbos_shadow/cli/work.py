@@ -100,6 +100,7 @@ async def judge_and_show(
             sources=sources(code.workflows),
             masks={mask.name: mask.about for mask in masks_of(how.way)},
             strata=tuple(campaign.strata),
+            passed_over=campaign.counts.passed_over,
             expired=code.allowances.expired,
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)

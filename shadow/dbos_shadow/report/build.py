@@ -100,6 +100,8 @@ class ReportConfig:
     """Accepted differences whose day is over, met or not (``allowances.expired``). One is enough for a no-go."""
     strata: tuple[Stratum, ...] = ()
     """What the selection has seen, chosen and judged (``tuple(campaign.strata)``)."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """By workflow type: runs that were read beside the sample and not judged, since their shapes were compared already."""
     groups_max: int = 200
     runs_max: int = 100
 
@@ -259,7 +261,7 @@ class ReportBuilder:
             shapes_seen=len(shapes),
             shapes_compared=sum(1 for found in shapes if found.compared),
             shapes_once=sum(1 for found in shapes if found.runs == 1),
-            unseen_share=_unseen_share(shapes),
+            unseen_share=_unseen_share(shapes, self.config.passed_over.get(name, 0)),
             shapes=tuple(shapes[:SHAPES_MAX]),
             features=tuple(sorted(of.features)),
             groups=groups,
@@ -385,9 +387,9 @@ def _counts(verdicts: Counter[Verdict]) -> Counts:
     return Counts(**{verdict.value: verdicts[verdict] for verdict in Verdict})
 
 
-def _unseen_share(shapes: list[Shape]) -> float | None:
+def _unseen_share(shapes: list[Shape], passed_over: int) -> float | None:
     compared = sum(found.compared for found in shapes)
-    return sum(found.compared == 1 for found in shapes) / compared if compared >= UNSEEN_FLOOR else None
+    return sum(found.compared == 1 for found in shapes) / (compared + passed_over) if compared >= UNSEEN_FLOOR else None
 
 
 def _strata(strata: tuple[Stratum, ...]) -> tuple[StratumShown, ...]:

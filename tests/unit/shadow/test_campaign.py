@@ -124,7 +124,7 @@ async def test_all_are_judged_in_order_and_kept(results: LineResults) -> None:
     assert kept["w002"].verdict == "mismatch"
     assert (kept["w001"].shape, kept["w001"].events, kept["w001"].at_ms) == ("s", 5, NOW_MS)
     assert work.counts.document() == {
-        "seen": 120, "chosen": 120, "known": 0, "judged": 120, "scouted": 0,
+        "seen": 120, "chosen": 120, "known": 0, "judged": 120, "scouted": 0, "passed_over": {},
         "verdicts": {"match": 119, "mismatch": 1}, "reasons": {},
     }  # fmt: skip
     (stratum,) = work.strata
@@ -319,6 +319,7 @@ class TestScouts:
         assert set(judge.judged) >= self.RARE
         assert len(set(source.read_ids)) == len(source.read_ids) == 300
         assert work.counts.scouted == 295
+        assert work.counts.passed_over == {"Order": 300 - len(judge.judged)}
         assert work.counts.chosen == len(judge.judged) == len(work.chosen)
         assert sorted(number > 1 for number in work.strata.shapes.values()) == [True, True]
 

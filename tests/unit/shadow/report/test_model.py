@@ -228,6 +228,9 @@ def test_strata_and_what_is_likely_unseen_are_told() -> None:
     alone = replace(next(same_runs(1, types=("Checkout",))), shape="alone")
     (of,) = report(*(replace(one, shape="often") for one in same_runs(39, types=("Checkout",))), alone).types
     assert (of.shapes_once, of.unseen_share) == (1, 1 / 40)
+    many = [*(replace(one, shape="often") for one in same_runs(39, types=("Checkout",))), alone]
+    (of,) = report(*many, passed_over={"Checkout": 360}).types
+    assert of.unseen_share == 1 / 400, "those that were read and known need not be judged to count"
 
 
 def test_what_was_compared_with_itself_is_counted() -> None:
@@ -243,7 +246,7 @@ def test_what_was_compared_with_itself_is_counted() -> None:
 def test_what_was_read_beside_the_sample_is_said() -> None:
     config = ReportConfig(campaign=Campaign(selected=900, scouted=120))
     builder = ReportBuilder(config)
-    builder.add(*same_runs(1))
+    builder.add(*list(same_runs(1)))
     found = builder.finish()
     said = "899 of 900 selected runs were not in the sample"
     assert f"{said}; 120 were read beside it" in render_markdown(found)
