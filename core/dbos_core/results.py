@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["CampaignRow", "Known", "ResultRow", "Results"]
+__all__ = ["CampaignRow", "Known", "ReadableResults", "ResultRow", "Results"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,17 @@ class Known:
     events: int
 
 
-class Results(Protocol):
+class ReadableResults(Protocol):
+    """What a report needs. Every call may raise ``StoreUnavailable``."""
+
+    def read(self, config: str) -> AsyncIterator[ResultRow]:
+        """All results, by workflow type, workflow id and run id."""
+
+    async def campaigns(self, name: str | None = None) -> Sequence[CampaignRow]:
+        """The latest first; of one name, or all."""
+
+
+class Results(ReadableResults, Protocol):
     """A place for results. Whoever writes has it alone: two sessions of one campaign at once would judge runs twice, and
     lose nothing.
 
@@ -81,12 +91,6 @@ class Results(Protocol):
 
     async def summarise(self, config: str, summary: str) -> None:
         """Keep what a session has counted."""
-
-    def read(self, config: str) -> AsyncIterator[ResultRow]:
-        """All results, by workflow type, workflow id and run id."""
-
-    async def campaigns(self, name: str | None = None) -> Sequence[CampaignRow]:
-        """The latest first; of one name, or all."""
 
     async def purge(self, *, before_ms: int, config: str | None = None) -> int:
         """Delete results older than that, of one campaign or of all, and campaigns that have none left. How many results."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.converter import DataConverter
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from dbos_core.results import Results
+from dbos_core.results import ReadableResults, Results
 from dbos_core.store.postgres.results import PostgresResults
 from dbos_shadow import checks
 from dbos_shadow.allow import Allowances, AllowancesUnreadable
@@ -27,6 +27,7 @@ from dbos_shadow.reading.live import Namespace
 from dbos_shadow.reading.pace import Pace
 from dbos_shadow.report import Report, Rule, from_json
 from dbos_shadow.results.lines import LineResults
+from dbos_shadow.results.shards import Shards
 from dbos_shadow.select import Selection, Window
 from dbos_shadow.verdict import Way
 
@@ -41,6 +42,7 @@ __all__ = [
     "read_report",
     "rule_of",
     "selection_of",
+    "shards_of",
     "showing_of",
 ]
 
@@ -216,6 +218,17 @@ async def opened(place: o.PlaceOptions, *, create: bool = True) -> AsyncIterator
         yield results
     finally:
         await results.close()
+
+
+@contextlib.asynccontextmanager
+async def shards_of(files: Sequence[Path]) -> AsyncIterator[ReadableResults]:
+    """The results in several files, as one. Raises what ``Shards.open`` raises."""
+    shards = Shards(files)
+    await shards.open()
+    try:
+        yield shards
+    finally:
+        await shards.close()
 
 
 def read_report(path: Path | None) -> Report | None:

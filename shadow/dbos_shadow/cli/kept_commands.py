@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ from dbos_shadow.cli import options as o
 from dbos_shadow.cli.ending import EXIT_CODES, Exit, run
 
 if TYPE_CHECKING:
-    from dbos_core.results import CampaignRow, Results
+    from dbos_core.results import CampaignRow, ReadableResults
 
 Config = Annotated[
     str | None,
@@ -34,6 +35,12 @@ def add_to(app: typer.Typer) -> None:
 
 @grouped
 def report(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RESULTS...]", help="Files of results, of the shards of a pipeline: one report of all."
+        ),
+    ] = None,
     *,
     config: Config = None,
     verdict: o.VerdictOptions,
@@ -47,7 +54,7 @@ def report(
 
     async def work() -> Exit:
         from dbos_shadow.cli import work as w
-        from dbos_shadow.cli.asked import opened, read_report, rule_of, showing_of
+        from dbos_shadow.cli.asked import opened, read_report, rule_of, shards_of, showing_of
         from dbos_shadow.cli.outputs import check_suffixes
         from dbos_shadow.report import Campaign, ReportConfig
         from dbos_shadow.select import Stratum
@@ -55,7 +62,7 @@ def report(
         check_suffixes(reports.out or ())
         before = read_report(reports.against)
         shown = showing_of(o.ShownOptions(hashes=hashes))
-        async with opened(place, create=False) as results:
+        async with shards_of(files) if files else opened(place, create=False) as results:
             campaign = await _campaign(results, config, name)
             settings = json.loads(campaign.settings)
             summary = json.loads(campaign.summary)
@@ -124,7 +131,7 @@ def purge(
     run(work(), as_json=as_json)
 
 
-async def _campaign(results: Results, config: str | None, name: str) -> CampaignRow:
+async def _campaign(results: ReadableResults, config: str | None, name: str) -> CampaignRow:
     """The latest campaign, of a name or a configuration if they are given."""
     from dbos_shadow.cli.ending import Stopped
 

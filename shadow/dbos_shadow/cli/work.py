@@ -15,7 +15,7 @@ from typing import Any
 
 from dbos_compat.private_workbench import workflow_type
 from dbos_compat.sdk_release import SDK_VERSION
-from dbos_core.results import CampaignRow, Results
+from dbos_core.results import CampaignRow, ReadableResults
 from dbos_shadow.campaign import Campaign, End, config_hash
 from dbos_shadow.cli import options as o
 from dbos_shadow.cli.asked import Code, Showing, how_of, limits_of, opened, read_report, rule_of, showing_of
@@ -195,7 +195,7 @@ def sample_words(selection: Selection) -> str:
 
 
 async def make_report(
-    results: Results,
+    results: ReadableResults,
     config: str,
     report_as: ReportConfig,
     *,

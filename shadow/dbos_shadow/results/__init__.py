@@ -2,5 +2,6 @@
 
 * ``kept``: a judgement → a line of JSON without payload values, and back;
 * ``lines``: a file of such lines, for whoever has no database at hand;
+* ``shards``: several such files as one;
 * in Postgres: ``dbos_core.store.postgres.results``.
 """

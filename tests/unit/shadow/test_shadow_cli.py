@@ -237,6 +237,29 @@ class TestKept:
         assert run("report", "--config", config[:9], "--sample-floor", 1).exit_code == 0
         assert run("report", "--config", "nonsense").exit_code == 2
 
+    def test_shards_make_one_report(self, run: Shadow, exported: Path) -> None:
+        """The same as if one machine had judged them all, and no run is counted twice."""
+        histories = sorted(exported.iterdir())
+        run("replay", exported, "-w", CHANGED, "-o", "whole.json", "--rate", 0.99)
+        for number, part in enumerate((histories[:3], histories[2:])):
+            run("replay", *part, "-w", CHANGED, "--results", f"{number}.jsonl", "--rate", 0.99)
+        answer = run("report", "0.jsonl", "1.jsonl", "-o", "shards.json", "--sample-floor", 1)
+        assert answer.exit_code == 1, answer.output
+        whole, shards = (json.loads(Path(name).read_text()) for name in ("whole.json", "shards.json"))
+        assert shards["campaign"].pop("selected") == whole["campaign"].pop("selected") + 1, "one is in both"
+        assert shards.pop("strata") != whole.pop("strata")
+        for report in (whole, shards):
+            del report["campaign"]["selection"]
+            for group in report["groups"]:
+                del group["exemplar"]["command"]
+        assert shards == whole
+        Path("other-key").write_text("k" * 32)
+        run("replay", exported, "-w", CHANGED, "--results", "other.jsonl", "--key-file", "other-key")
+        answer = run("report", "0.jsonl", "other.jsonl")
+        assert answer.exit_code == 2
+        assert "not made under one configuration" in " ".join(answer.output.split())
+        assert run("report", "0.jsonl", "absent.jsonl").exit_code == 2
+
     def test_a_purge_deletes_results(self, run: Shadow, exported: Path) -> None:
         run("replay", exported, "-w", PROGRAMS)
         answer = run("purge", "--older-than", "1h", "--json")
