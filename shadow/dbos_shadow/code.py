@@ -38,11 +38,17 @@ def code_hash(objects: Iterable[Any]) -> str:
 
 
 def _root(found: Any) -> Path | None:
-    """The folder of the package that something is defined in; of a module that is in none, the module's own."""
+    """The folder of the package that something is defined in; of a module that is in none, the module's own.
+
+    None for temporalio: its release says it all, and how much of it is loaded depends on the command.
+    """
     module = inspect.getmodule(found)
     file = getattr(module, "__file__", None)
     if module is None or file is None:
         return None
-    top = sys.modules.get(module.__name__.partition(".")[0])
+    name = module.__name__.partition(".")[0]
+    if name == "temporalio":
+        return None
+    top = sys.modules.get(name)
     top_file = getattr(top, "__file__", None)
     return Path(top_file or file).resolve().parent
