@@ -14,7 +14,7 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -102,6 +102,19 @@ class Limits:
     mismatches: int | None = None
     compared_per_type: int | None = None
     """Enough, once every type that was met (and each that was asked for) has so many compared runs."""
+
+    def reached(self, counts: Counts, types: Collection[str]) -> End | None:
+        """The limit that these counts have reached, deadlines aside.
+
+        Args:
+            types: that were met, or asked for.
+        """
+        if self.mismatches is not None and counts.verdicts[Verdict.MISMATCH.value] >= self.mismatches:
+            return End.MISMATCHES
+        enough = self.compared_per_type
+        if enough is not None and types and all(counts.compared[name] >= enough for name in types):
+            return End.ENOUGH
+        return None
 
 
 @dataclass(slots=True)
@@ -473,13 +486,7 @@ class Campaign:
         return self._limits.deadline_s is not None and self._clock() - self._begun >= self._limits.deadline_s
 
     def _over(self) -> End | None:
-        limits = self._limits
-        if limits.mismatches is not None and self.counts.verdicts[Verdict.MISMATCH.value] >= limits.mismatches:
-            return End.MISMATCHES
-        enough = limits.compared_per_type
-        if enough is not None and self._types and all(self.counts.compared[name] >= enough for name in self._types):
-            return End.ENOUGH
-        return End.DEADLINE if self._late() else None
+        return self._limits.reached(self.counts, self._types) or (End.DEADLINE if self._late() else None)
 
     async def _flush(self) -> None:
         rows, self._pending = self._pending, []

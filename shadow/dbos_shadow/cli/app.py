@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dbos_shadow.cli import exporting, judging_commands, kept_commands
+from dbos_shadow.cli import exporting, judging_commands, kept_commands, mirroring
 from dbos_shadow.cli.ending import EXIT_CODES
 
 app = typer.Typer(
@@ -18,5 +18,6 @@ app = typer.Typer(
     add_completion=False,
 )
 judging_commands.add_to(app)
+mirroring.add_to(app)
 exporting.add_to(app)
 kept_commands.add_to(app)

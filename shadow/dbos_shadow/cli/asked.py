@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import UnsandboxedWorkflowRunner
 
@@ -34,6 +35,7 @@ from dbos_shadow.verdict import Way
 __all__ = [
     "Code",
     "Showing",
+    "client_of",
     "code_of",
     "how_of",
     "limits_of",
@@ -157,6 +159,19 @@ def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = ""
     )
 
 
+async def client_of(where: o.ConnectOptions, name: str | None) -> Client:
+    """A client of the live namespace.
+
+    Args:
+        name: of the namespace; None: as the profile or the environment says.
+
+    Raises:
+        CannotConnect: nobody answers there.
+        CannotLoad: the factory of the client is none.
+    """
+    return await connect(address=where.address, namespace=name, profile=where.profile, factory=where.client)
+
+
 async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
     """The live namespace, at the pace that was asked for.
 
@@ -167,8 +182,9 @@ async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
         CannotConnect: nobody answers there.
         CannotLoad: the factory of the client is none.
     """
-    live = await connect(address=server.address, namespace=name, profile=server.profile, factory=server.client)
-    return Namespace(live, Pace(per_second=server.per_second, concurrency=server.concurrency))
+    return Namespace(
+        await client_of(server.connect, name), Pace(per_second=server.per_second, concurrency=server.concurrency)
+    )
 
 
 def limits_of(limits: o.LimitOptions) -> Limits:

@@ -111,7 +111,7 @@ def run_live(
             session,
             selection=selection,
             where=["namespace", code.namespace],
-            command=_export_and_replay(code),
+            command=export_and_replay(code),
             fresh=fresh,
         )
 
@@ -158,7 +158,7 @@ def watch(
             session,
             selection=selection,
             where=["namespace", code.namespace, "as they close"],
-            command=_export_and_replay(code),
+            command=export_and_replay(code),
         )
 
     run(work(), as_json=asked.as_json)
@@ -169,7 +169,8 @@ def watch(
 _ONE = " --id {workflow_id} --run-id {run_id}"
 
 
-def _export_and_replay(code: Code) -> str:
+def export_and_replay(code: Code) -> str:
+    """Shows a run of a live namespace again."""
     where = _braced(["--namespace", code.namespace])
     return (
         f"dbos-compat shadow export shadow-run {where}{_ONE} && "

@@ -56,36 +56,13 @@ def report(
         from dbos_shadow.cli import work as w
         from dbos_shadow.cli.asked import opened, read_report, rule_of, shards_of, showing_of
         from dbos_shadow.cli.outputs import check_suffixes
-        from dbos_shadow.report import Campaign, ReportConfig
-        from dbos_shadow.select import Stratum
 
         check_suffixes(reports.out or ())
         before = read_report(reports.against)
         shown = showing_of(o.ShownOptions(hashes=hashes))
         async with shards_of(files) if files else opened(place, create=False) as results:
             campaign = await _campaign(results, config, name)
-            settings = json.loads(campaign.settings)
-            summary = json.loads(campaign.summary)
-            values, notes = settings.get("shown", [[], False])
-            report_as = ReportConfig(
-                campaign=Campaign(
-                    label=reports.label,
-                    selection=settings.get("selection", ""),
-                    selected=summary.get("seen"),
-                    scouted=summary.get("scouted", 0),
-                    sample=settings.get("sample", ""),
-                    config_hash=campaign.config,
-                    versions=w.versions(),
-                ),
-                rule=rule_of(verdict),
-                key=shown.key,
-                values=tuple(values),
-                notes=notes,
-                ids=shown.ids,
-                passed_over=summary.get("passed_over", {}),
-                strata=tuple(Stratum(**found) for found in summary.get("strata", ())),
-                **({"command": settings["command"]} if "command" in settings else {}),
-            )
+            report_as = w.kept_as(campaign, shown, rule_of(verdict), label=reports.label)
             made, lines = await w.make_report(results, campaign.config, report_as)
         ending = (Exit(made.exit_code), "")
         return w.finish(made, lines, before=before, out=reports.out or (), as_json=as_json, ending=ending)

@@ -61,6 +61,9 @@ Scouts = Annotated[
         rich_help_panel=SAMPLE,
     ),
 ]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, max=64, help="Requests at once, at most.", rich_help_panel=SERVER)
+]
 Name = Annotated[str, typer.Option("--name", help="Name of the campaign, for reports.", rich_help_panel=RESULTS)]
 MirrorName = Annotated[
     str, typer.Option("--mirror", metavar="NAME", help="Namespace of the mirror there.", rich_help_panel=RESULTS)
@@ -179,8 +182,8 @@ class WayOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
-    """Where the live namespace is, and how hard it may be asked."""
+class ConnectOptions:
+    """Where the live namespace is."""
 
     address: Annotated[
         str | None,
@@ -202,13 +205,18 @@ class ServerOptions:
             rich_help_panel=SERVER,
         ),
     ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Where it is, and how hard it may be asked."""
+
+    connect: ConnectOptions = ConnectOptions()
     per_second: Annotated[
         float,
         typer.Option("--requests-per-second", min=0.01, help="To the server, at most.", rich_help_panel=SERVER),
     ] = 20.0
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, max=64, help="Requests at once, at most.", rich_help_panel=SERVER)
-    ] = 4
+    concurrency: Concurrency = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,11 @@ from dbos_shadow.cli.outputs import check_suffixes, show, write
 from dbos_shadow.cli.progress import showing
 from dbos_shadow.judging import code_settings, dbos_compat_version, judging, masks_of
 from dbos_shadow.report import Campaign as AboutCampaign
-from dbos_shadow.report import Report, ReportBuilder, ReportConfig, RunLine, Source, Versions, run_line
+from dbos_shadow.report import Report, ReportBuilder, ReportConfig, Rule, RunLine, Source, Versions, run_line
 from dbos_shadow.report import Window as AboutWindow
 from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.results.kept import Keeper, KeptScrubber, restore
-from dbos_shadow.select import Selection
+from dbos_shadow.select import Selection, Stratum
 
 Session = Callable[[Campaign], Awaitable[End]]
 
@@ -104,7 +104,7 @@ async def judge_and_show(
             expired=code.allowances.expired,
         )
         report, lines = await make_report(results, config, report_as, only=campaign.chosen)
-    return finish(report, lines, before=before, out=out, as_json=asked.as_json, ending=_ended(end, report))
+    return finish(report, lines, before=before, out=out, as_json=asked.as_json, ending=ended(end, report))
 
 
 def finish(
@@ -194,6 +194,31 @@ def sample_words(selection: Selection) -> str:
     return f"rate {selection.rate:g}, at least {selection.floor} of each kind{most}{rare}, seed {selection.seed}"
 
 
+def kept_as(kept: CampaignRow, shown: Showing, rule: Rule, *, label: str) -> ReportConfig:
+    """How the results that are kept of a campaign are shown."""
+    settings, summary = json.loads(kept.settings), json.loads(kept.summary)
+    values, notes = settings.get("shown", [[], False])
+    return ReportConfig(
+        campaign=AboutCampaign(
+            label=label,
+            selection=settings.get("selection", ""),
+            selected=summary.get("seen"),
+            scouted=summary.get("scouted", 0),
+            sample=settings.get("sample", ""),
+            config_hash=kept.config,
+            versions=versions(),
+        ),
+        rule=rule,
+        key=shown.key,
+        values=tuple(values),
+        notes=notes,
+        ids=shown.ids,
+        passed_over=summary.get("passed_over", {}),
+        strata=tuple(Stratum(**found) for found in summary.get("strata", ())),
+        **({"command": settings["command"]} if "command" in settings else {}),
+    )
+
+
 async def make_report(
     results: ReadableResults,
     config: str,
@@ -217,7 +242,7 @@ async def make_report(
     return builder.finish(), lines
 
 
-def _ended(end: End, report: Report) -> tuple[Exit, str]:
+def ended(end: End, report: Report) -> tuple[Exit, str]:
     """What the command exits with, and what is to be said beside the report."""
     words = {
         End.DEADLINE: "Stopped: the time was over before all was judged.",

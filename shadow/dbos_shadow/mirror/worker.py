@@ -153,6 +153,7 @@ class MirrorWorker:
         self._retention = retention
         self._follower = Follower(temporal, at_once=histories_at_once)
         config = temporal.config()
+        plugins = (*config.get("plugins", ()), *worker_options.pop("plugins", ()))
         self._rules = Rules(
             allowances=allowances,
             masks=masks,
@@ -163,7 +164,7 @@ class MirrorWorker:
             workflows,
             data_converter=config["data_converter"],
             client_interceptors=config["interceptors"],
-            plugins=config.get("plugins", ()),
+            plugins=plugins,
             namespace=temporal.namespace,
             identity=self._identity,
             **worker_options,

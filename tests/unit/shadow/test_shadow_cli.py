@@ -52,7 +52,7 @@ def test_every_help_explains_and_gives_an_example(run: Shadow, name: str) -> Non
 
 
 def test_the_group_is_found_from_below() -> None:
-    assert set(COMMANDS) == {"replay", "run", "watch", "export", "report", "purge"}
+    assert set(COMMANDS) == {"replay", "run", "watch", "mirror", "export", "report", "purge"}
     assert "shadow" in CliRunner().invoke(app, ["--help"]).output
 
 
