@@ -15,7 +15,6 @@ again, and ``Allowances.expired`` names the entry, so that its owner is asked.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -61,11 +60,6 @@ class Allowances:
     def expired(self) -> tuple[Accepted, ...]:
         """Entries whose day is over. One is enough to fail a check, met or not."""
         return tuple(entry for entry in self.accepted if not entry.holds(self.today))
-
-    def unused(self, seen: Iterable[str]) -> tuple[Accepted, ...]:
-        """Entries that no difference has met: they can go."""
-        met = set(seen)
-        return tuple(entry for entry in self.accepted if entry.fingerprint not in met)
 
 
 def read(text: str, *, today: date) -> Allowances:

@@ -24,8 +24,8 @@ from dbos_shadow.diff import diff
 from dbos_shadow.past import past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
-from dbos_shadow.replay import replay_past
 from dbos_shadow.sources import history
+from dbos_shadow.telling import replay_past
 from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
 

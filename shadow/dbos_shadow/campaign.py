@@ -28,6 +28,7 @@ from dbos_shadow.recorded import Recorded
 from dbos_shadow.scouting import Scouts, Shapes
 from dbos_shadow.select import Candidate, Sample, Selection, Strata, Window, position, shape_of
 from dbos_shadow.sources import history
+from dbos_shadow.undecided import undecided, unreadable
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["Campaign", "Counts", "End", "Judge", "Limits", "Source", "config_hash"]
@@ -88,7 +89,6 @@ class End(enum.StrEnum):
     """As many as it was told to stop at."""
     ENOUGH = "enough"
     """As many runs of each type as were wanted."""
-    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,15 +450,8 @@ class Campaign:
     async def _judged(self, read: _Read) -> Judgement:
         found = read.found
         if isinstance(found, Unreadable):
-            return Judgement(
-                workflow_type=read.workflow_type,
-                workflow_id=found.workflow_id,
-                run_id=read.run_id or found.source,
-                verdict=Verdict.INCONCLUSIVE,
-                reason=Reason.TRUNCATED,
-                subject="unreadable",
-                note=found.note,
-            )
+            told = unreadable(found)
+            return dataclasses.replace(told, workflow_type=read.workflow_type, run_id=read.run_id or told.run_id)
         if found is None:
             return Judgement(
                 workflow_type=read.workflow_type,
@@ -473,12 +466,12 @@ class Campaign:
             async with asyncio.timeout(self._limits.run_deadline_s):
                 return await self._judge(found)
         except CannotDecode as error:
-            return _failed(found, str(error), Reason.SEALED, "codec")
+            return undecided(found, Reason.SEALED, str(error), subject="codec")
         except TimeoutError:
             note = f"It was not judged after {self._limits.run_deadline_s:g} s."
-            return _failed(found, note, Reason.FAILED, "deadline")
+            return undecided(found, Reason.FAILED, note, subject="deadline")
         except Exception as error:
-            return _failed(found, _where(error), Reason.FAILED, type(error).__name__)
+            return undecided(found, Reason.FAILED, _where(error), subject=type(error).__name__)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -529,19 +522,6 @@ def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:
         if not isinstance(found, asyncio.CancelledError):
             return found
     return error
-
-
-def _failed(found: Recorded, note: str, reason: Reason, subject: str) -> Judgement:
-    return Judgement(
-        workflow_type=found.workflow_type,
-        workflow_id=found.workflow_id,
-        run_id=found.run_id,
-        verdict=Verdict.INCONCLUSIVE,
-        reason=reason,
-        subject=subject,
-        note=note,
-        events=len(found.events),
-    )
 
 
 def _where(error: Exception) -> str:

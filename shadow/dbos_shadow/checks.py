@@ -32,6 +32,7 @@ from dbos_shadow.reading import files
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.report.scrub import Scrubber
+from dbos_shadow.undecided import unreadable
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["ShadowMismatch", "assert_same", "explain", "histories", "is_same", "judge_histories"]
@@ -198,16 +199,3 @@ def _all(runs: str | Path | Iterable[str | Path | Recorded | Unreadable]) -> lis
 
 def _readable(found: Recorded | Unreadable) -> Recorded | Judgement:
     return found if isinstance(found, Recorded) else unreadable(found)
-
-
-def unreadable(found: Unreadable) -> Judgement:
-    """What is said of something that should have been a history."""
-    return Judgement(
-        workflow_type="",
-        workflow_id=found.workflow_id,
-        run_id=found.source,
-        verdict=Verdict.INCONCLUSIVE,
-        reason=Reason.TRUNCATED,
-        subject="unreadable",
-        note=found.note,
-    )

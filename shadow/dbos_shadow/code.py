@@ -31,9 +31,10 @@ def code_hash(objects: Iterable[Any]) -> str:
     hashed = sha256()
     for name, path in sorted(files.items()):
         try:
-            hashed.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
-        except OSError:
-            continue
+            source = path.read_bytes()
+        except OSError:  # loaded, and gone since: whoever starts again will not have it
+            source = b""
+        hashed.update(f"{name}\0".encode() + source + b"\0")
     return hashed.hexdigest()[:16]
 
 

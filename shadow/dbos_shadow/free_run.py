@@ -44,12 +44,13 @@ from dbos_shadow.pairing import SAME
 from dbos_shadow.past import Past, past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
-from dbos_shadow.replay import compared, features
+from dbos_shadow.replay import compared
 from dbos_shadow.retelling import step_of
 from dbos_shadow.sources import history, journal
 from dbos_shadow.stubs import Answer, Stub, Stubs
 from dbos_shadow.telling import Telling
 from dbos_shadow.trace import Trace
+from dbos_shadow.undecided import not_comparable, undecided
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["free_run"]
@@ -92,29 +93,20 @@ async def free_run(
         reason NO_STUB and its name as the subject; nothing of it was run.
     """
     begun = time.perf_counter()
-    judgement = Judgement(
-        workflow_type=recorded.workflow_type,
-        workflow_id=recorded.workflow_id,
-        run_id=recorded.run_id,
-        verdict=Verdict.INCONCLUSIVE,
-        way=Way.FREE_RUN,
-        events=len(recorded.events),
-    )
     answers = Stubs(stubs, run_for_real=run_for_real, converter=bench.data_converter)
     try:
         recorded = await decoded(recorded, bench.data_converter, namespace=bench.namespace, headers=headers_encoded)
-        judgement = await _judged(judgement, recorded, bench, answers, names, allowances, masks)
+        judgement = await _judged(recorded, bench, answers, names, allowances, masks)
     except CannotDecode as error:
-        judgement = replace(judgement, reason=Reason.SEALED, note=str(error), subject=error.code)
+        judgement = undecided(recorded, Reason.SEALED, str(error), subject=error.code, way=Way.FREE_RUN)
     except Exception as error:
         logger.exception("free run of workflow %r run %s failed", recorded.workflow_id, recorded.run_id)
         note = f"The shadow itself failed: {type(error).__name__}."
-        judgement = replace(judgement, reason=Reason.FAILED, note=note, subject=type(error).__name__)
+        judgement = undecided(recorded, Reason.FAILED, note, subject=type(error).__name__, way=Way.FREE_RUN)
     return replace(judgement, took_ms=(time.perf_counter() - begun) * 1000)
 
 
 async def _judged(
-    nothing: Judgement,
     recorded: Recorded,
     bench: Workbench,
     stubs: Stubs,
@@ -125,16 +117,11 @@ async def _judged(
     expected = history.trace(
         recorded.events, workflow_id=recorded.workflow_id, run_id=recorded.run_id, closed=recorded.closed
     )
-    nothing = replace(nothing, expected=expected, features=features(expected))
-    if expected.incomplete is not None:
-        gap = expected.incomplete
-        return replace(nothing, reason=Reason.TRUNCATED, note=gap.reason, subject=gap.code)
+    called = names.workflows.get(expected.workflow_type, expected.workflow_type)
+    nothing = not_comparable(recorded, expected, bench, way=Way.FREE_RUN, workflow_type=called)
+    if nothing is not None:
+        return nothing
     expected = names.renamed(expected)
-    if not bench.knows(expected.workflow_type):
-        note = f"No workflow of type {expected.workflow_type!r} was given."
-        return replace(
-            nothing, verdict=Verdict.NOT_RUN, reason=Reason.UNKNOWN_TYPE, note=note, subject=expected.workflow_type
-        )
     found = past(recorded.events)
     started = WorkflowExecutionStartedEventAttributes()
     started.CopyFrom(found.started)

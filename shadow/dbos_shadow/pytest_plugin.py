@@ -26,7 +26,7 @@ import pytest
 if TYPE_CHECKING:
     from dbos_shadow.allow import Allowances
     from dbos_shadow.campaign import Judge
-    from dbos_shadow.reading.files import Unreadable
+    from dbos_shadow.reading.file_source import Finder
     from dbos_shadow.recorded import Recorded
 
 # What a check needs is imported when there is one: whoever does not ask for histories pays nothing.
@@ -61,6 +61,7 @@ class _Bench:
 
     options: Any
     allowances: Allowances
+    finder: Finder
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     judge: Judge | None = None
@@ -110,6 +111,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     from dbos_shadow.allow import AllowancesUnreadable
     from dbos_shadow.checks import read_allowances
     from dbos_shadow.reading import files
+    from dbos_shadow.reading.file_source import Finder
 
     if not config.getoption("--shadow-workflows"):
         raise pytest.UsageError(
@@ -121,7 +123,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         allowances = read_allowances(Path(config.invocation_params.dir, allow) if allow else None)
     except (DBOSCompatError, AllowancesUnreadable, OSError) as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[_BENCH] = _Bench(config.option, allowances)
+    config.stash[_BENCH] = _Bench(config.option, allowances, Finder())
     if allowances.expired:
         items.append(ExpiredItem.from_parent(session, name="shadow::accepted differences"))
     for path in found:
@@ -147,13 +149,16 @@ class HistoryItem(pytest.Item):
         self.place = place
 
     def runtest(self) -> None:
-        from dbos_shadow.checks import ShadowMismatch, explain, is_same, unreadable
-        from dbos_shadow.reading import files
+        from dbos_shadow.checks import ShadowMismatch, explain, is_same
         from dbos_shadow.reading.files import Unreadable
+        from dbos_shadow.undecided import unreadable
 
-        found: Recorded | Unreadable
-        (found,) = [run for run in files.read(self.found_at) if run.source == self.place]
         bench = self.config.stash[_BENCH]
+        found = bench.finder.find(self.found_at, self.place)
+        if found is None:
+            raise ShadowMismatch(
+                f"{self.place} was there when tests were collected, and is not any more. Run them again."
+            )
         judgement = unreadable(found) if isinstance(found, Unreadable) else bench.judged(found)
         if not is_same(judgement):
             raise ShadowMismatch(explain(judgement, show_values=self.config.getoption("--shadow-show-values")))

@@ -28,13 +28,15 @@ from dbos_shadow.parts import Alike, nobody_can_tell
 from dbos_shadow.past import past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
+from dbos_shadow.select import features_of
 from dbos_shadow.sources import history
 from dbos_shadow.stored import Stored, StoredDiffers
-from dbos_shadow.telling import Replayed, Telling, replay_past, row
+from dbos_shadow.telling import replay_past
 from dbos_shadow.trace import Trace
+from dbos_shadow.undecided import not_comparable, undecided
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way, judge
 
-__all__ = ["Replayed", "Telling", "compared", "replay_past", "replay_recorded", "row"]
+__all__ = ["compared", "replay_recorded"]
 
 logger = logging.getLogger("dbos_shadow")
 
@@ -65,30 +67,15 @@ async def replay_recorded(
     begun = time.perf_counter()
     try:
         judgement = await _judged(recorded, bench, allowances, masks, headers_encoded, store)
+    except CannotDecode as error:
+        judgement = undecided(recorded, Reason.SEALED, str(error), subject=error.code)
     except StoredDiffers as error:
-        judgement = replace(_nothing(recorded, Verdict.INCONCLUSIVE, Reason.FAILED, str(error)), subject=error.code)
+        judgement = undecided(recorded, Reason.FAILED, str(error), subject=error.code)
     except Exception as error:
         logger.exception("replay of workflow %r run %s failed", recorded.workflow_id, recorded.run_id)
-        judgement = replace(
-            _nothing(
-                recorded, Verdict.INCONCLUSIVE, Reason.FAILED, f"The shadow itself failed: {type(error).__name__}."
-            ),
-            subject=type(error).__name__,
-        )
+        note = f"The shadow itself failed: {type(error).__name__}."
+        judgement = undecided(recorded, Reason.FAILED, note, subject=type(error).__name__)
     return replace(judgement, took_ms=(time.perf_counter() - begun) * 1000)
-
-
-def _nothing(recorded: Recorded, verdict: Verdict, reason: Reason, note: str) -> Judgement:
-    return Judgement(
-        workflow_type=recorded.workflow_type,
-        workflow_id=recorded.workflow_id,
-        run_id=recorded.run_id,
-        verdict=verdict,
-        way=Way.REPLAY,
-        reason=reason,
-        note=note,
-        events=len(recorded.events),
-    )
 
 
 async def _judged(
@@ -99,19 +86,12 @@ async def _judged(
     headers_encoded: bool,
     store: Stored | None,
 ) -> Judgement:
-    try:
-        recorded = await decoded(recorded, bench.data_converter, namespace=bench.namespace, headers=headers_encoded)
-    except CannotDecode as error:
-        return replace(_nothing(recorded, Verdict.INCONCLUSIVE, Reason.SEALED, str(error)), subject=error.code)
+    recorded = await decoded(recorded, bench.data_converter, namespace=bench.namespace, headers=headers_encoded)
     events = recorded.events
     expected = history.trace(events, workflow_id=recorded.workflow_id, run_id=recorded.run_id, closed=recorded.closed)
-    if expected.incomplete is not None:
-        found = _nothing(recorded, Verdict.INCONCLUSIVE, Reason.TRUNCATED, expected.incomplete.reason)
-        return replace(found, subject=expected.incomplete.code, expected=expected, features=features(expected))
-    if not bench.knows(expected.workflow_type):
-        note = f"No workflow of type {expected.workflow_type!r} was given."
-        found = _nothing(recorded, Verdict.NOT_RUN, Reason.UNKNOWN_TYPE, note)
-        return replace(found, subject=expected.workflow_type, expected=expected, features=features(expected))
+    nothing = not_comparable(recorded, expected, bench, way=Way.REPLAY, workflow_type=expected.workflow_type)
+    if nothing is not None:
+        return nothing
     replayed = await replay_past(past(events), bench, workflow_id=recorded.workflow_id, run_id=recorded.run_id)
     actual = replayed.trace if store is None else await store.trace(replayed, bench)
     return compared(
@@ -167,7 +147,7 @@ def compared(
         expected=expected,
         actual=actual,
         masked=hidden,
-        features=features(expected),
+        features=features_of(expected),
         steps=len(expected.steps),
         events=events,
     )
@@ -196,10 +176,3 @@ def _slug(message: str) -> str:
     """The entry in the ledger of differences that a message names."""
     found = re.search(r"#([a-z0-9-]+)", message)
     return found.group(1) if found else "unsupported"
-
-
-def features(trace: Trace) -> frozenset[str]:
-    """What of Temporal a run has used, by the names of its steps and arrivals."""
-    return frozenset([step.kind.value for step in trace.steps]) | frozenset(
-        [arrival.kind.value for arrival in trace.arrivals if arrival.is_message]
-    )

@@ -18,6 +18,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from dbos_compat.convert.failures import failure_text
 from dbos_compat.convert.payloads import dumps, payload_text, payloads_text
 from dbos_compat.convert.records import message_text
+from dbos_compat.convert.times import timestamp_ms
 from dbos_core.mailbox import OWN_ID
 from dbos_shadow.past import attributes, kind, marker_data
 
@@ -70,12 +71,10 @@ def retell(
     return _RECORDS[name](event, seq)
 
 
-def _ms(time: Timestamp) -> int:
-    return time.seconds * 1000 + time.nanos // 1_000_000
-
-
 def _message(kind_: str, event: HistoryEvent, message: str, more: str = "") -> str:
-    return f'{{"k":"{kind_}"{more},"id":"{OWN_ID}{event.event_id}","ms":{_ms(event.event_time)},"m":{message}}}'
+    return (
+        f'{{"k":"{kind_}"{more},"id":"{OWN_ID}{event.event_id}","ms":{timestamp_ms(event.event_time)},"m":{message}}}'
+    )
 
 
 def _signal(event: HistoryEvent, _: int) -> str:
@@ -135,7 +134,7 @@ def _activity(event: HistoryEvent, seq: int, how: str, begun: Mapping[int, Histo
     else:
         start = started.activity_task_started_event_attributes
         identity = identity or start.identity
-        parts.append(f'"att":{start.attempt},"st":{_ms(started.event_time)}')
+        parts.append(f'"att":{start.attempt},"st":{timestamp_ms(started.event_time)}')
     if identity:
         parts.append(f'"by":{dumps(identity)}')
     if how == "timed_out":
@@ -235,7 +234,7 @@ def _span_ms(given: Any) -> int:
 
 def _time_ms(given: Any) -> int:
     found = _time(given)
-    return 0 if found is None else _ms(found)
+    return 0 if found is None else timestamp_ms(found)
 
 
 def _time(given: Any) -> Timestamp | None:

@@ -21,6 +21,7 @@ from dbos_compat.convert.metadata import MetadataRecord, metadata_text
 from dbos_compat.convert.payloads import payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
 from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
+from dbos_compat.convert.times import timestamp_ms
 from dbos_compat.workbench import Workbench
 from dbos_core.commit import Close, RunRow, RunStatus
 from dbos_core.runner import Decision, TaskFailure
@@ -74,7 +75,7 @@ async def replay_past(found: Past, bench: Workbench, *, workflow_id: str, run_id
 def row(found: Past, workflow_id: str, run_id: str) -> RunRow:
     """The run as the engine would have it in its first row."""
     started = found.started
-    start_ms = _ms(found.first.event_time)
+    start_ms = timestamp_ms(found.first.event_time)
     backoff_ms = started.first_workflow_task_backoff.ToMilliseconds()
     try:
         attributes_text = column_text(started.search_attributes.indexed_fields)
@@ -268,7 +269,7 @@ class Telling:
             a = attributes(ended)
             how = kind(ended).removeprefix("workflow_execution_")
             run.status = RunStatus.TERMINATED if how == "terminated" else RunStatus.TIMED_OUT
-            run.close_ms = _ms(ended.event_time)
+            run.close_ms = timestamp_ms(ended.event_time)
             details = list(a.details.payloads) if how == "terminated" else []
             run.close = close_text(CloseRecord(kind=Status(how).value, details=details))
 
@@ -294,10 +295,6 @@ class _Replay(Telling):
         else:
             await self.what_is_late()
         self.end()
-
-
-def _ms(time_: Timestamp) -> int:
-    return time_.seconds * 1000 + time_.nanos // 1_000_000
 
 
 def _ns(time_: Timestamp) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from temporalio.api.history.v1 import HistoryEvent
-
+from dbos_compat.convert.times import timestamp_ms
 from dbos_shadow.reading import files
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
@@ -15,13 +13,35 @@ from dbos_shadow.select import Candidate, Selection, shape_of
 from dbos_shadow.sources import history
 from dbos_shadow.trace import Status
 
-__all__ = ["FileSource", "candidate_of"]
+__all__ = ["FileSource", "Finder", "candidate_of"]
 
 _CLOSED = {
     f"workflow_execution_{status.value}_event_attributes": status.value
     for status in Status
     if status not in (Status.RUNNING, Status.UNKNOWN)
 }
+
+
+class Finder:
+    """Finds runs in files again. Whoever asks for them in the order of the files has each file read once."""
+
+    def __init__(self) -> None:
+        self._open: tuple[Path, Iterator[Recorded | Unreadable]] | None = None
+
+    def find(self, path: Path, source: str) -> Recorded | Unreadable | None:
+        """The run of this source (``Recorded.source``). None: the file does not have it any more.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        for _ in range(2):
+            if self._open is None or self._open[0] != path:
+                self._open = (path, files.read(path))
+            for found in self._open[1]:
+                if found.source == source:
+                    return found
+            self._open = None  # it lies before the place where we were
+        return None
 
 
 class FileSource:
@@ -40,7 +60,7 @@ class FileSource:
         """
         self.paths = files.find(paths)
         self._last: Recorded | Unreadable | None = None
-        self._open: tuple[Path, Iterator[Recorded | Unreadable]] | None = None
+        self._finder = Finder()
 
     async def candidates(self, selection: Selection) -> AsyncIterator[Candidate | Unreadable]:
         place = 0
@@ -59,15 +79,7 @@ class FileSource:
         last = self._last
         if last is not None and last.source == _source(candidate):
             return last
-        path = Path(candidate.where.partition("\n")[0])
-        for _ in range(2):
-            if self._open is None or self._open[0] != path:
-                self._open = (path, files.read(path))
-            for found in self._open[1]:
-                if found.source == _source(candidate):
-                    return found
-            self._open = None  # it lies before the place where we were
-        return None
+        return self._finder.find(Path(candidate.where.partition("\n")[0]), _source(candidate))
 
 
 def _source(candidate: Candidate) -> str:
@@ -83,15 +95,10 @@ def candidate_of(found: Recorded, path: Path, place: int, *, with_shape: bool) -
         run_id=found.run_id,
         workflow_type=found.workflow_type,
         status=status,
-        start_ms=_at_ms(found.events[0]),
-        close_ms=0 if status == Status.RUNNING.value else _at_ms(last),
+        start_ms=timestamp_ms(found.events[0].event_time),
+        close_ms=0 if status == Status.RUNNING.value else timestamp_ms(last.event_time),
         events=len(found.events),
         shape=shape_of(history.trace(found.events)) if with_shape else "",
         where=f"{path}\n{found.source}",
         place=place,
     )
-
-
-def _at_ms(event: HistoryEvent) -> int:
-    time: Any = event.event_time
-    return int(time.seconds * 1000 + time.nanos // 1_000_000)

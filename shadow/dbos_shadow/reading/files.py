@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def read(path: Path) -> Iterator[Recorded | Unreadable]:
     with _opened(path) as file:
         try:
             yield from _proto(path, file) if _suffix(path) in _PROTO else _json(path, file)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield _unreadable(path, f"It is not gzip, or cut: {error}.")
         except (UnicodeDecodeError, RecursionError) as error:
             yield _unreadable(path, f"It is not a history: {type(error).__name__}.")

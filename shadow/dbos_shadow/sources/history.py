@@ -20,15 +20,14 @@ from google.protobuf.json_format import ParseError
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.client import WorkflowHistory
 
+from dbos_compat.convert.times import duration_ms, timestamp_ms
 from dbos_shadow.sources.building import Building
 from dbos_shadow.sources.messages import (
     CHANGE_VERSION,
     activity,
-    at_ms,
     child,
     continue_as_new,
     failure,
-    ms,
     named,
     options,
     values,
@@ -95,7 +94,7 @@ def _header(
         "origin": "history",
         "task_queue": started.task_queue.name,
         "inputs": values(started.input.payloads),
-        "at_ms": at_ms(first.event_time),
+        "at_ms": timestamp_ms(first.event_time),
     }
 
 
@@ -139,9 +138,9 @@ class _Reading:
         elif (step := _STEPS.get(name)) is not None:
             fields = step(self, attributes)
             if fields is not None:
-                self._asked[event.event_id] = self.made.ask(at_ms=at_ms(event.event_time), **fields)
+                self._asked[event.event_id] = self.made.ask(at_ms=timestamp_ms(event.event_time), **fields)
         elif (arrival := _ARRIVALS.get(name)) is not None:
-            self.made.arrive(at_ms=at_ms(event.event_time), **arrival(self, attributes))
+            self.made.arrive(at_ms=timestamp_ms(event.event_time), **arrival(self, attributes))
         elif (status := _OUTCOMES.get(name)) is not None:
             self._close(status, event, attributes)
         elif name == "activity_task_started":
@@ -154,19 +153,19 @@ class _Reading:
 
     def _close(self, status: Status, event: HistoryEvent, attributes: Any) -> None:
         if status is Status.CONTINUED_AS_NEW:
-            self.made.ask(at_ms=at_ms(event.event_time), **continue_as_new(attributes))
+            self.made.ask(at_ms=timestamp_ms(event.event_time), **continue_as_new(attributes))
         given: Any = getattr(attributes, "result", None) or getattr(attributes, "details", None)
         self.made.outcome = Outcome(
             status=status,
             values=values(given.payloads) if given is not None else (),
             failure=failure(attributes.failure) if status is Status.FAILED else None,
-            at_ms=at_ms(event.event_time),
+            at_ms=timestamp_ms(event.event_time),
         )
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _timer(self, a: Any) -> dict[str, Any]:
-        return {"kind": StepKind.TIMER, "id": a.timer_id, "duration_ms": ms(a.start_to_fire_timeout)}
+        return {"kind": StepKind.TIMER, "id": a.timer_id, "duration_ms": duration_ms(a.start_to_fire_timeout)}
 
     def _cancel_timer(self, a: Any) -> dict[str, Any]:
         return {"kind": StepKind.CANCEL_TIMER, "target": self._asked[a.started_event_id]}
@@ -256,7 +255,7 @@ class _Reading:
             "kind": StepKind.NEXUS,
             "name": f"{a.endpoint}/{a.service}/{a.operation}",
             "inputs": values([a.input]) if a.HasField("input") else (),
-            "options": options(schedule_to_close_ms=ms(a.schedule_to_close_timeout)),
+            "options": options(schedule_to_close_ms=duration_ms(a.schedule_to_close_timeout)),
         }
 
     # -- arrivals ------------------------------------------------------------------------------------------------------

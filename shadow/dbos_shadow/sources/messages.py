@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.enums.v1 import ParentClosePolicy, TimeoutType, WorkflowIdReusePolicy
 from temporalio.api.failure.v1 import Failure as FailureMessage
@@ -17,12 +16,11 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionContinuedAsNewEventAttributes,
 )
 
+from dbos_compat.convert.times import duration_ms
 from dbos_shadow.trace import NULL, Failure, Named, Opaque, Option, Options, Plain, StepKind, Value, Values
 
 CHANGE_VERSION = "TemporalChangeVersion"
 """The search attribute that a patch brings: nobody asked for it."""
-
-ReadValue = Callable[[Payload], Value]
 
 
 def value(payload: Payload) -> Value:
@@ -69,20 +67,11 @@ def options(**given: Option | None) -> Options:
     return tuple(sorted([(name, option) for name, option in given.items() if option], key=lambda pair: pair[0]))
 
 
-def ms(duration: Duration) -> int:
-    """Milliseconds, rounded up as the engine does: a timer is never early."""
-    return duration.seconds * 1000 + -(-duration.nanos // 1_000_000)
-
-
-def at_ms(time: Timestamp) -> int:
-    return time.seconds * 1000 + time.nanos // 1_000_000
-
-
 def retry(policy: RetryPolicy) -> dict[str, Option]:
     return {
-        "retry_initial_ms": ms(policy.initial_interval),
+        "retry_initial_ms": duration_ms(policy.initial_interval),
         "retry_coefficient": policy.backoff_coefficient,
-        "retry_maximum_interval_ms": ms(policy.maximum_interval),
+        "retry_maximum_interval_ms": duration_ms(policy.maximum_interval),
         "retry_maximum_attempts": policy.maximum_attempts,
         "retry_non_retryable": tuple(policy.non_retryable_error_types),
     }
@@ -180,10 +169,10 @@ def _activity_options(
 ) -> Options:
     return options(
         queue=queue,
-        schedule_to_close_ms=ms(Duration.FromString(to_close)),
-        schedule_to_start_ms=ms(Duration.FromString(to_start)),
-        start_to_close_ms=ms(Duration.FromString(work)),
-        heartbeat_ms=ms(Duration.FromString(heartbeat)),
+        schedule_to_close_ms=duration_ms(Duration.FromString(to_close)),
+        schedule_to_start_ms=duration_ms(Duration.FromString(to_start)),
+        start_to_close_ms=duration_ms(Duration.FromString(work)),
+        heartbeat_ms=duration_ms(Duration.FromString(heartbeat)),
         priority=priority,
         **retry(RetryPolicy.FromString(policy)),
     )
@@ -204,9 +193,9 @@ def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[st
         ),
         "options": options(
             queue=asked.task_queue.name,
-            execution_timeout_ms=ms(asked.workflow_execution_timeout),
-            run_timeout_ms=ms(asked.workflow_run_timeout),
-            task_timeout_ms=ms(asked.workflow_task_timeout),
+            execution_timeout_ms=duration_ms(asked.workflow_execution_timeout),
+            run_timeout_ms=duration_ms(asked.workflow_run_timeout),
+            task_timeout_ms=duration_ms(asked.workflow_task_timeout),
             parent_close_policy=close.lower(),
             id_reuse_policy=reuse.lower(),
             cron=asked.cron_schedule,
@@ -228,8 +217,8 @@ def continue_as_new(asked: WorkflowExecutionContinuedAsNewEventAttributes) -> di
         ),
         "options": options(
             queue=asked.task_queue.name,
-            run_timeout_ms=ms(asked.workflow_run_timeout),
-            task_timeout_ms=ms(asked.workflow_task_timeout),
-            backoff_ms=ms(asked.backoff_start_interval),
+            run_timeout_ms=duration_ms(asked.workflow_run_timeout),
+            task_timeout_ms=duration_ms(asked.workflow_task_timeout),
+            backoff_ms=duration_ms(asked.backoff_start_interval),
         ),
     }

@@ -50,11 +50,6 @@ def test_an_entry_covers_one_fingerprint_only() -> None:
     assert [difference.path for difference in comparison.differences] == ["timer: duration_ms"]
 
 
-def test_entries_that_nothing_met_can_go() -> None:
-    allowances = read(text() + "\n" + text(fingerprint='"0000"'), today=DUE)
-    assert [entry.fingerprint for entry in allowances.unused({FINGERPRINT})] == ["0000"]
-
-
 @pytest.mark.parametrize(
     ("document", "says"),
     [

@@ -109,6 +109,7 @@ class TestWhatIsNone:
             ("h.json", b'{"events": [{"eventId": "secret"}]}', "not one that this version knows"),
             ("h.json.gz", gzip.compress(text().encode())[:-40], "cut"),
             ("h.json.gz", b"nothing of that sort", "not gzip"),
+            ("h.json.gz", gzip.compress(text().encode())[:10] + b"\xff" * 40, "not gzip"),
             ("h.json", b"\xff\xfe", "It is not"),
             ("h.jsonl", b"{}\n{", "Line 2"),
             ("h.pb", cloud("a", "b")[:-7], "cut after 1 runs"),

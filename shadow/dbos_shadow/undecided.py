@@ -1,0 +1,82 @@
+"""Undecided: what is said of a run that was not compared, in whatever way it should have been."""
+
+from __future__ import annotations
+
+from dbos_compat.workbench import Workbench
+from dbos_shadow.reading.files import Unreadable
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.select import features_of
+from dbos_shadow.trace import Trace
+from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
+
+__all__ = ["not_comparable", "undecided", "unreadable"]
+
+
+def undecided(
+    recorded: Recorded,
+    reason: Reason,
+    note: str,
+    *,
+    subject: str,
+    verdict: Verdict = Verdict.INCONCLUSIVE,
+    way: Way = Way.REPLAY,
+    expected: Trace | None = None,
+) -> Judgement:
+    """A judgement without a comparison.
+
+    Args:
+        note: for people; it may quote.
+        subject: what the reason is about: an identifier, never a value.
+        expected: the recorded trace, as far as it was read.
+    """
+    return Judgement(
+        workflow_type=recorded.workflow_type,
+        workflow_id=recorded.workflow_id,
+        run_id=recorded.run_id,
+        verdict=verdict,
+        way=way,
+        reason=reason,
+        note=note,
+        subject=subject,
+        expected=expected,
+        features=features_of(expected) if expected is not None else frozenset(),
+        events=len(recorded.events),
+    )
+
+
+def not_comparable(
+    recorded: Recorded, expected: Trace, bench: Workbench, *, way: Way, workflow_type: str
+) -> Judgement | None:
+    """What is said of a run that nobody need try; None: it can be compared.
+
+    Args:
+        expected: the recorded trace.
+        workflow_type: what the workflow is called in the code of the bench.
+    """
+    gap = expected.incomplete
+    if gap is not None:
+        return undecided(recorded, Reason.TRUNCATED, gap.reason, subject=gap.code, way=way, expected=expected)
+    if not bench.knows(workflow_type):
+        return undecided(
+            recorded,
+            Reason.UNKNOWN_TYPE,
+            f"No workflow of type {workflow_type!r} was given.",
+            subject=workflow_type,
+            verdict=Verdict.NOT_RUN,
+            way=way,
+            expected=expected,
+        )
+    return None
+
+
+def unreadable(found: Unreadable) -> Judgement:
+    """What is said of something that should have been a history."""
+    return Judgement(
+        workflow_type="",
+        workflow_id=found.workflow_id,
+        run_id=found.source,
+        verdict=Verdict.INCONCLUSIVE,
+        reason=Reason.TRUNCATED,
+        subject="unreadable",
+        note=found.note,
+    )
