@@ -147,7 +147,8 @@ class Claims:
 
     async def _act_on(self, pulse: Pulse) -> None:
         kernel = self._kernel
-        if not pulse.alive:
+        # Our own clock may know it better: that of the database can have been set back since others took over.
+        if not (pulse.alive and self.sure()):
             logger.warning(
                 "this process (%s) was silent for longer than its lease; runs that others took over are dropped here",
                 kernel.identity,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dbos_shadow.determinism import DeterminismError, Profile, Rule, check_workflow
+from dbos_shadow.determinism import NIGHTLY, DeterminismError, Profile, Rule, check_workflow
+from dbos_shadow.determinism.elsewhere import reference_to
 from dbos_shadow.trace import Status, Trace
 from examples.determinism.test_orders import test_order as example
 
@@ -32,4 +33,8 @@ def test_another_invariant_does_not() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(1_700)
 def test_the_example_holds_for_long() -> None:
-    check_workflow(example.plan, profile="nightly")
+    explored = check_workflow(
+        example.plan, profile="nightly", reference=reference_to(example, "examples.determinism.test_orders")
+    )
+    assert explored.schedules >= NIGHTLY.schedules
+    assert explored.elsewhere

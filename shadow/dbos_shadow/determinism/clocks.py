@@ -1,4 +1,4 @@
-"""Time of a simulated world: one wall clock, and for each process its own alarms."""
+"""Time of a simulated world: a wall clock, a steady one beside it, and for each process its own alarms."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ class WorldTime:
     """The wall clock that all processes read. A ``Clock`` for the store, which arms nothing."""
 
     def __init__(self, start_ms: int = START_MS) -> None:
-        self._now_ms = start_ms
+        self._now_ms = self._steady_ms = start_ms
 
     def now_ms(self) -> int:
         return self._now_ms
 
-    def move_to(self, when_ms: int) -> None:
-        """Rings nothing by itself. Somebody may set a clock back."""
+    def steady_ms(self) -> int:
+        """What nobody can set, and never goes back: the time of an event loop."""
+        return self._steady_ms
+
+    def pass_ms(self, ms: int) -> None:
+        """Time goes by, on both clocks. Rings nothing by itself."""
+        self._now_ms += ms
+        self._steady_ms += ms
+
+    def set_to(self, when_ms: int) -> None:
+        """Somebody sets the wall clock, perhaps back. No time goes by."""
         self._now_ms = when_ms
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:

@@ -21,11 +21,12 @@ TIMEOUT_S = 300.0
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Where another process finds a plan: an attribute of a module that has ``plan``, or is one, or is a workflow class
-    whose plan is inferred."""
+    whose plan is inferred; or a mapping, with one of these at ``key``."""
 
     module: str
     file: str | None
     attribute: str
+    key: str | None = None
 
 
 def reference_to(tested: Any, module: str) -> Reference | None:
@@ -73,6 +74,8 @@ def _load(reference: Reference) -> Any:
     else:
         module = importlib.import_module(reference.module)
     found = getattr(module, reference.attribute)
+    if reference.key is not None:
+        found = found[reference.key]
     if isinstance(found, type):
         from dbos_shadow.determinism.inferred import inferred
 

@@ -63,6 +63,8 @@ SINGLES_SHARE = 0.6
 """So much of the time, and of the schedules, at most for those in which one thing is out of the ordinary."""
 TOWARDS = 6
 """One in so many schedules is chosen for more attempts at once, or a deeper replay, than those before."""
+SPARE = 100
+"""Draws beyond those that are missing: of these, too, some may have been drawn before."""
 ELSEWHERE = 20
 """Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
@@ -128,7 +130,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     def one(decisions: Drawn | Rolled) -> tuple[int, int]:
         measured = seen.get(decisions.drawn)
         if measured is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or explored.schedules >= how.schedules:
                 return 0, 0  # Hypothesis has no word for "enough"; what is left of its examples costs next to nothing
             measured = seen[decisions.drawn] = fresh(decisions)
         return measured
@@ -167,6 +169,9 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         _hypothesis(any_one, by_chance, [Phase.generate], seed)()
         if towards:
             _hypothesis(like_others, towards, [Phase.generate, Phase.target], 1 if seed is None else seed + 1)()
+        missing = how.schedules - explored.schedules
+        if missing > 0 and time.monotonic() < deadline:  # some of those were drawn more than once
+            _hypothesis(any_one, missing + SPARE, [Phase.generate], 2 if seed is None else seed + 2)()
     except (DeterminismError, Flaky):
         if not best:
             raise

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from dbos_compat.private_definitions import WorkflowDefinition, activity_name, workflow_definition
 from dbos_core.errors import DBOSCompatError
 from dbos_shadow.determinism.plan import Plan, plan
-from dbos_shadow.determinism.stubs import Stub, may_fail, returns
+from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns
 from dbos_shadow.determinism.values import from_type
 
 
@@ -55,8 +55,11 @@ def _stub(function: Callable[..., Any]) -> Stub:
         hint = typing.get_type_hints(function).get("return", type(None))
     except Exception:
         hint = type(None)  # its annotations cannot be resolved at run time
+    failed = ApplicationError("failed", type="Failed")
+    if hint in (typing.NoReturn, typing.Never):
+        return raises(failed)
     value = None if hint is type(None) or hint is None else from_type(hint)
-    return may_fail(ApplicationError("failed", type="Failed"), value=value)
+    return may_fail(failed, value=value)
 
 
 def _activities(module: ModuleType) -> Iterator[tuple[str, Stub]]:

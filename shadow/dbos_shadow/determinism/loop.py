@@ -129,10 +129,10 @@ _guard = Guard()
 
 
 class SteppedLoop(asyncio.AbstractEventLoop):
-    """See the module. ``now_ms`` is asked for the time."""
+    """See the module. ``steady_ms`` is asked for the time: a clock that nobody can set."""
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
-        self._now_ms = now_ms
+    def __init__(self, steady_ms: Callable[[], int]) -> None:
+        self._steady_ms = steady_ms
         self._ready: deque[Turn] = deque()
         self._later: list[tuple[float, int, Turn]] = []
         self._order = itertools.count()
@@ -203,7 +203,7 @@ class SteppedLoop(asyncio.AbstractEventLoop):
     # -- what asyncio asks for -----------------------------------------------------------------------------------------
 
     def time(self) -> float:
-        return self._now_ms() / 1000
+        return self._steady_ms() / 1000
 
     def call_soon(  # type: ignore[override]  # a Turn is what asyncio needs of a Handle
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -293,6 +293,6 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         return task.result()
 
 
-def stepped_loop(now_ms: Callable[[], int]) -> SteppedLoop:
+def stepped_loop(steady_ms: Callable[[], int]) -> SteppedLoop:
     """A loop. What asyncio's base class wants beside what is here raises NotImplementedError, as there."""
-    return SteppedLoop(now_ms)  # type: ignore[abstract]
+    return SteppedLoop(steady_ms)  # type: ignore[abstract]

@@ -166,7 +166,7 @@ class Process:
         hands.process = self
         self.number = number
         self.dead = self.frozen = self.serving = False
-        stage.now_ms = world.time.now_ms
+        stage.steady_ms = world.time.steady_ms
         self.local_lane = LocalLane(SLOTS)
         kernel: Kernel = self.loop.run(
             Kernel.open(

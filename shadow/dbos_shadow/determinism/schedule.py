@@ -143,7 +143,7 @@ class Schedule:
         if self.new_code or not self.memory_lost:
             return
         stage = self.crew.stage("straight")
-        stage.now_ms = self.world.time.now_ms
+        stage.steady_ms = self.world.time.steady_ms
         for journal in self.journals.values():
             if self.plan.definition.name == journal.run.row.workflow_type:
                 work = relive(journal, self.world.notes, runner_on(stage, self.world).open, self.broken)
@@ -261,7 +261,7 @@ class Schedule:
 
     def pass_lease(self) -> None:
         """Time goes by until nobody believes a silent process alive."""
-        self._move_to(self.world.time.now_ms() + LEASE_MS + 1)
+        self._pass(LEASE_MS + 1)
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 
@@ -348,12 +348,15 @@ class Schedule:
         when_ms, index = min(alarms)
         process = self.awake[index]
         if when_ms > self.world.time.now_ms():
-            self._move_to(when_ms)
+            self._pass(when_ms - self.world.time.now_ms())
         process.loop.call_soon(process.clock.ring_next)
 
-    def _move_to(self, when_ms: int) -> None:
+    def _pass(self, ms: int) -> None:
         """The time is another one. Nobody dies of it: on the way everybody gave signs of life."""
-        self.world.time.move_to(when_ms)
+        self.world.time.pass_ms(ms)
+        self._later()
+
+    def _later(self) -> None:
         for process in self.awake:
             process.renew()
             process.loop.ring()
@@ -361,7 +364,8 @@ class Schedule:
 
     def jump(self, ms: int) -> None:
         """Somebody sets the wall clock."""
-        self._move_to(max(self.world.time.now_ms() + ms, START_MS))
+        self.world.time.set_to(max(self.world.time.now_ms() + ms, START_MS))
+        self._later()
         for process in self.awake:
             if process.clock.next_ms is not None and process.clock.next_ms <= self.world.time.now_ms():
                 process.loop.call_soon(process.clock.ring_due)
@@ -390,7 +394,7 @@ class Schedule:
             if process.loop.raised is not None:
                 raise process.loop.raised
         if any(not process.kernel.writer.available for process in self.awake):
-            self._move_to(self.world.time.now_ms() + 3_000)  # the next try to reach the database
+            self._pass(3_000)  # the next try to reach the database
 
     def observe(self) -> None:
         """Everybody rests: look at what came of it."""
@@ -424,7 +428,7 @@ class Schedule:
     def follow(self, journal: Journal) -> None:
         """The follower replays what is new."""
         stage = self.crew.stage("follower", new_code=self.new_code)
-        stage.now_ms = self.world.time.now_ms
+        stage.steady_ms = self.world.time.steady_ms
 
         if journal.followed == len(journal.records):
             return

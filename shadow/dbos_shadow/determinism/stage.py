@@ -129,8 +129,8 @@ class Stage:
             stamp: sees each request of the client before it is answered.
         """
         private.install()
-        self.now_ms: Callable[[], int] = lambda: START_MS
-        self.loop = stepped_loop(lambda: self.now_ms())
+        self.steady_ms: Callable[[], int] = lambda: START_MS
+        self.loop = stepped_loop(lambda: self.steady_ms())
         self.door = _Door()
         self.door.stamp = stamp
         self._worker: Worker | None = None

@@ -24,6 +24,7 @@ from dbos_shadow.determinism import (
     returns,
     run_schedule,
 )
+from dbos_shadow.determinism.elsewhere import Reference
 from dbos_shadow.trace import Status, Trace
 from examples.checkout import activities
 from examples.checkout.shared import CheckoutInput
@@ -108,11 +109,16 @@ ALL = {
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(2_000)
 @pytest.mark.parametrize("name", ALL)
 def test_many_schedules(name: str) -> None:
-    explored = check_workflow(ALL[name].plan, profile=NIGHTLY)
-    assert explored.schedules
+    reference = Reference(__name__, __file__, "ALL", key=name)
+    explored = check_workflow(ALL[name].plan, profile=NIGHTLY, reference=reference)
+    print(f"{name}: {explored.schedules} schedules, {explored.steps} steps, {explored.seconds:.0f} s")
+    assert explored.schedules >= NIGHTLY.schedules
     assert explored.replayed
+    assert explored.elsewhere
+    assert not explored.unchecked
 
 
 def greeting(**options: Any) -> Any:
