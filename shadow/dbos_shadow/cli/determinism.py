@@ -6,15 +6,14 @@ What a command needs is imported when it runs: ``dbos-compat --help`` shall stay
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from dbos_shadow.determinism.failure import DeterminismError
-    from dbos_shadow.determinism.plan import Plan
+    from dbos_shadow.determinism.plan import Plan, Profile
 
 EXIT_CODES = "Exit codes: 0 everything holds · 1 a rule is broken, or the linter objects · 2 wrong usage"
 BROKEN, USAGE = 1, 2
@@ -148,10 +147,9 @@ def _plan(place: str, unsandboxed: bool) -> tuple[type, Plan]:
         return cls, inferred(cls, sandboxed=not unsandboxed)
     except NoWorkflow as error:
         _usage(str(error))
-    raise AssertionError
 
 
-def _profile(name: str) -> Any:
+def _profile(name: str) -> Profile:
     from dbos_shadow.determinism.plan import profile_of
 
     try:
@@ -160,7 +158,7 @@ def _profile(name: str) -> Any:
         _usage(str(error))
 
 
-def _broken(error: DeterminismError, cls: type, folder: Path, as_json: bool) -> None:
+def _broken(error: DeterminismError, cls: type, folder: Path, as_json: bool) -> NoReturn:
     from dbos_shadow.determinism.keep import Source, explain, keep
 
     source = Source.of_class(cls)
@@ -184,6 +182,6 @@ def _say(as_json: bool, sentence: str, document: dict[str, Any]) -> None:
         typer.echo(json.dumps(document, ensure_ascii=False))
 
 
-def _usage(message: str) -> None:
+def _usage(message: str) -> NoReturn:
     typer.echo(message, err=True)
-    sys.exit(USAGE)
+    raise typer.Exit(USAGE)

@@ -25,6 +25,7 @@ TURNS = 16
 """A process may be cut off after at most so many turns of its loop."""
 JUMPS_MS = (60_000, 86_400_000, -5_000, 3_600_000)
 AFTER_CANCEL = 60
+"""Things that may still happen before a cancelled workflow has to have ended."""
 
 
 # -- the frame -------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
@@ -206,7 +212,9 @@ class _Stage:
                     report.kills += 1
                     victim = await start(None)
             telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            (told,) = await asyncio.gather(telling, return_exceptions=True)
+            if isinstance(told, Exception):
+                raise told
             if not ended.done():
                 ended.cancel()
                 await handle.terminate()
@@ -235,7 +243,8 @@ class _Stage:
                     break
                 await asyncio.sleep(0.02)
             values = [json.loads(text) for text in message.values]
-            with contextlib.suppress(RPCError, Exception):  # it may have ended: then nobody is told
+            # It may have ended, or its handler refuse: as in the schedule, the caller bears it.
+            with contextlib.suppress(RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
                 if message.kind == "signal":
                     await handle.signal(message.name, args=values)
                 elif message.kind == "update":

@@ -47,15 +47,25 @@ def run_elsewhere(
         RuntimeError: the process could not do it; the message has its last words.
     """
     order = {"reference": asdict(reference), "lists": [list(d) for d in lists], "path": sys.path, "actions": actions}
-    done = subprocess.run(
-        [sys.executable, "-m", "dbos_shadow.determinism.elsewhere"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "dbos_shadow.determinism.elsewhere"],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": str(hash_seed),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            },
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(
+            f"a fresh process did not run {len(lists)} schedules within {TIMEOUT_S:.0f} s; use a profile with fewer "
+            "actions, or with hash_seeds=0"
+        ) from error
     if done.returncode:
         raise RuntimeError(f"a fresh process could not run the schedules: {done.stderr.strip()[-2000:]}")
     answer: list[list[str]] = json.loads(done.stdout.splitlines()[-1])

@@ -54,10 +54,6 @@ class Explored:
         return self.schedules / self.seconds if self.seconds else 0.0
 
 
-class _Enough(Exception):
-    """The time is over."""
-
-
 KEPT = 40
 SINGLES_SHARE = 0.6
 """So much of the time, and of the schedules, at most for those in which one thing is out of the ordinary."""

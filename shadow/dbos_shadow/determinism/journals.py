@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
@@ -18,8 +18,8 @@ from dbos_core.runner import Decision, Interpreter
 from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.failure import Rule
 
-Broken = Callable[[Rule, str], None]
-"""Called with a rule that does not hold; does not return."""
+Broken = Callable[[Rule, str], NoReturn]
+"""Called with a rule that does not hold."""
 
 OWN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED, RunStatus.CONTINUED_AS_NEW})
 """Ends that a workflow brings about itself."""
@@ -91,7 +91,6 @@ class Journal:
             row = rows.get(position)
             if row is None:
                 self._broken(Rule.PROGRESS, f"row {position} of the journal is missing, though later ones are there.")
-                break
             record = json.loads(row.record)
             self.records.append(record)
             new.append(record)

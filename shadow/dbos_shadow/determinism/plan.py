@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -37,8 +37,6 @@ class Profile:
     """Run every so many-th schedule once more, live, in another instance."""
     hash_seeds: int = 1
     """Other hash seeds with which kept schedules are run in fresh processes (0: none)."""
-    database: bool = True
-    """Remember failing schedules in Hypothesis's database, and begin with them."""
 
 
 FAST = Profile(name="fast", schedules=200, seconds=10)
@@ -177,12 +175,7 @@ def plan(
     )
 
 
-def with_stubs(given: Plan, activities: Mapping[Any, Stub]) -> Plan:
-    """The same with further stubs."""
-    return replace(given, activities={**given.activities, **{activity_name(a): s for a, s in activities.items()}})
-
-
 __all__ = [
     "CI", "FAST", "FromType", "Invariant", "Message", "NIGHTLY", "PROFILES", "PROFILE_VARIABLE", "Plan", "Profile",
-    "plan", "profile_of", "returns", "sends", "with_stubs",
+    "plan", "profile_of", "returns", "sends",
 ]  # fmt: skip

@@ -18,7 +18,6 @@ from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdat
 
 from dbos_core import failpoints
 from dbos_core.activities.attempt import Attempt, CancelReason
-from dbos_core.commit import RunStatus
 from dbos_core.runner import Interpreter
 from dbos_shadow.determinism.callers import Call, Callers
 from dbos_shadow.determinism.clocks import START_MS
@@ -37,8 +36,6 @@ from dbos_shadow.determinism.watch import Watch
 WORKFLOW_ID = "determinism"
 TURNS_MAX = 100_000
 """Turns of the loop without any time passing: far more than anything that makes progress needs."""
-AFTER_CANCEL = 60
-"""Boring things that may still happen before a cancelled workflow has to have ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -502,11 +499,6 @@ class Schedule:
         """The workflow has been started and has not ended."""
         run = self.world.tables.current.get(WORKFLOW_ID)
         return run is not None and run.open
-
-    @property
-    def status(self) -> RunStatus | None:
-        run = self.world.tables.current.get(WORKFLOW_ID)
-        return None if run is None else run.row.status
 
 
 def _asking(message: Message, values: list[Any]) -> Callable[[Any, str], Any]:

@@ -68,7 +68,6 @@ async def relive(
             broken(
                 Rule.CRASH_FREE, f"row {position} of the journal is none that the workflow's code has brought about."
             )
-            return interpreter
         decision = interpreter.activate(activation)
         if not isinstance(decision, Decision):
             decision = await decision

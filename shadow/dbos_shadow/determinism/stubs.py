@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,11 +111,6 @@ def _final(error: BaseException) -> ApplicationError:
     return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
 
 
-def sources(stub: Stub) -> Sequence[Any]:
-    """Where the values of a stub come from."""
-    return [ending.values for ending in stub.endings if isinstance(ending, Returns)]
-
-
 __all__ = [
-    "Ending", "FromType", "Raises", "Returns", "Stub", "TimesOut", "may_fail", "raises", "returns", "sources", "times_out",
+    "Ending", "FromType", "Raises", "Returns", "Stub", "TimesOut", "may_fail", "raises", "returns", "times_out",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import inspect
 import types
 import typing
 import warnings
@@ -172,8 +173,6 @@ def _of_dataclass(type_: type, depth: int) -> list[Any]:
 
 def of_parameters(function: Callable[..., Any], *, skip_first: bool) -> Sequence[FromType]:
     """One source for each parameter without a default, from the annotations."""
-    import inspect
-
     try:
         hints = typing.get_type_hints(function)
     except Exception:

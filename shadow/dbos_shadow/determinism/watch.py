@@ -322,8 +322,3 @@ class Watch:
             for run in schedule.world.tables.runs.values()
             if run.row.workflow_id == schedule.world_id
         ]
-
-    @property
-    def ended(self) -> bool:
-        run = self._schedule.world.tables.current.get(self._schedule.world_id)
-        return run is not None and run.row.status is not RunStatus.RUNNING

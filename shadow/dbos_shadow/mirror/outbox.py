@@ -114,7 +114,7 @@ class Outbox:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(TimeoutError, Exception):
+        with contextlib.suppress(Exception):  # what is left waiting is counted below
             async with asyncio.timeout(timeout_s):
                 await self._send_all()
         if self._waiting:
