@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dbos_shadow.cli import exporting, judging_commands, kept_commands, mirroring
+from dbos_shadow.cli import accepting, exporting, judging_commands, kept_commands, mirroring
 from dbos_shadow.cli.ending import EXIT_CODES
 
 app = typer.Typer(
@@ -21,3 +21,4 @@ judging_commands.add_to(app)
 mirroring.add_to(app)
 exporting.add_to(app)
 kept_commands.add_to(app)
+accepting.add_to(app)

@@ -41,6 +41,7 @@ __all__ = [
     "limits_of",
     "namespace_of",
     "opened",
+    "read_allowances",
     "read_report",
     "rule_of",
     "selection_of",
@@ -93,7 +94,7 @@ def code_of(code: o.CodeOptions, way: o.WayOptions, namespace: str) -> Code:
         worker_options=options,
         namespace=namespace,
         encoded_headers=code.encoded_headers,
-        allowances=_read_allowances(code.allow),
+        allowances=read_allowances(code.allow),
     )
 
 
@@ -118,7 +119,7 @@ def _way_words(way: o.WayOptions) -> list[str]:
     return ["--way", way.way, *(word for option, value in given if value is not None for word in (option, value))]
 
 
-def _read_allowances(path: Path | None) -> Allowances:
+def read_allowances(path: Path | None) -> Allowances:
     """The accepted differences of a file, as of today."""
     try:
         return checks.read_allowances(path)

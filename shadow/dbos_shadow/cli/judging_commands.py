@@ -111,7 +111,7 @@ def run_live(
             session,
             selection=selection,
             where=["namespace", code.namespace],
-            command=export_and_replay(code),
+            command=export_and_replay(code, server),
             fresh=fresh,
         )
 
@@ -158,7 +158,7 @@ def watch(
             session,
             selection=selection,
             where=["namespace", code.namespace, "as they close"],
-            command=export_and_replay(code),
+            command=export_and_replay(code, server),
         )
 
     run(work(), as_json=asked.as_json)
@@ -169,9 +169,12 @@ def watch(
 _ONE = " --id {workflow_id} --run-id {run_id}"
 
 
-def export_and_replay(code: Code) -> str:
-    """Shows a run of a live namespace again."""
-    where = _braced(["--namespace", code.namespace])
+def export_and_replay(code: Code, server: o.ServerOptions | None = None) -> str:
+    """Shows a run of a live namespace again. Without a server: whoever does it knows where it is."""
+    server = server or o.ServerOptions()
+    given = (("--address", server.address), ("--profile", server.profile), ("--client", server.client))
+    words = [word for option, value in given if value is not None for word in (option, value)]
+    where = _braced([*words, "--namespace", code.namespace])
     return (
         f"dbos-compat shadow export shadow-run {where}{_ONE} && "
         f"dbos-compat shadow replay shadow-run {_braced(code.words)}{_ONE}"

@@ -37,9 +37,7 @@ def add_to(app: typer.Typer) -> None:
 def report(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[RESULTS...]", help="Files of results, of the shards of a pipeline: one report of all."
-        ),
+        typer.Argument(metavar="RESULTS...", help="Files of results, of the shards of a pipeline: one report of all."),
     ] = None,
     *,
     config: Config = None,

@@ -4,7 +4,8 @@ What is understood, each also gzipped (``.gz``):
 
 =====================================  =====================================================================================
 ``.json``                              ``temporal workflow show --output json``, the UI's download, ``WorkflowHistory.to_json``,
-                                       our own ``shadow export``; also a bare list of events
+                                       our own ``shadow export``; also a bare list of events, and Temporal Cloud's
+                                       export as JSON (``{"items": [{"history": …}]}``)
 ``.jsonl``                             one event per line (``--output jsonl``), or one such JSON history per line
 ``.pb``, ``.binpb``, ``.proto``        Temporal Cloud's history export: a message ``temporal.api.export.v1.WorkflowExecutions``;
                                        many runs in a file, read one by one. In a folder, files without a suffix as well
@@ -136,8 +137,15 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
     except ValueError as error:
         yield _unreadable(path, f"It is not JSON; was the export cut? {error}")
         return
+    if isinstance(document, dict) and isinstance(document.get("items"), list):
+        for number, item in enumerate(document["items"], 1):
+            yield _history(path, f"#{number}", item)
+        if not document["items"]:
+            yield _unreadable(path, "It is empty.")
+        return
     # Text is read quicker than what was made of it: that would be copied first.
-    yield _history(path, "", document, text.decode() if isinstance(document, dict) else None)
+    plain = isinstance(document, dict) and "history" not in document
+    yield _history(path, "", document, text.decode() if plain else None)
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
@@ -161,6 +169,8 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
 def _history(path: Path, place: str, document: object, text: str | None = None) -> Recorded | Unreadable:
     if isinstance(document, list):
         document = {"events": document}
+    if isinstance(document, dict) and isinstance(document.get("history"), dict):
+        document = document["history"]
     if not isinstance(document, dict) or not isinstance(document.get("events"), list):
         return _unreadable(path, 'This JSON is not a history: it has no list of "events".', place)
     try:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from temporalio.api.export.v1 import WorkflowExecution, WorkflowExecutions
 from temporalio.api.history.v1 import History
 from temporalio.client import WorkflowHistory
@@ -28,6 +29,10 @@ def cloud(*ids: str) -> bytes:
     return WorkflowExecutions(
         items=[WorkflowExecution(history=History(events=history(one, f"r-{one}"))) for one in ids]
     ).SerializeToString()
+
+
+def _ids(run: Recorded | Unreadable) -> tuple[str, str]:
+    return (run.workflow_id, f"r-{run.workflow_id}")
 
 
 def one(path: Path) -> Recorded:
@@ -67,6 +72,18 @@ class TestForms:
         path.write_text("\n".join(json.dumps(json.loads(text(f"w{number}"))) for number in range(3)))
         assert [found.workflow_id for found in files.read(path)] == ["w0", "w1", "w2"]
 
+    @pytest.mark.parametrize("snake_case", [False, True])
+    def test_an_export_of_temporal_cloud_as_json(self, tmp_path: Path, snake_case: bool) -> None:
+        """As protobuf's own tools write it."""
+        message = WorkflowExecutions.FromString(cloud("a", "b"))
+        path = tmp_path / "export.json"
+        path.write_text(MessageToJson(message, preserving_proto_field_name=snake_case))
+        found = list(files.read(path))
+        assert [(run.workflow_id, run.source.rpartition("#")[2]) for run in found] == [("a", "1"), ("b", "2")]
+        assert all(isinstance(run, Recorded) and list(run.events) == history(*_ids(run)) for run in found)
+        path.write_text(MessageToJson(message.items[0], preserving_proto_field_name=snake_case))
+        assert one(path).workflow_id == "a"
+
     @pytest.mark.parametrize("name", ["export.pb", "export.proto.gz", "export.binpb", "0123"])
     def test_an_export_of_temporal_cloud(self, tmp_path: Path, name: str) -> None:
         data = cloud("a", "b", "c")
@@ -105,6 +122,9 @@ class TestWhatIsNone:
             ("h.json", text().encode()[:-200], "not JSON; was the export cut"),
             ("h.json", b"{}", 'no list of "events"'),
             ("h.json", b'{"events": []}', "no events"),
+            ("h.json", b'{"items": [{"history": {"events": []}}]}', "no events"),
+            ("h.json", b'{"items": []}', "empty"),
+            ("h.json", b'{"items": [{"secret": {}}]}', 'no list of "events"'),
             ("h.json", b'{"events": [1]}', "not a history"),
             ("h.json", b'{"events": [{"eventId": "secret"}]}', "not one that this version knows"),
             ("h.json.gz", gzip.compress(text().encode())[:-40], "cut"),

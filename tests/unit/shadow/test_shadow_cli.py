@@ -52,7 +52,7 @@ def test_every_help_explains_and_gives_an_example(run: Shadow, name: str) -> Non
 
 
 def test_the_group_is_found_from_below() -> None:
-    assert set(COMMANDS) == {"replay", "run", "watch", "mirror", "export", "report", "purge"}
+    assert set(COMMANDS) == {"replay", "run", "watch", "mirror", "export", "report", "purge", "accept"}
     assert "shadow" in CliRunner().invoke(app, ["--help"]).output
 
 
@@ -175,6 +175,31 @@ class TestAllowances:
         answer = run("replay", exported, "-w", PROGRAMS, "--allow", "allow.toml")
         assert answer.exit_code == 1
         assert "have expired" in answer.output
+
+    def test_entries_are_proposed_and_hold(self, run: Shadow, exported: Path) -> None:
+        run("replay", exported, "-w", CHANGED, "-o", "r.json")
+        groups = [group["fingerprint"] for group in json.loads(Path("r.json").read_text())["groups"]]
+        proposed = run("accept", "r.json")
+        assert proposed.exit_code == 0
+        Path("proposed.toml").write_text(proposed.stdout)
+        answer = run("replay", exported, "-w", CHANGED, "--allow", "proposed.toml")
+        assert answer.exit_code == 2, "nobody has said why"
+        Path("accepted.toml").write_text("# reviewed by billing\n")
+        why = ("--reason", 'rounds "to" cents', "--owner", "ada", "--to", "accepted.toml")
+        assert run("accept", "r.json", groups[0], *why, "--for", "30d").exit_code == 0
+        first = Path("accepted.toml").read_text()
+        assert first.startswith("# reviewed by billing\n\n")
+        assert first.count("[[accepted]]") == 1
+        assert run("accept", "r.json", *why).exit_code == 0
+        accepted = Path("accepted.toml").read_text()
+        assert accepted.startswith(first)
+        assert accepted.count("[[accepted]]") == len(groups) > 1
+        assert all(accepted.count(fingerprint) == 1 for fingerprint in groups)
+        answer = run("replay", exported, "-w", CHANGED, "--allow", "accepted.toml")
+        assert answer.exit_code == 0, answer.output
+        assert run("accept", "r.json", "nonsense").exit_code == 2
+        assert run("accept", "r.json", "--to", "accepted.toml").exit_code == 2
+        assert run("accept", "absent.json").exit_code == 2
 
     def test_unreadable(self, run: Shadow, exported: Path) -> None:
         Path("allow.toml").write_text("[[accepted]]\n")
