@@ -111,7 +111,7 @@ def run_live(
             session,
             selection=selection,
             where=["namespace", code.namespace],
-            command=export_and_replay(code, server),
+            command=export_and_replay(code, server.connect),
             fresh=fresh,
         )
 
@@ -158,7 +158,7 @@ def watch(
             session,
             selection=selection,
             where=["namespace", code.namespace, "as they close"],
-            command=export_and_replay(code, server),
+            command=export_and_replay(code, server.connect),
         )
 
     run(work(), as_json=asked.as_json)
@@ -169,14 +169,13 @@ def watch(
 _ONE = " --id {workflow_id} --run-id {run_id}"
 
 
-def export_and_replay(code: Code, server: o.ServerOptions | None = None) -> str:
-    """Shows a run of a live namespace again. Without a server: whoever does it knows where it is."""
-    server = server or o.ServerOptions()
-    given = (("--address", server.address), ("--profile", server.profile), ("--client", server.client))
+def export_and_replay(code: Code, where: o.ConnectOptions) -> str:
+    """Shows a run of a live namespace again."""
+    given = (("--address", where.address), ("--profile", where.profile), ("--client", where.client))
     words = [word for option, value in given if value is not None for word in (option, value)]
-    where = _braced([*words, "--namespace", code.namespace])
+    server = _braced([*words, "--namespace", code.namespace])
     return (
-        f"dbos-compat shadow export shadow-run {where}{_ONE} && "
+        f"dbos-compat shadow export shadow-run {server}{_ONE} && "
         f"dbos-compat shadow replay shadow-run {_braced(code.words)}{_ONE}"
     )
 

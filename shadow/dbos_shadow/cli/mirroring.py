@@ -61,7 +61,7 @@ def mirror(
             has_converter=judged.data_converter is not None,
             histories_at_once=concurrency,
             caught_up=caught_up,
-            command=export_and_replay(code),
+            command=export_and_replay(code, where),
         )
 
     run(work(), as_json=asked.as_json)
