@@ -33,6 +33,10 @@ class TaskKeepsFailing(Exception):
     """The run's activations fail; the message is the failure's."""
 
 
+class DoesNotFit(Exception):
+    """The run's code cannot be brought to where its journal ends; the message is the failure's."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Note:
     """What is known of the first failed try."""

@@ -190,12 +190,15 @@ class LiveRun:
         if self.interpreter is None:
             self._load()
             return
+        self.activate(self.interpreter.activate)
+
+    def activate(self, feed: Callable[[Activation], Decision | Awaitable[Decision]]) -> None:
+        """Everything that has happened goes into one activation."""
         events, self.inbox = self.inbox, []
-        at_ms = max(self._kernel.clock.now_ms(), self.last_at_ms)
-        activation = Activation(self.position + 1, at_ms, events)
+        activation = Activation(self.position + 1, max(self._kernel.clock.now_ms(), self.last_at_ms), events)
         self.phase = Phase.ACTIVATING
         try:
-            decision = self.interpreter.activate(activation)
+            decision = feed(activation)
         except Exception as error:
             logger.exception("the runner raised on %r; its activation is tried again", self)
             decision = raised(error)
@@ -430,7 +433,7 @@ class LiveRun:
         """Nothing happens to the run until ``attempt`` is called; who asks it something is told why."""
         self.phase = Phase.READY
         self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, attempt)
-        self._tell_settled()
+        self.tell_settled()
 
     def count_failure(self, failure: TaskFailure, position: int, at_ms: int) -> int:
         """Make the failure known. When to try again: in so many milliseconds."""
@@ -462,12 +465,11 @@ class LiveRun:
     def _start_without_activation(self) -> None:
         new = self.new
         assert new is not None
-        mail = tuple([e.mail for e in self.inbox if e.mail is not None])
         commit = Commit(
             workflow_uuid=new.workflow_uuid,
             fenced=False,
             start=new,
-            mail=mail,
+            mail=tuple([e.mail for e in self.inbox if e.mail is not None]),
             updates=tuple(self.admitted.values()),
         )
         self.phase = Phase.COMMITTING
@@ -496,7 +498,7 @@ class LiveRun:
             if self.interpreter is None:
                 self._load()
                 return
-            self._tell_settled()
+            self.tell_settled()
             self.poke()
             return
         self.idle_since_ms = self._kernel.clock.now_ms()
@@ -509,6 +511,7 @@ class LiveRun:
 
         Raises:
             TaskKeepsFailing: its activations fail at the moment.
+            DoesNotFit: its code does not follow its journal, and nothing has happened that it could fail with.
         """
         interpreter = await self._settle()
         if interpreter is None:
@@ -536,11 +539,12 @@ class LiveRun:
                 self._rest()
             await future
 
-    def _tell_settled(self) -> None:
+    def tell_settled(self, error: Exception | None = None) -> None:
+        """Who asks the run something may look at it now; or never, since there is nothing to look at."""
         waiting, self._settled = self._settled, []
         for future in waiting:
             if not future.done():
-                future.set_result(None)
+                future.set_result(None) if error is None else future.set_exception(error)
 
     @property
     def next_due_ms(self) -> int:
@@ -584,16 +588,13 @@ class LiveRun:
         if self.phase is Phase.GONE:
             return
         self.phase = Phase.GONE
-        for _, handle in self.timers.values():
+        for handle in (self._retry, self.deadline, *[timer for _, timer in self.timers.values()]):
             if handle is not None:
                 handle.cancel()
         self.timers = {}
-        for handle in (self._retry, self.deadline):
-            if handle is not None:
-                handle.cancel()
         self._retry = self.deadline = None
         self._kernel.activities.drop_run(self.row)
         self.locals.drop()
         self.inbox = []
         self.drop_interpreter()
-        self._tell_settled()
+        self.tell_settled()

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from dbos_core.commit import RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
-from dbos_core.failing import REFUSE_FROM, TaskKeepsFailing
+from dbos_core.failing import REFUSE_FROM, DoesNotFit, TaskKeepsFailing
 from dbos_core.runner import Decision
 from dbos_core.store.base import RequestRow
 
@@ -68,7 +68,7 @@ class Questions:
         Raises:
             TimeoutError: nobody answered within ``timeout_s``.
             RunFailing: its activations fail.
-            QuestionFailed: a closed run cannot be brought to its last state (its replay fails).
+            QuestionFailed: the run cannot be brought to its last state (its replay fails), and is not tried again.
         """
         kernel = self._kernel
         if run.workflow_uuid in kernel.live_runs or kernel.serves(run.task_queue):
@@ -119,6 +119,8 @@ class Questions:
                 answer = await live.query(payload)
             except TaskKeepsFailing as error:
                 raise RunFailing(str(error)) from error
+            except DoesNotFit as error:
+                raise QuestionFailed(str(error)) from error
         if answer is None:  # it left this process meanwhile: closed, parked or taken over
             await asyncio.sleep(_LOOK_AGAIN_S)
             rows = await kernel.store.rows([run.workflow_uuid], watch=False)

@@ -3,11 +3,14 @@
 Two occasions. This process takes a run up (:func:`restore`): what the run waits for is folded from the replayed
 decisions and armed again. Or only the interpreter was dropped, by eviction or since an activation was undone
 (:func:`rebuild`): everything else that this process knows of the run still holds.
+
+Where the code does not follow the journal any more the replay fails, and is tried again later. Some want such a run to
+fail instead (``TaskFailure.misfit``). That is due when something happens to it: a run that is taken up without need waits
+on, without an interpreter, for what its journal says that it waits for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,13 +18,12 @@ from dbos_core import kept
 from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.checkpoint import raised
-from dbos_core.commit import Close, Commit, Entry, LoadedRun, Mail, Verdict
+from dbos_core.commit import Commit, Entry, LoadedRun, Mail, Verdict
 from dbos_core.errands.spec import Errand, ErrandKey
-from dbos_core.errors import BadCommit
-from dbos_core.failing import noted
+from dbos_core.failing import DoesNotFit, noted
 from dbos_core.mailbox import CANCEL, UPDATE
 from dbos_core.phase import Phase
-from dbos_core.runner import Decision, Event, EventKind, TaskFailure
+from dbos_core.runner import Decision, Event, EventKind, Misfit, TaskFailure
 
 if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
@@ -81,7 +83,14 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     pending = Pending()
     if run.row.task_failure is not None and noted(run.row, _last(loaded.entries)) is None:
         run.fails_no_more()  # the journal has gone on since; the process that saw to it died before it said so
-    if not await _replay(kernel, run, loaded.entries, pending):
+    failure = await _replay(kernel, run, loaded.entries, pending)
+    if failure is not None and failure.misfit is not None:
+        pending = Pending()
+        await _as_recorded(kernel, run, loaded.entries, failure.misfit, pending)
+        logger.warning("%r waits for its next task, with which it fails: %s", run, failure.message)
+    elif failure is not None:
+        _failed(kernel, run, loaded.entries, failure)
+    if run.phase is not Phase.LOADING:
         return
     run.activities = pending.activities
     run.errands = pending.errands
@@ -150,16 +159,27 @@ async def rebuild(kernel: Kernel, run: LiveRun) -> None:
         run.gone()
         kernel.run_lost(run, Verdict.CLAIM_LOST)
         return
-    if not await _replay(kernel, run, loaded.entries, None):
+    failure = await _replay(kernel, run, loaded.entries, None)
+    misfit = failure.misfit if failure is not None else None
+    if misfit is not None:
+        await _as_recorded(kernel, run, loaded.entries, misfit, None)
+    elif failure is not None:
+        _failed(kernel, run, loaded.entries, failure)
+    if run.phase is not Phase.LOADING:
         return
     for message in loaded.mail:
         run.add_mail(message)
     run.mail_high_ms = max(run.mail_high_ms, loaded.run.last_mail_ms)
+    if failure is not None and misfit is not None:
+        if run.inbox:
+            run.activate(misfit.end)
+            return
+        run.tell_settled(DoesNotFit(failure.message))
     run.ready()
 
 
-async def _replay(kernel: Kernel, run: LiveRun, entries: list[Entry], pending: Pending | None) -> bool:
-    """Feed the journal. False: the run is gone or its replay failed (it is tried again later)."""
+async def _replay(kernel: Kernel, run: LiveRun, entries: list[Entry], pending: Pending | None) -> TaskFailure | None:
+    """Feed the journal. The failure, if the replay fails; nothing more is to be done if the run is gone."""
     interpreter = run.interpreter = run.runner.open(run.row, run.inputs)
     loop_time = kernel.loop.time
     slice_end = loop_time() + SLICE_S
@@ -175,28 +195,41 @@ async def _replay(kernel: Kernel, run: LiveRun, entries: list[Entry], pending: P
             await kernel.breathe()
             slice_end = loop_time() + SLICE_S
         if run.phase is Phase.GONE:
-            return False
+            return None
         if decision.failure is not None:
-            await _failed(kernel, run, entries, entry, decision.failure)
-            return False
-        run.position = entry.position
-        run.history_length = run.row.history_length = decision.history_length
-        run.last_at_ms = max(run.last_at_ms, decision.at_ms)
-        if pending is not None:
-            pending.fold(decision)
-    return True
+            run.drop_interpreter()
+            return decision.failure
+        _seen(run, entry, decision, pending)
+    return None
 
 
-async def _failed(kernel: Kernel, run: LiveRun, entries: list[Entry], entry: Entry, failure: TaskFailure) -> None:
-    run.drop_interpreter()
-    if failure.close is not None and await _close(kernel, run, failure.close):
-        return
+async def _as_recorded(
+    kernel: Kernel, run: LiveRun, entries: list[Entry], misfit: Misfit, pending: Pending | None
+) -> None:
+    """Read the journal without the code, which does not follow it."""
+    slice_end = kernel.loop.time() + SLICE_S
+    for entry in entries:
+        _seen(run, entry, misfit.recorded(entry), pending)
+        if kernel.loop.time() > slice_end:
+            await kernel.breathe()
+            slice_end = kernel.loop.time() + SLICE_S
+
+
+def _seen(run: LiveRun, entry: Entry, decision: Decision, pending: Pending | None) -> None:
+    run.position = entry.position
+    run.history_length = run.row.history_length = decision.history_length
+    run.last_at_ms = max(run.last_at_ms, decision.at_ms)
+    if pending is not None:
+        pending.fold(decision)
+
+
+def _failed(kernel: Kernel, run: LiveRun, entries: list[Entry], failure: TaskFailure) -> None:
     delay_ms = run.count_failure(failure, _last(entries), kernel.clock.now_ms())
     logger.warning(
-        "replay of workflow %r run %s fails at position %d (%s): %s. It is tried again in %d ms",
+        "replay of workflow %r run %s fails after position %d (%s): %s. It is tried again in %d ms",
         run.row.workflow_id,
         run.row.run_id,
-        entry.position,
+        run.position,
         failure.cause,
         failure.message,
         delay_ms,
@@ -209,28 +242,6 @@ async def _failed(kernel: Kernel, run: LiveRun, entries: list[Entry], entry: Ent
         kernel.run_lost(run, Verdict.POSITION_LOST, run.row.task_attempt, newest)
 
     run.try_again(delay_ms, start_over)
-
-
-async def _close(kernel: Kernel, run: LiveRun, close: Close) -> bool:
-    """A run whose failing replay ends it, with the journal as it is. False: the database refuses the closing."""
-    run.phase = Phase.COMMITTING
-    close.close_ms, close.reaches_others = kernel.clock.now_ms(), True
-    answer: asyncio.Future[Verdict | BadCommit] = kernel.loop.create_future()
-    kernel.succession.submit(Commit(workflow_uuid=run.row.workflow_uuid, close=close), answer.set_result)
-    verdict = await answer
-    if isinstance(verdict, BadCommit):
-        logger.warning("%r cannot be closed: %s", run, verdict)
-        return run.phase is Phase.GONE
-    if run.phase is Phase.GONE:
-        if verdict is Verdict.COMMITTED:
-            kernel.errands.aftermath.overheard(run.row, close)
-        return True
-    if verdict is Verdict.COMMITTED:
-        run.closed(close, run.history_length)
-    else:
-        run.gone()
-        kernel.run_lost(run, verdict)
-    return True
 
 
 def _last(entries: list[Entry]) -> int:

@@ -65,8 +65,8 @@ class TaskFailure:
     """Temporal's ``WorkflowTaskFailedCause`` by name."""
     record: str | None = None
     """JSON text, written and read by the runner's side only: the failure, and what had happened to the run."""
-    close: Close | None = None
-    """On replay: the run shall not be tried again, but end like this (the kernel says when)."""
+    misfit: Misfit | None = None
+    """On replay: the run shall not be tried again, but fail with its next task."""
 
 
 @dataclass(slots=True)
@@ -118,6 +118,19 @@ class Decision:
     though nothing else happens."""
     failure: TaskFailure | None = None
     """Set: the rest is void."""
+
+
+class Misfit(Protocol):
+    """A journal that the code does not follow any more, where that is to fail the run: as soon as something happens to it,
+    not before."""
+
+    def recorded(self, entry: Entry) -> Decision:
+        """What an entry says by itself. It is asked of all of them, in order, before ``end``."""
+        ...
+
+    def end(self, activation: Activation) -> Decision:
+        """The activation that takes these events up, and fails the run."""
+        ...
 
 
 class Interpreter(Protocol):

@@ -340,15 +340,6 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
     ),
     Difference(
-        slug="nondeterminism-at-takeover",
-        kind=Kind.DIFFERENT,
-        feature="Code that no longer fits, in workflows that fail on a NondeterminismError",
-        advice="Where `workflow_failure_exception_types` or `failure_exception_types` has NondeterminismError, a run that was "
-        "in memory when its process ended is closed as soon as a process with the changed code takes it over. Temporal "
-        "waits until the next task of the run. Runs that were parked wait here, too. Without that setting nothing is "
-        "closed: deploy the old code again, and the run goes on.",
-    ),
-    Difference(
         slug="task-timeout",
         feature="task_timeout",
         advice="A workflow task runs in the process that owns the run, and is not given to another one when it takes longer: "

@@ -9,14 +9,12 @@ from temporalio import activity, workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHistory,
     WorkflowQueryFailedError,
 )
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from .support import Connect, MakeWorker, chain, eventually, keeps_failing, recorded_failure
+from .support import Connect, MakeWorker, keeps_failing, recorded_failure
 
 SHORT = timedelta(seconds=1)
 SOON = timedelta(seconds=30)
@@ -191,57 +189,6 @@ class After:
     @workflow.query
     def ready(self) -> bool:
         return True
-
-
-@workflow.defn(name="Changed", failure_exception_types=[workflow.NondeterminismError])
-class Strict:
-    @workflow.run
-    async def run(self) -> str:
-        await workflow.sleep(1)
-        return "after"
-
-    @workflow.signal
-    def proceed(self) -> None:
-        pass
-
-
-@pytest.mark.no_replay("two versions of the code are meant to disagree")
-@pytest.mark.parametrize("by", ["worker", "workflow type"])
-async def test_code_that_no_longer_fits_may_fail_the_workflow(
-    client: Client, engine: str, make_worker: MakeWorker, queue: str, wid: str, by: str
-) -> None:
-    async with make_worker(client, task_queue=queue, workflows=[Before], activities=[once]):
-        handle = await client.start_workflow("Changed", id=wid, task_queue=queue, task_timeout=SHORT)
-
-        async def ran() -> None:
-            assert kinds(await handle.fetch_history())[-1] == "WORKFLOW_TASK_COMPLETED"
-            assert "ACTIVITY_TASK_COMPLETED" in kinds(await handle.fetch_history())
-
-        await eventually(ran)
-    after = [Strict] if by == "workflow type" else [After]
-    types = [workflow.NondeterminismError] if by == "worker" else []
-    if engine != "temporal":  # it does not wait for a task (ledger: nondeterminism-at-takeover)
-        await handle.signal("proceed")
-    async with make_worker(
-        client, task_queue=queue, workflows=after, activities=[once], workflow_failure_exception_types=types
-    ):
-        if engine == "temporal":
-            await handle.signal("proceed")
-        with pytest.raises(WorkflowFailureError) as failed:
-            await handle.result()
-        assert "[TMPRL1100] " in chain(failed.value)[1]
-        assert chain(failed.value)[1].endswith(" type=None")
-        assert (await handle.describe()).status == WorkflowExecutionStatus.FAILED
-        history = await handle.fetch_history()
-        assert kinds(history)[-5:] == [
-            "WORKFLOW_EXECUTION_SIGNALED",
-            "WORKFLOW_TASK_SCHEDULED",
-            "WORKFLOW_TASK_STARTED",
-            "WORKFLOW_TASK_COMPLETED",
-            "WORKFLOW_EXECUTION_FAILED",
-        ]
-        closing = history.events[-1].workflow_execution_failed_event_attributes
-        assert closing.workflow_task_completed_event_id == history.events[-2].event_id
 
 
 @pytest.mark.no_replay("two versions of the code are meant to disagree")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from temporalio.api.common.v1 import Priority
 from temporalio.api.common.v1 import RetryPolicy as RetryPolicyMessage
@@ -18,8 +20,9 @@ from dbos_compat.bridge.commands import Command, ms
 from dbos_compat.bridge.policies import policy_of
 from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, is_too_large, too_large, without_details
 from dbos_compat.convert.failures import failure_text, failure_type
-from dbos_compat.convert.payloads import payload_map, payload_map_text, payload_text, payloads, payloads_text
+from dbos_compat.convert.payloads import dumps, payload_map, payload_map_text, payload_text, payloads, payloads_text
 from dbos_compat.convert.times import duration, timestamp
+from dbos_compat.relations import retry_policy
 from dbos_core.activities.attempt import Attempt, CancelReason, RunIdentity
 from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind
@@ -58,6 +61,30 @@ def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
         retry=policy_of(a.retry_policy) if a.HasField("retry_policy") else _DEFAULT_POLICY,
         scheduled_ms=at_ms,
         native=a,
+    )
+
+
+def recorded_spec(asked: Mapping[str, Any], at_ms: int, row: RunRow) -> ActivitySpec:
+    """The same for a command that was journalled."""
+    times = normalise(
+        schedule_to_close_ms=asked.get("s2c"),
+        schedule_to_start_ms=asked.get("s2s"),
+        start_to_close_ms=asked.get("stc"),
+        heartbeat_ms=asked.get("hb"),
+        run_timeout_ms=None if row.deadline_ms is None else row.deadline_ms - row.execution_ms,
+    )
+    return ActivitySpec(
+        seq=asked["seq"],
+        activity_id=asked["id"],
+        activity_type=asked["type"],
+        task_queue=asked["queue"],
+        record=dumps({key: asked[key] for key in ("in", "h", "prio") if key in asked}),
+        schedule_to_close_ms=times.schedule_to_close_ms,
+        schedule_to_start_ms=times.schedule_to_start_ms,
+        start_to_close_ms=times.start_to_close_ms,
+        heartbeat_ms=times.heartbeat_ms,
+        retry=policy_of(retry_policy(asked["retry"])) if "retry" in asked else _DEFAULT_POLICY,
+        scheduled_ms=at_ms,
     )
 
 

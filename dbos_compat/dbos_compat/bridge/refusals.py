@@ -17,18 +17,14 @@ from temporalio.service import RPCError
 
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.commands import Command
-from dbos_compat.chains.successor import Ending
 from dbos_compat.convert.answers import Answer
-from dbos_compat.convert.failures import dbos_error_text
-from dbos_compat.convert.records import CloseRecord, close_text
 from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import UNHANDLED, task_failure_text
 from dbos_compat.relations import child_request
 from dbos_compat.service.start import check_start, timeouts
-from dbos_core.commit import Close, RunStatus
 from dbos_core.retry import bad_timeout_type
-from dbos_core.runner import TaskFailure
+from dbos_core.runner import Misfit, TaskFailure
 
 BLOB_BYTES_MAX = 2 * 1024 * 1024
 """Temporal's limit for the payloads of one command, result or answer."""
@@ -48,16 +44,16 @@ _VERSIONED = "versioning_override" in StartChildWorkflowExecution.DESCRIPTOR.fie
 class TaskFailed(Exception):
     """The task fails; caught by the interpreter."""
 
-    def __init__(self, failure: Failure, cause: str = UNHANDLED, close: Close | None = None) -> None:
+    def __init__(self, failure: Failure, cause: str = UNHANDLED, misfit: Misfit | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.cause = cause
-        self.close = close
+        self.misfit = misfit
 
     def result(self, arrivals: Iterable[str] | None) -> TaskFailure:
         """What the kernel is told. ``arrivals``: texts of the events that the task was to handle."""
         return TaskFailure(
-            self.failure.message, self.cause, task_failure_text(self.failure, arrivals), close=self.close
+            self.failure.message, self.cause, task_failure_text(self.failure, arrivals), misfit=self.misfit
         )
 
 
@@ -193,22 +189,3 @@ def _size(command: Command) -> int:
         outcome = Payloads(payloads=[message])
         return (Outcome(success=outcome) if command.kind == "update_completed" else outcome).ByteSize()
     return message.ByteSize() if isinstance(message, Failure) else 0
-
-
-def closed_by_nondeterminism(failure: Failure, identity: str, ending: Ending) -> Close:
-    """The end of a run whose worker wants a failing replay to fail the workflow. When: the kernel says."""
-    record = CloseRecord(
-        kind="failed",
-        identity=identity,
-        failure=failure,
-        retry_state=ending.state,
-        new_run_id=ending.new_run_id,
-    )
-    return Close(
-        status=RunStatus.FAILED,
-        close_ms=0,
-        record=close_text(record),
-        error=dbos_error_text(failure),
-        mail_seen_ms=None,
-        successor=ending.successor,
-    )

@@ -44,6 +44,7 @@ from dbos_compat.bridge.commands import (
 from dbos_compat.bridge.decisions import Builder, consumed
 from dbos_compat.bridge.local_activities import cancel_marker, marker, pending_of
 from dbos_compat.bridge.local_activities import canceled_at_once as local_canceled_at_once
+from dbos_compat.bridge.misfit import JournalMisfit
 from dbos_compat.bridge.patches import Patches, announced, missing
 from dbos_compat.bridge.refusals import (
     TaskFailed,
@@ -52,12 +53,11 @@ from dbos_compat.bridge.refusals import (
     check_child,
     check_schedule,
     check_sizes,
-    closed_by_nondeterminism,
     limited,
     names_its_activities,
 )
 from dbos_compat.bridge.task import Task
-from dbos_compat.chains.successor import NewId, after_failure
+from dbos_compat.chains.successor import NewId
 from dbos_compat.convert.answers import Answer, answer_text, question
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import started
@@ -561,11 +561,12 @@ class TemporalInterpreter:
             f"{what} Recorded with temporalio {recorded.get('sdk', '?')}, replayed with {SDK_VERSION}. "
             "Deploy the code that began this run, or guard the change with workflow.patched()."
         )
-        close = None
+        misfit = None
         if self._host.fails_workflow_on_nondeterminism(self._row.workflow_type):
-            ending = after_failure(self._row, self._builder.inputs, failure, self._runner.now_ms(), self._runner.new_id)
-            close = closed_by_nondeterminism(failure, self._runner.identity, ending)
-        return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", close)
+            runner, row = self._runner, self._row
+            builder = Builder(runner.identity, row, self._builder.inputs, runner.new_id)
+            misfit = JournalMisfit(failure, builder, row, identity=runner.identity, build_id=runner.build_id)
+        return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", misfit)
 
     def _void(self, task: Task, failed: TaskFailed) -> Decision:
         return Decision(record=None, name="", failure=failed.result(None if task.replaying else task.texts))

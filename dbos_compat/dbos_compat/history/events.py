@@ -31,7 +31,7 @@ from temporalio.api.sdk.v1 import UserMetadata, WorkflowTaskCompletedMetadata
 
 from dbos_compat.chains.successor import continued_attributes
 from dbos_compat.convert.metadata import began_ms, metadata_record
-from dbos_compat.convert.records import close_record, started
+from dbos_compat.convert.records import started
 from dbos_compat.convert.search_attributes import encode
 from dbos_compat.convert.times import duration_ms
 from dbos_compat.history.arrivals import ARRIVALS, cancel_requested, signaled
@@ -60,9 +60,7 @@ def events(loaded: LoadedRun, namespace: str = "default") -> list[HistoryEvent]:
     if not history.closed:
         failed = failed_task(loaded)
         history.add_waiting(history.add_failed(failed, loaded.mail) if failed is not None else loaded.mail)
-        if loaded.run.status is RunStatus.FAILED:
-            history.add_failing_replay()
-        elif loaded.run.status is not RunStatus.RUNNING:
+        if loaded.run.status is not RunStatus.RUNNING:
             history.add_close(task_completed=0)
     return history.events
 
@@ -86,8 +84,6 @@ class _History:
         self.size = len(loaded.inputs)
         """As the workflow is told it."""
         self._first_task = True
-        self._scheduled_id = 0
-        """The event of the task that is due; 0: none is."""
         self._begin()
 
     def _begin(self) -> None:
@@ -259,8 +255,7 @@ class _History:
             due = due or not self._first_task
             at_ms = newest_ms
         if due:
-            self._scheduled_id = self._next
-            self.events.append(event(self._scheduled_id, at_ms, self._scheduled()))
+            self.events.append(event(self._next, at_ms, self._scheduled()))
 
     def _add_messages(self, mail: Iterable[Mail]) -> int | None:
         """Signals and cancel requests; the time of the last one, None if there are none."""
@@ -283,30 +278,6 @@ class _History:
                 name = "" if letter.topic == NULL_TOPIC else letter.topic
                 self.events.append(signaled(self._next, at_ms, name, message))
         return at_ms
-
-    def add_failing_replay(self) -> None:
-        """A run that failed since its code does not follow the journal, as its worker wishes: the task that said so."""
-        at_ms = self.run.close_ms or self.run.start_ms
-        identity = close_record(self.run.close).identity if self.run.close else ""
-        if not self._scheduled_id:
-            self._scheduled_id = self._next
-            self.events.append(event(self._scheduled_id, at_ms, self._scheduled()))
-        scheduled, started = self._scheduled_id, self._next
-        self.events += [
-            event(
-                started,
-                at_ms,
-                WorkflowTaskStartedEventAttributes(scheduled_event_id=scheduled, identity=identity),
-            ),
-            event(
-                started + 1,
-                at_ms,
-                WorkflowTaskCompletedEventAttributes(
-                    scheduled_event_id=scheduled, started_event_id=started, identity=identity
-                ),
-            ),
-        ]
-        self.add_close(task_completed=started + 1)
 
     def add_close(
         self, *, task_completed: int, continued: WorkflowExecutionContinuedAsNewEventAttributes | None = None

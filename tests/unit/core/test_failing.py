@@ -15,6 +15,7 @@ from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
 from dbos_core.failing import Note, note_text, noted
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import ACTIVITY, OUTCOME, OWN_ID
+from dbos_core.questions import QuestionFailed
 from dbos_core.retry import RetryPolicy
 from dbos_core.runner import Activation, Decision, EventKind, TaskFailure
 from dbos_core.store.memory import MemoryStore
@@ -33,7 +34,7 @@ class Script(AnyRunner):
     unreadable: bool = False
     """The journal cannot be replayed."""
     ends_unreadable: bool = False
-    """And that shall end the run."""
+    """And that shall fail the run."""
     seen: list[list[str]] = field(default_factory=list)
 
     task_queue: str = QUEUE
@@ -58,20 +59,26 @@ class Script(AnyRunner):
 
     def replay(self, entry: Entry) -> Decision:
         if self.unreadable:
-            close = Close(status=RunStatus.FAILED, close_ms=0, record='{"kind":"failed"}', error="{}")
-            close.mail_seen_ms = None
-            return Decision(
-                record=None,
-                name="",
-                failure=TaskFailure(
-                    "does not fit", "NON_DETERMINISTIC_ERROR", close=close if self.ends_unreadable else None
-                ),
+            failure = TaskFailure(
+                "does not fit", "NON_DETERMINISTIC_ERROR", misfit=self if self.ends_unreadable else None
             )
+            return Decision(record=None, name="", failure=failure)
+        return self.recorded(entry)
+
+    def recorded(self, entry: Entry) -> Decision:
         decision = Decision(record=entry.record, name=entry.name)
         if "start" in json.loads(entry.record):
             decision.schedule = [pack(0)]
         if "activity" in json.loads(entry.record):
             decision.consumed_activities = [1]
+        return decision
+
+    def end(self, activation: Activation) -> Decision:
+        self.seen.append([event.kind.value for event in activation.events])
+        decision = Decision(record='["end"]', name="step", at_ms=activation.at_ms)
+        decision.close = Close(
+            status=RunStatus.FAILED, close_ms=activation.at_ms, record='{"kind":"failed"}', error="{}"
+        )
         return decision
 
     async def query(self, payload: str) -> str:
@@ -132,7 +139,7 @@ class Shop:
         self.kernels: list[Kernel] = []
         self.starts = 0
 
-    async def process(self, script: Script) -> tuple[Kernel, Packer]:
+    async def process(self, script: Script, *, idle: bool = False) -> tuple[Kernel, Packer]:
         kernel = await Kernel.open(
             self.store.sibling(),
             identity=script.identity,
@@ -142,6 +149,7 @@ class Shop:
         )
         self.kernels.append(kernel)
         packer = Packer(kernel)
+        packer.idle = idle
         kernel.activities.serve(QUEUE, packer, 10)
         kernel.serve(script)
         await settle()
@@ -369,20 +377,57 @@ async def test_a_replay_that_fails_is_noted_and_forgotten_when_it_works_again(sh
     assert (row.task_attempt, row.task_failure) == (1, None)
 
 
-async def test_a_replay_that_fails_may_end_the_run(shop: Shop) -> None:
-    good = Script()
-    kernel, packer = await shop.process(good)
-    packer.idle = True
+async def misfitting(shop: Shop) -> tuple[Kernel, Packer, Script]:
+    """A run that waits for its activity has been taken over by code that does not fit."""
+    kernel, packer = await shop.process(Script(), idle=True)
     await shop.start(kernel)
     await kernel.close()
     shop.kernels.remove(kernel)
+    other = Script(unreadable=True, ends_unreadable=True)
+    kernel, packer = await shop.process(other, idle=True)
+    await until(shop, lambda: bool(packer.held))
+    return kernel, packer, other
 
-    await shop.process(Script(unreadable=True, ends_unreadable=True))
-    await until(shop, lambda: shop.store.tables.runs["order-42"].row.status is not RunStatus.RUNNING)
+
+async def test_a_run_that_is_to_fail_since_its_code_does_not_fit_waits_until_something_happens(shop: Shop) -> None:
+    kernel, packer, script = await misfitting(shop)
+    for _ in range(20):
+        await shop.clock.advance(500)
+    row = await shop.row()
+    assert (row.status, row.task_attempt, row.task_failure) == (RunStatus.RUNNING, 1, None)
+    assert (packer.started, script.seen) == (1, [])
+
+    packer.finish(packer.held[0])
+    await until(shop, lambda: kernel.live("order-42") is None)
+
     row = await shop.row()
     assert (row.status, row.close) == (RunStatus.FAILED, '{"kind":"failed"}')
-    assert row.close_ms is not None
-    assert row.close_ms >= row.start_ms
+    assert script.seen == [["activity"]], "what it failed with is the journal's last entry"
+    [loaded] = await shop.store.load(["order-42"])
+    assert [entry.record for entry in loaded.entries] == ['["start"]', '["end"]']
+
+
+async def test_a_message_is_enough_for_a_run_whose_code_does_not_fit(shop: Shop) -> None:
+    kernel, _, script = await misfitting(shop)
+    await kernel.send(Mail(mail_id=f"{OWN_ID}1", workflow_uuid="order-42", topic="hurry", message="{}"))
+    await until(shop, lambda: kernel.live("order-42") is None)
+
+    assert (await shop.row()).status is RunStatus.FAILED
+    assert script.seen == [["signal"]]
+    assert await shop.store.mail(["order-42"]) == []
+
+
+async def test_a_question_is_refused_and_does_not_fail_the_run(shop: Shop) -> None:
+    kernel, packer, script = await misfitting(shop)
+    for _ in range(2):
+        with pytest.raises(QuestionFailed, match="does not fit"):
+            await kernel.questions.query(await shop.row(), "{}", 10)
+    assert (await shop.row()).status is RunStatus.RUNNING
+    assert script.seen == []
+
+    packer.finish(packer.held[0])
+    await until(shop, lambda: kernel.live("order-42") is None)
+    assert (await shop.row()).status is RunStatus.FAILED
 
 
 async def test_other_runs_of_the_process_go_on(shop: Shop) -> None:
