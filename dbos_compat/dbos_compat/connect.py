@@ -55,6 +55,7 @@ async def connect(
     create_schema: bool = True,
     lease: timedelta = LEASE,
     suggest_continue_as_new_after: int = SUGGEST_AFTER_EVENTS,
+    shortest_timer: timedelta = timedelta(0),
     spin: timedelta = SPIN,
     **server_options: Unpack[ServerOptions],
 ) -> Client:
@@ -73,6 +74,8 @@ async def connect(
         lease: how long this process is believed alive without a sign; then others take its workflows over.
         suggest_continue_as_new_after: ``workflow.info().is_continue_as_new_suggested()`` becomes true so many events into
             a history (a setting of the server, on Temporal).
+        shortest_timer: no timer of a workflow rings sooner than that, however short it is. For code that has come to
+            count on it: on a Temporal server a timer takes a second at least.
         spin: how long the event loop may be kept awake for the answer to a lone commit. It takes a tenth off the
             latency of a workflow that has the process to itself and costs processor time; zero: never.
         server_options: the other arguments of ``Client.connect``. ``connect_timeout`` bounds this call; ``retry_config``,
@@ -124,6 +127,7 @@ async def connect(
             application_version=version,
             lease=lease,
             suggest_continue_as_new_after=suggest_continue_as_new_after,
+            shortest_timer=shortest_timer,
             spin=spin,
             on_close=on_close,
             another_store=new_store,
@@ -150,6 +154,7 @@ async def connect_store(
     application_version: str = APPLICATION_VERSION,
     lease: timedelta = LEASE,
     suggest_continue_as_new_after: int = SUGGEST_AFTER_EVENTS,
+    shortest_timer: timedelta = timedelta(0),
     spin: timedelta = SPIN,
     clock: Clock | None = None,
     on_close: Callable[[], None] | None = None,
@@ -178,6 +183,7 @@ async def connect_store(
             namespace=namespace,
             identity=config.identity,
             suggest_after=suggest_continue_as_new_after,
+            shortest_timer_ms=round(shortest_timer.total_seconds() * 1000),
             meter=live(private.runtime(config.runtime).metric_meter),
             on_close=on_close if reopen is not None or another_store is None else None,
             reopen=reopen,

@@ -370,9 +370,9 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="timers-on-time",
         kind=Kind.DIFFERENT,
         feature="Timers ring on time",
-        advice="A Temporal server rounds: a timer of a tenth of a second takes one second there. Code that counted on the "
-        "longer wait finds its workflow further on than it was.",
-        conformance=("tests/worker/test_workflow.py::test_async_loop_ordering",),
+        advice="On a Temporal server a timer takes one second at least, also one of a tenth of a second. Code that counted on "
+        "the longer wait finds its workflow further on than it was; `connect(shortest_timer=timedelta(seconds=1))` gives it "
+        "the second back.",
     ),
     Difference(
         slug="rust-core",

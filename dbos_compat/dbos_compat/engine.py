@@ -39,6 +39,7 @@ class Engine:
         namespace: str,
         identity: str,
         suggest_after: int = SUGGEST_AFTER_EVENTS,
+        shortest_timer_ms: int = 0,
         meter: MetricMeter | None = None,
         on_close: Callable[[], None] | None = None,
         reopen: Callable[[], Awaitable[Engine]] | None = None,
@@ -49,6 +50,7 @@ class Engine:
         self.namespace = namespace
         self.identity = identity
         self._suggest_after = suggest_after
+        self._shortest_timer_ms = shortest_timer_ms
         kernel.timeout_close = timeout_close(kernel.entropy.uuid)
         self.service = EngineService(kernel, namespace=namespace)
         self._loop = asyncio.get_running_loop()
@@ -125,6 +127,7 @@ class Engine:
             identity=self.identity,
             namespace=self.namespace,
             suggest_after=self._suggest_after,
+            shortest_timer_ms=self._shortest_timer_ms,
             meter=self._meter,
         )
 

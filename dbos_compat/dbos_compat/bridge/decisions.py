@@ -39,6 +39,7 @@ class Builder:
         "_identity",
         "_new_id",
         "_row",
+        "_shortest_timer_ms",
         "accepted",
         "activities",
         "at_ms",
@@ -50,7 +51,8 @@ class Builder:
         "search_attributes",
     )
 
-    def __init__(self, identity: str, row: RunRow, inputs: str, new_id: NewId) -> None:
+    def __init__(self, identity: str, row: RunRow, inputs: str, new_id: NewId, *, shortest_timer_ms: int = 0) -> None:
+        self._shortest_timer_ms = shortest_timer_ms
         self._identity = identity
         self._new_id = new_id
         self._row = row
@@ -116,7 +118,7 @@ class Builder:
             )
             decision.schedule.append(spec_of(command, decision.at_ms, self._row))
         elif kind == "timer":
-            decision.start_timers.append((command.seq, decision.at_ms + command.message))
+            decision.start_timers.append((command.seq, self.timer_due_ms(decision.at_ms, command.message)))
         elif kind == "cancel_timer":
             decision.cancel_timers.append(command.seq)
         elif kind == "cancel_activity":
@@ -151,6 +153,10 @@ class Builder:
             decision.memo = dumps(memo)
         elif kind in TERMINAL:
             decision.close = self._close(command, event_id, decision.at_ms, live)
+
+    def timer_due_ms(self, at_ms: int, duration_ms: int) -> int:
+        """When a timer rings that was asked for then."""
+        return at_ms + max(duration_ms, self._shortest_timer_ms)
 
     def _upsert(self, decision: Decision, changes: Mapping[str, Payload]) -> None:
         current = self.search_attributes or self._row.search_attributes

@@ -84,7 +84,7 @@ class JournalMisfit:
             given_up = decision.try_cancel_activities if how == TRY_CANCEL else decision.abandon_activities
             (given_up if how in (TRY_CANCEL, ABANDON) else decision.cancel_activities).append(seq)
         elif kind == "timer":
-            decision.start_timers.append((seq, decision.at_ms + command["ms"]))
+            decision.start_timers.append((seq, builder.timer_due_ms(decision.at_ms, command["ms"])))
         elif kind == "cancel_timer":
             decision.cancel_timers.append(seq)
         elif kind == "local_activity":

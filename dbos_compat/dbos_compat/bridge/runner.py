@@ -99,6 +99,7 @@ class TemporalRunner:
         new_id: NewId,
         now_ms: Callable[[], int],
         suggest_after: int,
+        shortest_timer_ms: int = 0,
         local_lane: LocalLane | None = None,
         metrics: WorkerMetrics | None = None,
         build_id: str = "",
@@ -109,6 +110,7 @@ class TemporalRunner:
             new_id: gives run ids.
             now_ms: the clock, for what happens outside an activation.
             suggest_after: so many events into a run's history ``is_continue_as_new_suggested()`` becomes true.
+            shortest_timer_ms: no timer rings sooner.
             local_lane: runs the local activities.
             build_id: of the code that this worker has.
         """
@@ -117,6 +119,7 @@ class TemporalRunner:
         self._metrics = metrics
         self.now_ms = now_ms
         self.suggest_after = suggest_after
+        self._shortest_timer_ms = shortest_timer_ms
         self.local_lane = local_lane
         self.task_queue = task_queue
         self.identity = identity
@@ -131,6 +134,10 @@ class TemporalRunner:
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
         interpreter = TemporalInterpreter(self, run, inputs, native)
         return interpreter if self._metrics is None else self._metrics.interpreter(interpreter, run, self.now_ms)
+
+    def builder(self, run: RunRow, inputs: str) -> Builder:
+        """For a run that has no past yet."""
+        return Builder(self.identity, run, inputs, self.new_id, shortest_timer_ms=self._shortest_timer_ms)
 
     def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
         prepare_start(spec, run, self.namespace)
@@ -171,7 +178,7 @@ class TemporalInterpreter:
         """Bytes of the journal so far: what the workflow is told as the size of its history."""
         self._suggested = False
         """As the last task was told: the run should be continued as new."""
-        self._builder = Builder(runner.identity, row, inputs, runner.new_id)
+        self._builder = runner.builder(row, inputs)
         self._patches = Patches()
         self._build = BuildId()
         self._ahead: list[Command] = []
@@ -564,7 +571,7 @@ class TemporalInterpreter:
         misfit = None
         if self._host.fails_workflow_on_nondeterminism(self._row.workflow_type):
             runner, row = self._runner, self._row
-            builder = Builder(runner.identity, row, self._builder.inputs, runner.new_id)
+            builder = runner.builder(row, self._builder.inputs)
             misfit = JournalMisfit(failure, builder, row, identity=runner.identity, build_id=runner.build_id)
         return TaskFailed(failure, "NON_DETERMINISTIC_ERROR", misfit)
 

@@ -72,12 +72,14 @@ class EngineWorker(BridgeWorker):
         identity: str,
         namespace: str,
         suggest_after: int = SUGGEST_AFTER_EVENTS,
+        shortest_timer_ms: int = 0,
         meter: MetricMeter | None = None,
     ) -> None:
         """Raises Unsupported for what this release does not do."""
         self._kernel = kernel
         self._namespace = namespace
         self._suggest_after = suggest_after
+        self._shortest_timer_ms = shortest_timer_ms
         self._config = config
         self._identity: str = config.identity_override or identity
         self._slots = Slots.of(config)
@@ -128,6 +130,7 @@ class EngineWorker(BridgeWorker):
             new_id=self._kernel.entropy.uuid,
             now_ms=self._kernel.clock.now_ms,
             suggest_after=self._suggest_after,
+            shortest_timer_ms=self._shortest_timer_ms,
             local_lane=self._local_lane,
             metrics=self._metrics,
             build_id=build_id_of(self._config.versioning_strategy),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from datetime import timedelta
 from typing import Any, cast
 
 from temporalio.client import Client
@@ -79,8 +80,10 @@ async def connect() -> LocalEngine | Server:
     mode = os.environ.get("CONFORMANCE_MODE", "plain")
     if mode == "server":
         return Server(await Client.connect(url, runtime=Runtime.default()))
-    # The SDK's tests start their server so, too.
-    client = await dbos_compat.connect(url, runtime=Runtime.default(), suggest_continue_as_new_after=50)
+    # What the SDK's tests tell their server, and what no server can be told: its timers take a second at least.
+    client = await dbos_compat.connect(
+        url, runtime=Runtime.default(), suggest_continue_as_new_after=50, shortest_timer=timedelta(seconds=1)
+    )
     if mode == "two-processes":
         return SplitEngine(client, Elsewhere(lambda: RpcProcess.start(url)))
     engine = LocalEngine(client)
