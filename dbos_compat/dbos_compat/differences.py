@@ -297,12 +297,6 @@ _ENTRIES: tuple[Difference, ...] = (
         "cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these histories.",
     ),
     Difference(
-        slug="continue-as-new-at-once",
-        kind=Kind.DIFFERENT,
-        feature="Continue-as-new begins the next run at once",
-        advice="Temporal delays it when the run before has lived for less than a second.",
-    ),
-    Difference(
         slug="words-of-text-attributes",
         kind=Kind.DIFFERENT,
         feature="Words of Text search attributes are told apart by case outside ASCII",
@@ -334,9 +328,9 @@ _ENTRIES: tuple[Difference, ...] = (
     ),
     Difference(
         slug="chains-without-pause",
-        feature="Runs that follow each other",
-        advice="Temporal lets runs of one workflow begin no more often than once a second; here a continued or retried run "
-        "begins as soon as its policy says.",
+        feature="Runs that follow each other begin without a pause",
+        advice="Temporal lets runs of one workflow begin no more often than once a second: it delays a run that follows one "
+        "which has lived for less. Here a continued or retried run begins as soon as its policy says.",
         kind=Kind.DIFFERENT,
     ),
     Difference(
@@ -344,13 +338,6 @@ _ENTRIES: tuple[Difference, ...] = (
         feature="task_timeout",
         advice="A workflow task runs in the process that owns the run, and is not given to another one when it takes longer: "
         "the deadlock detector of Temporal's SDK bounds it and, if the process dies, the lease. The value is kept and shown.",
-        kind=Kind.DIFFERENT,
-    ),
-    Difference(
-        slug="reset-and-children",
-        feature="Resetting a workflow that has open children",
-        advice="The new run does not hear of children that were started before the point of the reset, and does not close "
-        "them. Wait for them before, or signal the result.",
         kind=Kind.DIFFERENT,
     ),
     Difference(
