@@ -88,8 +88,9 @@ def mail_ids(events: Iterable[Event]) -> Iterable[str]:
 
 def raised(error: Exception) -> Decision:
     """What an exception of the runner itself amounts to: a failed task."""
-    return Decision(
-        record=None,
-        name="",
-        failure=TaskFailure(f"{type(error).__name__}: {error}", "WORKFLOW_WORKER_UNHANDLED_FAILURE"),
-    )
+    return Decision(record=None, name="", failure=failure_of(error))
+
+
+def failure_of(error: Exception) -> TaskFailure:
+    """An exception that is not the workflow's own, as the failure of its task."""
+    return TaskFailure(f"{type(error).__name__}: {error}", "WORKFLOW_WORKER_UNHANDLED_FAILURE")

@@ -7,10 +7,13 @@ same statement (an idle process sends nothing else); notifications wake the clai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from dbos_core.broken import unbroken
 from dbos_core.clock import TimerHandle
 from dbos_core.commit import LoadedRun, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
@@ -31,6 +34,8 @@ CLAIM_AGAIN_MS = 50
 """Where some runs were due others may follow: look again so soon, as long as there are any."""
 CLAIM_RUNS_MAX = 200
 """Runs taken in one statement: bounds what a process takes away from its peers at once."""
+OUTBOX_MAX = 10_000
+"""Closed runs of which others have to be told that are looked at when it is in doubt what we have told."""
 CLAIM_BELOW_RUNS = 5_000
 """No further claims above this many runs in memory."""
 
@@ -52,6 +57,7 @@ class Claims:
         self.arriving: Counter[str] = Counter()
         """Runs that are being loaded, and by how many."""
         self._mail_came: set[str] = set()
+        self._expiring = False
         self._sure_until_s = 0.0
         """Until then (the loop's clock, which runs on while a process is stopped) our lease holds for certain."""
 
@@ -104,6 +110,16 @@ class Claims:
         """An answer about our runs was lost: ask with the next pulse."""
         self._in_doubt = True
 
+    @contextlib.contextmanager
+    def doubting(self) -> Iterator[None]:
+        """Around calls by which a run may become ours, or we may have to tell others of its end: the answer may be lost,
+        and the caller may give up before it has acted on it."""
+        try:
+            yield
+        except BaseException:
+            self.doubt()
+            raise
+
     def wake(self) -> None:
         """Some run may be there for us."""
         self._wakeup.set()
@@ -141,6 +157,7 @@ class Claims:
                     logger.warning("the database is away (%s); leases cannot be renewed", error)
                 self._away = self._in_doubt = True
             except Exception:
+                self._in_doubt = True
                 logger.exception("the pulse failed and beats again")
             kernel.parking.sweep()
             await asyncio.sleep(PULSE_EVERY_S)
@@ -155,25 +172,21 @@ class Claims:
             )
             await self._drop_taken()
         if pulse.lapsed:
-            taken = await kernel.store.take_over(kernel.process_id, pulse.lapsed, kernel.queues, CLAIM_RUNS_MAX)
-            await kernel.errands.aftermath.look(
-                await kernel.store.take_outbox(kernel.process_id, pulse.lapsed, CLAIM_RUNS_MAX)
-            )
-            if taken:
-                logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(pulse.lapsed))
-                await self.adopt(taken)
+            await self._take_over(pulse.lapsed)
         if pulse.touched:
             for uuid in await kernel.store.reopened(kernel.process_id, kernel.queues, CLAIM_RUNS_MAX):
                 self._drop(uuid)
                 await kernel.waiting.look([uuid])
                 await kernel.errands.aftermath.reopened([uuid])
-        if pulse.expired:
-            for uuid in await kernel.store.expired(CLAIM_RUNS_MAX):
-                await self.time_out(uuid)
+        if pulse.expired and not self._expiring:
+            self._expiring = True
+            kernel.spawn(self._time_out_expired(), "time out runs that nobody owns")
         if self._in_doubt:
             self._in_doubt = False
             owned = await kernel.store.owned(kernel.process_id)
             await self.adopt([uuid for uuid in owned if not kernel.knows(uuid)])
+            own = [kernel.process_id]
+            await kernel.errands.aftermath.look(await kernel.store.take_outbox(kernel.process_id, own, OUTBOX_MAX))
         if pulse.runnable:
             self.wake()
         elif pulse.next_due_in_ms is not None and pulse.next_due_in_ms < PULSE_EVERY_S * 1000:
@@ -189,6 +202,22 @@ class Claims:
             kernel.questions.wake()
         if pulse.jobs:
             kernel.jobs.look()
+
+    async def _take_over(self, lapsed: Sequence[str]) -> None:
+        """Go on with what dead processes owned: all of it, as long as there is room and our own lease is not at risk."""
+        kernel = self._kernel
+        enough_s = kernel.loop.time() + PULSE_EVERY_S
+        while True:
+            taken = await kernel.store.take_over(kernel.process_id, lapsed, kernel.queues, CLAIM_RUNS_MAX)
+            told = await kernel.store.take_outbox(kernel.process_id, lapsed, CLAIM_RUNS_MAX)
+            await kernel.errands.aftermath.look(told)
+            if taken:
+                logger.warning("taking over %d runs of %d processes that are gone", len(taken), len(lapsed))
+                await self.adopt(taken)
+            if max(len(taken), len(told)) < CLAIM_RUNS_MAX or len(kernel.live_runs) >= CLAIM_BELOW_RUNS:
+                return
+            if kernel.loop.time() > enough_s:
+                return  # the rest after the next beat
 
     async def _claim_loop(self) -> None:
         kernel = self._kernel
@@ -213,6 +242,7 @@ class Claims:
                 self._in_doubt = True
                 await asyncio.sleep(0.2)  # the pulse says it aloud and wakes us again
             except Exception:
+                self._in_doubt = True
                 logger.exception("claiming failed and is tried again")
                 await asyncio.sleep(1)
 
@@ -239,7 +269,7 @@ class Claims:
             run.early_mail = []
             kernel.live_runs[row.workflow_uuid] = run
             self.watch_deadline(run)
-            kernel.spawn(restore(kernel, run, loaded), f"restore {row.workflow_uuid}")
+            kernel.spawn(unbroken(kernel, run, restore(kernel, run, loaded)), f"restore {row.workflow_uuid}")
             if row.workflow_uuid in mail_came:
                 kernel.check_mail(row.workflow_uuid)
         if homeless:
@@ -264,19 +294,19 @@ class Claims:
         self, workflow_uuid: str, attempt: int, failure: TaskFailure | None, *, closed: bool = False
     ) -> None:
         """After a copy was dropped, or somebody says that its run is ``closed``: is the run still ours?"""
-        try:
-            if closed:
-                rows = await self._kernel.store.rows([workflow_uuid], watch=False)
-                run = self._kernel.live_runs.get(workflow_uuid)
-                if run is not None and run.new is None and (not rows or rows[0].owner != self._kernel.process_id):
-                    self._drop(workflow_uuid)
-            else:
-                await self.adopt([workflow_uuid])
-        except StoreUnavailable:
-            self._in_doubt = True
-            await asyncio.sleep(0.5)
-            await self.retake(workflow_uuid, attempt, failure)
-            return
+        while True:
+            try:
+                if closed:
+                    rows = await self._kernel.store.rows([workflow_uuid], watch=False)
+                    run = self._kernel.live_runs.get(workflow_uuid)
+                    if run is not None and run.new is None and (not rows or rows[0].owner != self._kernel.process_id):
+                        self._drop(workflow_uuid)
+                else:
+                    await self.adopt([workflow_uuid])
+                break
+            except StoreUnavailable:
+                self._in_doubt = True
+                await asyncio.sleep(0.5)
         run = self._kernel.live_runs.get(workflow_uuid)
         if run is None:
             await self._kernel.waiting.look([workflow_uuid])
@@ -307,6 +337,24 @@ class Claims:
             self._kernel.spawn(self.time_out(uuid), f"time out {uuid}")
 
         run.deadline = self._kernel.clock.call_at(run.row.deadline_ms, ring)
+
+    async def _time_out_expired(self) -> None:
+        """Beside the pulse: there may be thousands, and the lease does not wait."""
+        kernel, before = self._kernel, list[str]()
+        try:
+            while (uuids := await kernel.store.expired(CLAIM_RUNS_MAX)) and uuids != before:
+                for uuid in uuids:
+                    try:
+                        await self.time_out(uuid)
+                    except StoreUnavailable:
+                        raise
+                    except Exception:
+                        logger.exception("run %s could not be timed out; the others are", uuid)
+                before = uuids
+        except StoreUnavailable:
+            logger.debug("expired runs are looked for again with the next pulse")
+        finally:
+            self._expiring = False
 
     async def time_out(self, workflow_uuid: str) -> None:
         """The run's deadline has passed: it ends, and perhaps another one follows it."""

@@ -40,6 +40,11 @@ class SystemClock:
         return _Alarm(self, when_ms, callback)
 
 
+LOOK_EVERY_S = 60.0
+"""The loop's clock stands still while a machine sleeps, and does not know that the wall clock was set: an alarm that is
+far away looks at the wall clock so often."""
+
+
 class _Alarm:
     """One timer of the event loop, armed again when the loop's clock ran ahead of the wall clock.
 
@@ -55,7 +60,7 @@ class _Alarm:
         self._handle = self._arm()
 
     def _arm(self) -> asyncio.TimerHandle:
-        delay_s = max(0.0, self._when_ms / 1000 - time.time())
+        delay_s = min(max(0.0, self._when_ms / 1000 - time.time()), LOOK_EVERY_S)
         return asyncio.get_running_loop().call_later(delay_s, self._ring)
 
     def _ring(self) -> None:

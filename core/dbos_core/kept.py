@@ -9,6 +9,7 @@ up at last consumes the message.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from dbos_core.runner import Event, EventKind
 if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
     from dbos_core.live_run import LiveRun
+
+logger = logging.getLogger(__name__)
 
 
 def outcome_text(outcome: FinalOutcome) -> str:
@@ -47,7 +50,7 @@ def outcome(message: Mail) -> FinalOutcome:
 
 def ended(mail: Iterable[Mail]) -> set[int]:
     """Seqs of the activities whose outcomes are in the mailbox."""
-    return {outcome(message).seq for message in mail if message.topic == OUTCOME}
+    return {outcome(message).seq for message in mail if message.topic == OUTCOME and message.mail_id.startswith(OWN_ID)}
 
 
 def keep(kernel: Kernel, run: LiveRun, events: Sequence[Event], then: Callable[[], None]) -> None:
@@ -93,3 +96,15 @@ def consume(kernel: Kernel, run: LiveRun, unwanted: FinalOutcome) -> None:
     if unwanted.mail_ids:
         commit = Commit(workflow_uuid=run.row.workflow_uuid, consumed=unwanted.mail_ids)
         kernel.writer.submit(commit, lambda _: None)
+
+
+def refuse(kernel: Kernel, run: LiveRun, message: Mail) -> None:
+    """A stock tool has sent something under a topic of ours, which nobody can understand."""
+    logger.warning(
+        "message %s to workflow %r has the topic %r, which is kept for the engine; it is dropped. Use another name.",
+        message.mail_id,
+        run.row.workflow_id,
+        message.topic,
+    )
+    commit = Commit(workflow_uuid=run.row.workflow_uuid, consumed=(message.mail_id,))
+    kernel.writer.submit(commit, lambda _: None)

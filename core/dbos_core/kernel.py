@@ -325,25 +325,21 @@ class Kernel:
                 if not new.claimed:
                     self.succession.due(new)
                 return StartAnswer(result=StartResult.STARTED, run=row_of(new, self.process_id))
-        try:
+        with self.claims.doubting():
             answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)
-        except StoreUnavailable:
-            self.claims.doubt()
-            raise
-        if answer.terminated is not None:
-            self.closed_from_outside(answer.terminated)
-            await measure_closed(self, answer.terminated.workflow_uuid)
-        if answer.result is StartResult.STARTED:
-            for index, message in enumerate(mail):
-                message.workflow_uuid = answer.run.workflow_uuid
-                if index < len(updates):
-                    await self.store.admit_update(answer.run.workflow_uuid, updates[index].update_id, message)
-                else:
-                    await self.send(message)
-            if new.claimed:
-                self.spawn(self.claims.retake(answer.run.workflow_uuid, 1, None), f"adopt {answer.run.workflow_uuid}")
-        elif self._is_ours_unseen(answer.run):
-            # It was claimed here while the copy of this start stood in its place.
+            if answer.terminated is not None:
+                self.closed_from_outside(answer.terminated)
+                await measure_closed(self, answer.terminated.workflow_uuid)
+            if answer.result is StartResult.STARTED:
+                for index, message in enumerate(mail):
+                    message.workflow_uuid = answer.run.workflow_uuid
+                    if index < len(updates):
+                        await self.store.admit_update(answer.run.workflow_uuid, updates[index].update_id, message)
+                    else:
+                        await self.send(message)
+        ours = new.claimed and answer.result is StartResult.STARTED
+        if ours or self._is_ours_unseen(answer.run):
+            # The second: it was claimed here while the copy of this start stood in its place.
             self.spawn(self.claims.retake(answer.run.workflow_uuid, 1, None), f"adopt {answer.run.workflow_uuid}")
         return answer
 
@@ -365,7 +361,7 @@ class Kernel:
         self.live_runs[new.workflow_uuid] = run
         self._starting[new.workflow_uuid] = future
         run.begin(new, mail, updates)
-        return await future
+        return await asyncio.shield(future)  # a caller that gives up leaves the start, and whoever waits for its end
 
     def run_started(self, run: LiveRun) -> None:
         future = self._starting.pop(run.row.workflow_uuid, None)
@@ -374,6 +370,14 @@ class Kernel:
             # Two turns later: first whatever the run does at once, and the commit that follows from it; while that is
             # on its way there is time for the starter.
             self.loop.call_soon(self.loop.call_soon, _started, future)
+
+    def start_overheard(self, run: LiveRun, verdict: Verdict | BadCommit) -> None:
+        """A starting commit was answered after its run had left this process: whoever waits for it shall not for ever."""
+        if verdict is Verdict.COMMITTED:
+            self.claims.doubt()  # it may be ours, now that nobody here knows of it
+        future = self._starting.pop(run.row.workflow_uuid, None)
+        if future is not None and not future.done():
+            future.set_result(verdict)
 
     def start_failed(self, run: LiveRun, verdict: Verdict | BadCommit) -> None:
         self._forget(run)
@@ -399,12 +403,13 @@ class Kernel:
     async def terminate(self, workflow_uuid: str, close: Close) -> Verdict:
         """End an open run whoever owns it."""
         close.reaches_others = True
-        verdict = await self.store.terminate(self.process_id, workflow_uuid, close)
-        if verdict is Verdict.COMMITTED:
-            rows = await self.store.rows([workflow_uuid], watch=False)
-            for row in rows:
-                self.closed_from_outside(row, reaches_others=close.reaches_others)
-                await measure_closed(self, row.workflow_uuid)
+        with self.claims.doubting():
+            verdict = await self.store.terminate(self.process_id, workflow_uuid, close)
+            if verdict is Verdict.COMMITTED:
+                rows = await self.store.rows([workflow_uuid], watch=False)
+                for row in rows:
+                    self.closed_from_outside(row, reaches_others=close.reaches_others)
+                    await measure_closed(self, row.workflow_uuid)
         return verdict
 
     def closed_from_outside(self, row: RunRow, *, reaches_others: bool = True) -> None:

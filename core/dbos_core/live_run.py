@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from dbos_core import kept, mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
-from dbos_core.checkpoint import checkpoint, newest_mail, raised
+from dbos_core.broken import begin_without_activation, broken, unbroken
+from dbos_core.checkpoint import checkpoint, failure_of, newest_mail, raised
 from dbos_core.clock import TimerHandle
-from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, RunRow, UpdateRow, Verdict
+from dbos_core.commit import PARK_FOREVER, Close, Mail, NewRun, RunRow, UpdateRow, Verdict
 from dbos_core.errands.spec import Errand, ErrandKey
 from dbos_core.errors import BadCommit
 from dbos_core.failing import REFUSE_FROM, Failing, TaskKeepsFailing
@@ -168,6 +169,9 @@ class LiveRun:
         self.known_mail.add(message.mail_id)
         if own:
             self.mail_high_ms = max(self.mail_high_ms, message.created_ms)
+        elif not mailbox.is_signal(message.topic):
+            kept.refuse(self._kernel, self, message)
+            return
         if message.topic == mailbox.ACTIVITY:
             self._kernel.activities.remote_outcome(self.row.workflow_uuid, message)
             return
@@ -217,6 +221,14 @@ class LiveRun:
             self._decided(activation, decision)
 
     def _decided(self, activation: Activation, decision: Decision) -> None:
+        try:
+            self._act_on(activation, decision)
+        except Exception as error:
+            logger.exception("what %r decided cannot be carried out; its activation is tried again", self)
+            self._cancel_planned(decision)
+            self._task_failed(activation, failure_of(error))
+
+    def _act_on(self, activation: Activation, decision: Decision) -> None:
         hit("live_run.after_activation")
         if decision.failure is not None:
             self._task_failed(activation, decision.failure)
@@ -244,12 +256,10 @@ class LiveRun:
             admitted=self.admitted,
         )
         if commit is None:
-            self._committed(activation, decision, mail_seen, Verdict.COMMITTED)
+            self._answered(activation, decision, mail_seen, Verdict.COMMITTED)
             return
         self.phase = Phase.COMMITTING
-        self._kernel.succession.submit(
-            commit, lambda verdict: self._committed(activation, decision, mail_seen, verdict)
-        )
+        self._kernel.succession.submit(commit, lambda verdict: self._answered(activation, decision, mail_seen, verdict))
         if decision.schedule and decision.close is None:
             self._kernel.loop.call_soon(self._prepare, decision)  # once the commit is on its way
 
@@ -261,12 +271,24 @@ class LiveRun:
 
     # -- after the commit ------------------------------------------------------------------------------------------
 
+    def _answered(
+        self, activation: Activation, decision: Decision, mail_seen: int, verdict: Verdict | BadCommit
+    ) -> None:
+        try:
+            self._committed(activation, decision, mail_seen, verdict)
+        except Exception as error:
+            if verdict is Verdict.COMMITTED:
+                self._kernel.run_started(self)  # whoever waits for that, if it was the start
+            broken(self._kernel, self, error)
+
     def _committed(
         self, activation: Activation, decision: Decision, mail_seen: int, verdict: Verdict | BadCommit
     ) -> None:
         if self.phase is Phase.GONE:
             if verdict is Verdict.COMMITTED:
                 self._kernel.errands.aftermath.overheard(self.row, decision.close)
+            if self.new is not None:
+                self._kernel.start_overheard(self, verdict)
             return
         if verdict is not Verdict.COMMITTED:
             self._lost(activation, decision, verdict)
@@ -412,7 +434,9 @@ class LiveRun:
 
     def _load(self) -> None:
         self.phase = Phase.LOADING
-        self._kernel.spawn(rebuild(self._kernel, self), f"rebuild {self.row.workflow_uuid}")
+        self._kernel.spawn(
+            unbroken(self._kernel, self, rebuild(self._kernel, self)), f"rebuild {self.row.workflow_uuid}"
+        )
 
     def ready(self) -> None:
         """The interpreter has been brought to where the journal ends."""
@@ -425,7 +449,7 @@ class LiveRun:
         delay_ms = self.count_failure(failure, self.position, activation.at_ms)
         if self.new is not None:
             # The first activation failed before the start was durable: the start itself stands.
-            self._start_without_activation()
+            begin_without_activation(self._kernel, self, self._retry_now)
             return
         kept.keep(self._kernel, self, activation.events, lambda: self.try_again(delay_ms, self._retry_now))
 
@@ -461,34 +485,6 @@ class LiveRun:
         if runner is not None:
             self.runner = runner
         self._step()
-
-    def _start_without_activation(self) -> None:
-        new = self.new
-        assert new is not None
-        commit = Commit(
-            workflow_uuid=new.workflow_uuid,
-            fenced=False,
-            start=new,
-            mail=tuple([e.mail for e in self.inbox if e.mail is not None]),
-            updates=tuple(self.admitted.values()),
-        )
-        self.phase = Phase.COMMITTING
-
-        def done(verdict: Verdict | BadCommit) -> None:
-            if self.phase is Phase.GONE:
-                return
-            self.phase = Phase.READY
-            if verdict is not Verdict.COMMITTED:
-                self.gone()
-                self._kernel.start_failed(self, verdict)
-                return
-            self.new, self.admitted = None, {}
-            if self.failing is not None:
-                self.failing.write()
-            self._kernel.run_started(self)
-            self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms(), self._retry_now)
-
-        self._kernel.writer.submit(commit, done)
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
@@ -594,6 +590,7 @@ class LiveRun:
         self.timers = {}
         self._retry = self.deadline = None
         self._kernel.activities.drop_run(self.row)
+        self._kernel.parking.forget(self)
         self.locals.drop()
         self.inbox = []
         self.drop_interpreter()

@@ -46,8 +46,9 @@ class Parking:
             self._park_oldest()
 
     def forget(self, run: LiveRun) -> None:
-        self._resting.pop(run.row.workflow_uuid, None)
-        self._cached.pop(run.row.workflow_uuid, None)
+        for runs in (self._resting, self._cached):
+            if runs.get(run.row.workflow_uuid) is run:
+                del runs[run.row.workflow_uuid]
 
     def sweep(self) -> None:
         """Once a second: park who has rested long enough."""

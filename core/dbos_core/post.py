@@ -9,8 +9,11 @@ meanwhile, and the look brings all in order.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dbos_core.broken import broken
 from dbos_core.commit import Mail
 from dbos_core.errors import StoreUnavailable
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
     from dbos_core.kernel import Kernel
     from dbos_core.live_run import LiveRun
 
+logger = logging.getLogger(__name__)
+
 _AGAIN_S = 0.2
+_AFTER_A_BUG_S = 5.0
 
 
 class Post:
@@ -33,7 +39,7 @@ class Post:
         """A message of this process was committed. If the run lives here and nothing else came before, that was all."""
         run = self._kernel.live_runs.get(message.workflow_uuid)
         if run is not None and _is_next(run, message):
-            run.deliver_mail((message,))
+            self._deliver(run, (message,))
         else:
             self.check(message.workflow_uuid)
 
@@ -71,14 +77,26 @@ class Post:
                     self._wanted |= wanted
                     await asyncio.sleep(_AGAIN_S)
                     continue
+                except Exception:
+                    logger.exception("mail of %d runs could not be read; it is tried again", len(asked))
+                    self._wanted |= wanted
+                    await asyncio.sleep(_AFTER_A_BUG_S)
+                    continue
                 by_run: dict[str, list[Mail]] = {}
                 for message in messages:
                     by_run.setdefault(message.workflow_uuid, []).append(message)
                 for uuid, found in by_run.items():
                     # A copy of the run that came since has read its mail itself, perhaps later than this answer.
-                    asked[uuid].deliver_mail(found)
+                    self._deliver(asked[uuid], found)
         finally:
             self._fetching = False
+
+    def _deliver(self, run: LiveRun, messages: Sequence[Mail]) -> None:
+        """What a run cannot read is its own affair: neither its sender's nor that of other runs."""
+        try:
+            run.deliver_mail(messages)
+        except Exception as error:
+            broken(self._kernel, run, error)
 
 
 def _is_next(run: LiveRun, message: Mail) -> bool:

@@ -94,10 +94,11 @@ class Questions:
         if not kernel.serves(run.task_queue) or run.status is not RunStatus.RUNNING:
             return False
         await kernel.claims.registered()
-        claimed = await kernel.store.claim_one(kernel.process_id, uuid)
-        # Ours already, when the claiming loop was quicker and is still loading it.
-        if claimed or any(row.owner == kernel.process_id for row in await kernel.store.rows([uuid], watch=False)):
-            await kernel.claims.adopt([uuid])
+        with kernel.claims.doubting():
+            claimed = await kernel.store.claim_one(kernel.process_id, uuid)
+            # Ours already, when the claiming loop was quicker and is still loading it.
+            if claimed or any(row.owner == kernel.process_id for row in await kernel.store.rows([uuid], watch=False)):
+                await kernel.claims.adopt([uuid])
         return uuid in kernel.live_runs
 
     async def _query_here(self, run: RunRow, payload: str) -> str | None:

@@ -57,7 +57,8 @@ class Waiting:
         self._store = store
         self._is_live = is_live
         self._closed: _Waiters[str, RunRow | None] = _Waiters()
-        self._updates: _Waiters[tuple[str, str], None] = _Waiters()
+        self._updates: dict[str, _Waiters[str, None]] = {}
+        """By run, by update id."""
         self._answers: _Waiters[str, None] = _Waiters()
         self._someone = asyncio.Event()
 
@@ -65,14 +66,18 @@ class Waiting:
 
     def run_closed(self, row: RunRow) -> None:
         self._closed.resolve(row.workflow_uuid, row)
-        for key in [key for key in self._updates if key[0] == row.workflow_uuid]:
-            self._updates.resolve(key, None)
+        for update_id in list(self._updates.get(row.workflow_uuid, ())):
+            self.update_changed(row.workflow_uuid, update_id)
 
     def update_changed(self, workflow_uuid: str, update_id: str) -> None:
-        self._updates.resolve((workflow_uuid, update_id), None)
+        of_run = self._updates.get(workflow_uuid)
+        if of_run is not None:
+            of_run.resolve(update_id, None)
+            if not of_run:
+                del self._updates[workflow_uuid]
 
     def awaits_update(self, workflow_uuid: str, update_id: str) -> bool:
-        return (workflow_uuid, update_id) in self._updates
+        return update_id in self._updates.get(workflow_uuid, ())
 
     def answered(self, request_id: str) -> None:
         self._answers.resolve(request_id, None)
@@ -92,7 +97,7 @@ class Waiting:
                     return None
                 if rows[0].status is not RunStatus.RUNNING:
                     return rows[0]
-                self._someone.set()
+            self._someone.set()  # also for a run that lives here: it may end elsewhere, and nobody would announce that
             alarm = asyncio.get_running_loop().call_later(timeout_s, _give_up, future)
             try:
                 return await future
@@ -104,12 +109,15 @@ class Waiting:
     @contextlib.contextmanager
     def update_moves(self, workflow_uuid: str, update_id: str) -> Iterator[asyncio.Future[None]]:
         """A future that is done when the update may have moved on. Made before looking, so that nothing is missed."""
-        key = (workflow_uuid, update_id)
-        future = self._updates.add(key)
+        future = self._updates.setdefault(workflow_uuid, _Waiters()).add(update_id)
         try:
             yield future
         finally:
-            self._updates.drop(key, future)
+            of_run = self._updates.get(workflow_uuid)
+            if of_run is not None:
+                of_run.drop(update_id, future)
+                if not of_run:
+                    del self._updates[workflow_uuid]
 
     @contextlib.contextmanager
     def answer_comes(self, request_id: str) -> Iterator[asyncio.Future[None]]:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbos_core.commit import Commit, Mail, Verdict
-from dbos_core.errors import BadCommit, StoreUnavailable
+from dbos_core.errors import BadCommit, Ours, StoreUnavailable
 from dbos_core.failpoints import hit
 from dbos_core.store.base import Store
 
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 BATCH_COMMITS_MAX = 512
 """Bounds the size of one statement and so the wait of whoever comes next."""
+
+BATCH_CHARACTERS_MAX = 32_000_000
+"""The same for what the commits carry: Postgres takes no statement of a gigabyte, and one that cannot be sent would be
+repeated for ever. A commit that is longer goes alone."""
 
 SPIN_S = 0.001
 """How long the event loop may be kept awake for the answer to a lone commit."""
@@ -113,7 +117,12 @@ class CheckpointWriter:
             wakeup.set_result(None)
 
     async def write(self, commit: Commit) -> Verdict:
-        """Submit and wait. A caller that is cancelled leaves its commit in the batch."""
+        """Submit and wait. A caller that is cancelled leaves its commit in the batch.
+
+        Raises:
+            BadCommit: the database refuses a value.
+            Ours: the message could not be written, and nobody knows why; its sender may try again.
+        """
         future: asyncio.Future[Verdict | BadCommit] = asyncio.get_running_loop().create_future()
 
         def done(verdict: Verdict | BadCommit) -> None:
@@ -124,6 +133,11 @@ class CheckpointWriter:
         verdict = await future
         if isinstance(verdict, BadCommit):
             raise verdict
+        if verdict is Verdict.CLAIM_LOST and not commit.fenced and commit.start is None:
+            raise Ours(
+                f"a message to run {commit.workflow_uuid!r} could not be written; the log has the reason. "
+                "Send it again; please report it"
+            )
         return verdict
 
     async def drain(self) -> None:
@@ -155,9 +169,14 @@ class CheckpointWriter:
         written: set[str] = set()
         mailed: set[str] = set()
         deferred: list[tuple[Commit, Done]] = []
+        characters = 0
         while pending and len(batch) < BATCH_COMMITS_MAX:
             item = pending.popleft()
             commit = item[0]
+            characters += _characters(commit)
+            if characters > BATCH_CHARACTERS_MAX and batch:
+                pending.appendleft(item)
+                break
             run = commit.workflow_uuid
             plain_mail = not commit.fenced and commit.start is None
             # Several plain mails to one run merge in the store; anything else wants the run's row for itself, and
@@ -180,10 +199,15 @@ class CheckpointWriter:
         except BadCommit as error:
             await self._isolate(batch, error)
             return
-        except Exception:
-            # Ours: nothing was learnt of these commits. Their runs reload and see for themselves.
-            logger.exception("flush of %d commits failed; their runs are reloaded", len(batch))
-            verdicts = [Verdict.CLAIM_LOST] * len(batch)
+        except Exception as error:
+            # Ours. Nothing was learnt of these commits: runs reload and see for themselves, and what did land is
+            # recognised when it comes again. One of them alone may be to blame.
+            if len(batch) > 1:
+                logger.warning("flush of %d commits failed (%s); they are written in halves", len(batch), error)
+                await self._isolate(batch, error)
+                return
+            logger.exception("writing for run %s failed; it is reloaded", commits[0].workflow_uuid)
+            verdicts = [Verdict.CLAIM_LOST]
         hit("writer.after_flush")
         self._flushes += 1
         self._commits += len(batch)
@@ -217,9 +241,9 @@ class CheckpointWriter:
                 self.available = True
             return verdicts
 
-    async def _isolate(self, batch: list[tuple[Commit, Done]], error: BadCommit) -> None:
-        """Find the commit that the database refuses; its neighbours are written."""
-        if len(batch) == 1:
+    async def _isolate(self, batch: list[tuple[Commit, Done]], error: Exception) -> None:
+        """Find the commit that cannot be written; its neighbours are."""
+        if len(batch) == 1 and isinstance(error, BadCommit):
             try:
                 batch[0][1](error)
             except Exception:
@@ -228,3 +252,23 @@ class CheckpointWriter:
         middle = len(batch) // 2
         await self._flush(batch[:middle])
         await self._flush(batch[middle:])
+
+
+def _characters(commit: Commit) -> int:
+    """How much a commit carries, about: its large parts."""
+    size = 0
+    if (entry := commit.entry) is not None:
+        size += len(entry.record)
+    if (new := commit.start) is not None:
+        size += len(new.inputs) + len(new.memo or "")
+    if (close := commit.close) is not None:
+        size += len(close.record) + len(close.output or "")
+        if close.successor is not None:
+            size += len(close.successor.inputs)
+    for message in commit.mail:
+        size += len(message.message)
+    for row in commit.activities:
+        size += len(row.spec or "") + len(row.heartbeat or "") + len(row.last_failure or "")
+    for update in commit.updates:
+        size += len(update.outcome or "")
+    return size

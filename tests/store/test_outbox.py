@@ -96,6 +96,14 @@ async def test_a_close_that_others_must_hear_of_is_in_the_outbox_until_it_is_set
     assert await theirs.store.take_outbox(theirs.id, [ours.id, theirs.id], 10) == []
 
 
+async def test_a_process_that_is_in_doubt_finds_what_it_has_to_tell_itself(ours, theirs):
+    await ours.start("order-42")
+    await ours.commit(Commit(workflow_uuid="order-42", close=reaching()))
+
+    assert await ours.store.take_outbox(ours.id, [ours.id], 10) == ["order-42"]
+    assert await ours.store.take_outbox(ours.id, [theirs.id], 10) == []
+
+
 async def test_an_ordinary_close_leaves_nothing_behind(ours, theirs):
     await ours.start("order-42")
     await ours.finish("order-42")

@@ -8,6 +8,8 @@ the message by its id, and a child ends once.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from dbos_core.errands.service import Errands
     from dbos_core.kernel import Kernel
 
+logger = logging.getLogger(__name__)
+
 AGAIN_S = 0.2
+AFTER_A_BUG_S = 5.0
 SETTLE_S = 5.0
 """How long a process that ends in good order still tells others of the runs that it closed."""
 
@@ -31,12 +36,19 @@ class Aftermath:
         self._kernel = kernel
         self._errands = errands
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[str] = Counter()
+        """Runs whose closes are being seen to."""
 
     def closed(self, row: RunRow, *, children: bool = True) -> None:
         """A run is closed and in the outbox under our name. ``children`` False: it is known to have no open ones."""
         task = self._kernel.spawn(self._until_done(row, children), f"aftermath of {row.workflow_uuid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self._under_way[row.workflow_uuid] += 1
+        task.add_done_callback(lambda _: self._ended(row.workflow_uuid))
+
+    def _ended(self, workflow_uuid: str) -> None:
+        self._under_way -= Counter([workflow_uuid])
 
     def overheard(self, row: RunRow, close: Close | None) -> None:
         """A commit of ours may have closed the run, and the news of that were here before its answer."""
@@ -52,8 +64,9 @@ class Aftermath:
                 await asyncio.sleep(AGAIN_S)
 
     async def look(self, workflow_uuids: Sequence[str]) -> None:
-        """See to those of these runs that are closed."""
-        for row in await self._kernel.store.rows(workflow_uuids, watch=False):
+        """See to those of these runs that are closed, unless that is under way."""
+        unseen = [uuid for uuid in workflow_uuids if uuid not in self._under_way]
+        for row in await self._kernel.store.rows(unseen, watch=False) if unseen else ():
             self.closed(row)
 
     async def reopened(self, workflow_uuids: Sequence[str]) -> None:
@@ -80,6 +93,13 @@ class Aftermath:
                 return
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_S)
+            except Exception:
+                logger.exception(
+                    "what follows from the end of workflow %r run %s failed and is tried again",
+                    row.workflow_id,
+                    row.run_id,
+                )
+                await asyncio.sleep(AFTER_A_BUG_S)
 
     async def _perform(self, row: RunRow, children: bool) -> None:
         kernel, uuid = self._kernel, row.workflow_uuid

@@ -276,8 +276,8 @@ class Store(ScheduleStore, Protocol):
         ...
 
     async def take_outbox(self, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
-        """Closed runs in the outbox under the names of processes whose lease has lapsed (re-checked): they are there
-        under our name from now on. Returns workflow_uuids."""
+        """Closed runs in the outbox under our own name, if it is among ``lapsed``, and under the names of processes whose
+        lease has lapsed (re-checked): they are there under our name from now on. Returns workflow_uuids."""
         ...
 
     async def open_children(self, run_id: str) -> list[RunRow]:

@@ -227,7 +227,7 @@ class MemoryStore(MemorySchedules):
 
     async def take_outbox(self, process_id: str, lapsed: Sequence[str], limit: int) -> list[str]:
         tables, now = self.tables, self.clock.now_ms()
-        dead = {other for other in lapsed if tables.lapsed(other, now)}
+        dead = {other for other in lapsed if other == process_id or tables.lapsed(other, now)}
         taken = [uuid for uuid, sender in tables.outbox.items() if sender in dead][:limit]
         tables.outbox.update(dict.fromkeys(taken, process_id))
         return taken

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from dbos_core import clock as clock_module
 from dbos_core.clock import SystemClock, SystemEntropy
 from dbos_core.testing import SeededEntropy, VirtualClock
 
@@ -52,6 +53,29 @@ class TestSystemClock:
 
         await asyncio.wait_for(rang.wait(), 10)
         assert clock.now_ms() >= due
+
+    async def test_a_wall_clock_that_was_set_forward_is_noticed_by_a_timer_that_is_far_away(self, monkeypatch):
+        """As after a night in which the machine slept, and with it the loop's clock."""
+        monkeypatch.setattr(clock_module, "LOOK_EVERY_S", 0.01)
+        clock, rang = SystemClock(), asyncio.Event()
+        clock.call_at(clock.now_ms() + 3_600_000, rang.set)
+        true_time_ns, true_time = time.time_ns, time.time
+
+        monkeypatch.setattr(time, "time_ns", lambda: true_time_ns() + 3_600_000 * 1_000_000)
+        monkeypatch.setattr(time, "time", lambda: true_time() + 3600)
+
+        await asyncio.wait_for(rang.wait(), 10)
+
+    async def test_a_timer_that_was_armed_again_can_still_be_cancelled(self, monkeypatch):
+        monkeypatch.setattr(clock_module, "LOOK_EVERY_S", 0.001)
+        clock, rung, later = SystemClock(), [], asyncio.Event()
+        timer = clock.call_at(clock.now_ms() + 20, lambda: rung.append("cancelled"))
+        clock.call_at(clock.now_ms() + 10, timer.cancel)
+        clock.call_at(clock.now_ms() + 30, later.set)
+
+        await asyncio.wait_for(later.wait(), 10)
+
+        assert rung == []
 
 
 class TestVirtualClock:

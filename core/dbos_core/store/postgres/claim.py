@@ -114,7 +114,8 @@ _GIVE_BACK = """
 _TAKE_OUTBOX = """
     with dead as materialized (
         select d.process_id from unnest($2::text[]) as d (process_id)
-         where not exists (select from {own}.processes p
+         where d.process_id = $1
+            or not exists (select from {own}.processes p
                             where p.process_id = d.process_id and p.lease_until_ms > {own}.now_ms())),
     c as materialized (
         select o.workflow_uuid

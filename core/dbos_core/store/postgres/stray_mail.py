@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 GATHER_S = 0.02
 """Announcements of this long share one statement."""
 
+AGAIN_S = 1.0
+"""The pause after a look that failed."""
+
 KEYS_MAX = 1000
 """Runs per statement."""
 
@@ -98,13 +101,17 @@ class StrayMail:
     async def _settle(self) -> None:
         if self._sweep:
             self._sweep = False
-            rows = await self._db.rows_by_cost("looking for messages of DBOS tools", _WAITING)
+            try:
+                rows = await self._db.rows_by_cost("looking for messages of DBOS tools", _WAITING)
+            except BaseException:
+                self._sweep = True
+                raise
             self._keys.update([row[0] for row in rows])
         while self._keys:
             keys = [self._keys.pop() for _ in range(min(KEYS_MAX, len(self._keys)))]
             try:
                 self.found += await self._db.value("looking for messages of DBOS tools", _NUDGE, sorted(keys))
-            except DBOSCompatError:
+            except BaseException:
                 self._keys.update(keys)
                 raise
 
@@ -117,5 +124,9 @@ class StrayMail:
                 await self.settle()
             except DBOSCompatError as error:
                 logger.debug("messages of DBOS tools are looked for later: %s", error)
-                await asyncio.sleep(1)
-                self._wakeup.set()
+            except Exception:
+                logger.exception("looking for messages of DBOS tools failed and is tried again")
+            else:
+                continue
+            await asyncio.sleep(AGAIN_S)
+            self._wakeup.set()
