@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -171,16 +172,16 @@ class Shop:
         await settle()
         return kernel, gates
 
-    def new(self, number: int = 1, *, workflow_id: str = ID, **fields: object) -> NewRun:
+    def new(self, number: int = 1, *, workflow_id: str = ID, **fields: Any) -> NewRun:
         now = self.clock.now_ms()
         run_id = f"00000000-0000-4000-8000-{number:012}"
         return NewRun(
             workflow_uuid=workflow_id, workflow_id=workflow_id, run_id=run_id, first_run_id=run_id,
             workflow_type="Order", task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )  # fmt: skip
 
-    async def start(self, kernel: Kernel, number: int = 1, **fields: object) -> StartResult:
+    async def start(self, kernel: Kernel, number: int = 1, **fields: Any) -> StartResult:
         new = self.new(number, **fields)
         derived = f"{new.workflow_id}~{new.run_id}"
         return (await kernel.start(new, derived_uuid=derived, terminate_record="{}")).result
