@@ -30,6 +30,7 @@ async def follow_and_show(
     mirror: str,
     has_converter: bool,
     histories_at_once: int,
+    query: str,
     caught_up: bool,
     command: str,
 ) -> Exit:
@@ -40,6 +41,7 @@ async def follow_and_show(
         mirror: its namespace there.
         has_converter: the code's data converter was given; else the client's holds.
         histories_at_once: requests for histories that may be under way at a time.
+        query: a list filter; runs that match it are followed too, if they begin from now on.
         caught_up: stop when every run that was noted has a verdict.
         command: shows an exemplar again.
     """
@@ -67,6 +69,7 @@ async def follow_and_show(
                 allowances=code.allowances,
                 kept=kept,
                 on_judgement=session.heard,
+                query=query,
                 histories_at_once=histories_at_once,
                 retention=asked.retention or RETENTION,
                 **code.worker_options,

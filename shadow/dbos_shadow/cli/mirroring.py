@@ -27,6 +27,16 @@ def mirror(
     judged: o.CodeOptions,
     where: o.ConnectOptions,
     concurrency: o.Concurrency = 16,
+    query: Annotated[
+        str,
+        typer.Option(
+            "--query",
+            "-q",
+            help="Also runs that begin from now on and match this list filter: those of schedules, of services without a "
+            "mirror.",
+            rich_help_panel=o.SELECTION,
+        ),
+    ] = "",
     caught_up: Annotated[
         bool,
         typer.Option("--caught-up", help="Stop when every run that was noted has a verdict.", rich_help_panel=o.LIMITS),
@@ -60,6 +70,7 @@ def mirror(
             mirror=mirror_name,
             has_converter=judged.data_converter is not None,
             histories_at_once=concurrency,
+            query=query,
             caught_up=caught_up,
             command=export_and_replay(code, where),
         )

@@ -35,6 +35,7 @@ from dbos_shadow.mirror.chain import follow_ups
 from dbos_shadow.mirror.following import Follower, HistoryGone, Tail
 from dbos_shadow.mirror.front import APPLICATION_NAME, NAMESPACE, given_ledger
 from dbos_shadow.mirror.ledger import Entry, Ledger
+from dbos_shadow.mirror.listing import Lister
 from dbos_shadow.mirror.mirrored import Mirrored, Rules
 from dbos_shadow.mirror.muted import Heard, MutedParking, MutedRunner
 from dbos_shadow.mirror.notes import Note
@@ -57,10 +58,12 @@ LOOK_EVERY_S = 0.5
 FOLLOW_MAX = 2_000
 """Runs followed at once; others wait in the ledger."""
 AGAIN_S = 1.0
+LIST_EVERY_S = 5.0
 LEASE = timedelta(seconds=10)
 RETENTION = timedelta(days=30)
 CLEAR_EVERY_S = 600.0
 CLEAR_RUNS_MAX = 1_000
+NOTES_BATCH = 500
 
 LAST_WORDS_S = 5.0
 
@@ -113,6 +116,7 @@ class MirrorWorker:
         kept: Kept | None = None,
         baseline: Baseline = Baseline.MISMATCHES,
         on_judgement: OnJudgement | None = None,
+        query: str = "",
         histories_at_once: int = HISTORIES_AT_ONCE,
         lease: timedelta = LEASE,
         retention: timedelta = RETENTION,
@@ -131,6 +135,8 @@ class MirrorWorker:
             baseline: of which runs the history is replayed, when it is over, twice on Temporal's own replayer and once more
                 on the core, to tell what is the workflow's own doing.
             on_judgement: called with every verdict, at least once per run; also as a coroutine function.
+            query: a list filter; runs that match it are mirrored too, if they begin while this worker is there (or up to two
+                minutes before): what a schedule starts, or a service without a front.
             histories_at_once: requests for histories that may be under way at a time.
             lease: how long after this process has died its runs are taken up by the next one.
             retention: how long verdicts are kept, and the journals of runs that do not match.
@@ -151,6 +157,7 @@ class MirrorWorker:
         self._baseline = baseline
         self._lease = lease
         self._retention = retention
+        self._lister = Lister(temporal, query) if query else None
         self._follower = Follower(temporal, at_once=histories_at_once)
         config = temporal.config()
         plugins = (*config.get("plugins", ()), *worker_options.pop("plugins", ()))
@@ -234,6 +241,7 @@ class MirrorWorker:
 
         Raises:
             BadDatabaseURL, SchemaMissing, ApplicationMismatch: the database cannot be the shadow's.
+            RPCError: Temporal refuses the list filter.
         """
         try:
             while True:
@@ -293,11 +301,14 @@ class MirrorWorker:
                 rules=self._rules,
             )
 
-        last, clear_at_s, loop = 0, 0.0, asyncio.get_running_loop()
+        last, clear_at_s, list_at_s, loop = 0, 0.0, 0.0, asyncio.get_running_loop()
         if self._keeping is not None:
             await patiently(self._keeping.begin)
         try:
             while await self.ledger.lead():
+                if self._lister is not None and loop.time() >= list_at_s:
+                    await self._list(self._lister)
+                    list_at_s = loop.time() + LIST_EVERY_S
                 entries = await self.ledger.unjudged(last, FOLLOW_MAX - len(self._following))
                 for entry in entries:
                     last = entry.number
@@ -315,6 +326,18 @@ class MirrorWorker:
             await self._end_following()
             if self._keeping is not None:
                 await self._leave_open(self._keeping)
+
+    async def _list(self, lister: Lister) -> None:
+        """Note what the front could not see."""
+        try:
+            found = await lister.more()
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            logger.warning("runs could not be listed (%s); it is tried again", error.status.name)
+            return
+        for at in range(0, len(found), NOTES_BATCH):
+            await patiently(partial(self.ledger.note, found[at : at + NOTES_BATCH]))
 
     async def _tell_of_open_runs(self, keeping: Keeping) -> None:
         try:

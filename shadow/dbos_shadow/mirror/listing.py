@@ -1,0 +1,45 @@
+"""Listing: runs that nobody noted, found by a list filter: those that a schedule starts, or a service without a front."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+
+from dbos_shadow.mirror.notes import Note
+
+__all__ = ["Lister"]
+
+OVERLAP = timedelta(minutes=2)
+"""A run may be listed some time after it has begun, and clocks differ. Also what a new worker looks back."""
+
+
+class Lister:
+    """Looks for runs that have begun since the last look."""
+
+    def __init__(self, temporal: Client, query: str) -> None:
+        """
+        Args:
+            query: a list filter.
+        """
+        self._temporal = temporal
+        self._query = query
+        self._since = datetime.now(UTC) - OVERLAP
+        self._known: set[str] = set()
+
+    async def more(self) -> list[Note]:
+        """Runs that were not there at the last look.
+
+        Raises:
+            RPCError: the server refuses the filter, or does not answer; the next look makes up for it.
+        """
+        looked_at = datetime.now(UTC)
+        since = self._since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        found = [
+            Note(workflow_id=run.id, run_id=run.run_id, workflow_type=run.workflow_type)
+            async for run in self._temporal.list_workflows(f"({self._query}) AND StartTime >= '{since}'")
+        ]
+        fresh = [note for note in found if note.run_id not in self._known]
+        self._known = {note.run_id for note in found}
+        self._since = looked_at - OVERLAP
+        return fresh
