@@ -18,8 +18,10 @@ from temporalio.api.workflowservice.v1 import (
     UnpauseActivityRequest,
     UpdateActivityOptionsRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+
+from .support import eventually
 
 
 class Workshop:
@@ -61,6 +63,11 @@ class Workshop:
         """The next attempt."""
         async with asyncio.timeout(10):
             return await self.started.get()
+
+    async def finish(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Let the attempt that runs complete, and the workflow with it."""
+        self.say.put_nowait("ok")
+        assert await handle.result() == "done"
 
 
 class Operator:
@@ -106,6 +113,15 @@ class Operator:
     async def state(self) -> str:
         name = PendingActivityState.Name((await self.sees()).state)
         return name.removeprefix("PENDING_ACTIVITY_STATE_")
+
+    async def sees_it(self, state: str, *, attempt: int | None = None) -> None:
+        """Wait until the one open activity stands so."""
+
+        async def stands() -> None:
+            assert await self.state() == state
+            assert attempt is None or (await self.sees()).attempt == attempt
+
+        await eventually(stands)
 
 
 def s(seconds: float) -> Duration:
