@@ -221,7 +221,10 @@ class _Meaning:
             return _Column(name, Attribute(name, self.types[name]), self.types[name])
         known = resolved(name)
         if known in NOT_KEPT:
-            raise BadFilter(f"operation is not supported: {known} (dbos-compat does not keep it, see {_GUIDE})")
+            raise BadFilter(
+                f"operation is not supported: {known} (dbos-compat does not keep it. {_NOT_KEPT.advice} See "
+                f"{_NOT_KEPT.anchor})"
+            )
         if known is not None:
             target: Target = SYSTEM_FIELDS.get(known) or Attribute(known, KNOWN[known])
             return _Column(name, target, KNOWN[known])
@@ -248,7 +251,7 @@ class _Meaning:
                 raise BadFilter(f"invalid expression: unexpected value type {_type_of(node)}")
 
 
-_GUIDE = LEDGER["filters-on-history-size"].anchor
+_NOT_KEPT = LEDGER["filters-on-history-size"]
 _LOWERED = {name.lower() for name in SYSTEM_ATTRIBUTES}
 
 
