@@ -14,6 +14,7 @@ from temporalio.client import (
     Client,
     WorkflowContinuedAsNewError,
     WorkflowExecutionStatus,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
 )
@@ -129,6 +130,16 @@ class DelayedRelay:
         if left:
             workflow.continue_as_new(left - 1, backoff_start_interval=timedelta(seconds=1.2))
         return (workflow.now() - workflow.info().workflow_start_time).total_seconds()
+
+
+async def passed_on(handle: WorkflowHandle[Any, Any]) -> None:
+    """The baton is in the hands of the second run."""
+    await handle.signal(Baton.pass_on)
+
+    async def second_run_is_there() -> None:
+        assert (await handle.describe()).run_id != handle.first_execution_run_id
+
+    await eventually(second_run_is_there)
 
 
 async def test_what_is_inherited(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
@@ -258,12 +269,7 @@ async def test_signals_go_to_the_run_that_is_current(
     async with make_worker(client, task_queue=queue, workflows=[Baton]):
         handle = await client.start_workflow(Baton.run, args=[[], False], id=wid, task_queue=queue)
         await handle.signal(Baton.say, "one")
-        await handle.signal(Baton.pass_on)
-
-        async def second_run_is_there() -> None:
-            assert (await handle.describe()).run_id != handle.first_execution_run_id
-
-        await eventually(second_run_is_there)
+        await passed_on(handle)
         await handle.signal(Baton.say, "two")
         first = client.get_workflow_handle(wid, run_id=handle.first_execution_run_id)
         with pytest.raises(RPCError) as refused:
@@ -313,12 +319,7 @@ async def test_cancel_and_terminate_mean_the_chain(
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Baton]):
         handle = await client.start_workflow(Baton.run, args=[[], False], id=wid, task_queue=queue)
-        await handle.signal(Baton.pass_on)
-
-        async def second_run_is_there() -> None:
-            assert (await handle.describe()).run_id != handle.first_execution_run_id
-
-        await eventually(second_run_is_there)
+        await passed_on(handle)
         await handle.terminate("enough")
         described = await handle.describe()
         assert described.status == WorkflowExecutionStatus.TERMINATED
@@ -330,12 +331,7 @@ async def test_the_id_is_in_use_while_the_chain_goes_on(
 ) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Baton]):
         handle = await client.start_workflow(Baton.run, args=[[], False], id=wid, task_queue=queue)
-        await handle.signal(Baton.pass_on)
-
-        async def second_run_is_there() -> None:
-            assert (await handle.describe()).run_id != handle.first_execution_run_id
-
-        await eventually(second_run_is_there)
+        await passed_on(handle)
         with pytest.raises(WorkflowAlreadyStartedError):
             await client.start_workflow(Baton.run, args=[[], False], id=wid, task_queue=queue)
         await handle.signal(Baton.say, "end")

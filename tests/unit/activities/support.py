@@ -174,7 +174,7 @@ class Process:
         self.world.owners[RUN.workflow_uuid] = self
         (loaded,) = await self.store.load([RUN.workflow_uuid])
         self.position = len(loaded.entries)
-        self.service.restore(RUN, specs, loaded.activities, cancel_requested=cancel_requested)
+        self.service.restore(RUN, specs, loaded.activities, cancel_requested=cancel_requested, mail=loaded.mail)
         for mail in loaded.mail:
             self.service.remote_outcome(RUN.workflow_uuid, mail)
         await settle()

@@ -116,13 +116,7 @@ async def test_a_command_in_the_mailbox_comes_before_the_first_start():
         await w.clock.advance(LEASE_MS + 1)
         there.service.serve("payments", notes, 1)
         await there.beat()
-        assert await there.store.take_over("there", ["here"], ["orders"], 10) == [UUID]
-        w.owners[UUID] = there
-        (loaded,) = await there.store.load([UUID])
-        there.service.restore(RUN, [one], loaded.activities, mail=loaded.mail)
-        for message in loaded.mail:
-            there.service.remote_outcome(UUID, message)
-        await settle()
+        await there.take_over(here, one)
         assert notes.started == []
         (row,) = await there.rows()
         assert "pause" in (row.operator or "")
@@ -154,13 +148,7 @@ async def test_the_last_word_in_the_mailbox_holds(before):
         await w.clock.advance(LEASE_MS + 1)
         there.service.serve("payments", notes, 1)
         await there.beat()
-        assert await there.store.take_over("there", ["here"], ["orders"], 10) == [UUID]
-        w.owners[UUID] = there
-        (loaded,) = await there.store.load([UUID])
-        there.service.restore(RUN, [one], loaded.activities, mail=loaded.mail)
-        for message in loaded.mail:
-            there.service.remote_outcome(UUID, message)
-        await settle()
+        await there.take_over(here, one)
         assert len(notes.started) == 2
         assert await there.store.mail([UUID]) == []
 

@@ -155,6 +155,10 @@ class Shop:
         await settle()
         return kernel, packer
 
+    async def close(self, kernel: Kernel) -> None:
+        await kernel.close()
+        self.kernels.remove(kernel)
+
     async def start(self, kernel: Kernel, workflow_id: str = "order-42") -> None:
         now = self.clock.now_ms()
         self.starts += 1
@@ -204,6 +208,15 @@ async def until(shop: Shop, fact: Callable[[], bool], *, within_ms: int = 300_00
     raise AssertionError(f"not so within {within_ms} ms of virtual time")
 
 
+async def packing(shop: Shop) -> tuple[Script, Kernel, Packer]:
+    """A run whose activity has started, and does not end by itself."""
+    script = Script()
+    kernel, packer = await shop.process(script, idle=True)
+    await shop.start(kernel)
+    await until(shop, lambda: bool(packer.held))
+    return script, kernel, packer
+
+
 async def test_a_failing_first_activation_stands_on_the_row(shop: Shop) -> None:
     script = Script(broken=True)
     kernel, _ = await shop.process(script)
@@ -247,8 +260,7 @@ async def test_the_first_failure_stays_and_attempts_count_on_in_another_process(
     await until(shop, lambda: len(first.seen) >= 2)
     await settle()
     before = await shop.row()
-    await kernel.close()
-    shop.kernels.remove(kernel)
+    await shop.close(kernel)
 
     second = Script(broken=True, identity="worker-2")
     await shop.process(second)
@@ -261,19 +273,14 @@ async def test_the_first_failure_stays_and_attempts_count_on_in_another_process(
 
 
 async def test_a_finished_activity_does_not_run_again_when_mended_code_comes_in_another_process(shop: Shop) -> None:
-    script = Script()
-    kernel, packer = await shop.process(script)
-    packer.idle = True
-    await shop.start(kernel)
-    await until(shop, lambda: bool(packer.held))
+    script, kernel, packer = await packing(shop)
     script.broken = True
     packer.finish(packer.held[0])
     await until(shop, lambda: ["activity"] in script.seen)
     await settle()
     [message] = await shop.store.mail(["order-42"])
     assert message.topic == OUTCOME
-    await kernel.close()
-    shop.kernels.remove(kernel)
+    await shop.close(kernel)
 
     mended = Script()
     _, other_packer = await shop.process(mended)
@@ -286,11 +293,7 @@ async def test_a_finished_activity_does_not_run_again_when_mended_code_comes_in_
 
 
 async def test_a_finished_activity_reaches_mended_code_in_the_same_process_once(shop: Shop) -> None:
-    script = Script()
-    kernel, packer = await shop.process(script)
-    packer.idle = True
-    await shop.start(kernel)
-    await until(shop, lambda: bool(packer.held))
+    script, kernel, packer = await packing(shop)
     script.broken = True
     packer.finish(packer.held[0])
     await until(shop, lambda: script.seen.count(["activity"]) >= 3)
@@ -305,19 +308,14 @@ async def test_a_finished_activity_reaches_mended_code_in_the_same_process_once(
 
 
 async def test_an_activity_that_ends_between_two_tries_is_kept_too(shop: Shop) -> None:
-    script = Script()
-    kernel, packer = await shop.process(script)
-    packer.idle = True
-    await shop.start(kernel)
-    await until(shop, lambda: bool(packer.held))
+    script, kernel, packer = await packing(shop)
     script.broken = True
     await kernel.send(Mail(mail_id=f"{OWN_ID}1", workflow_uuid="order-42", topic="hurry", message="{}"))
     await until(shop, lambda: len(script.seen) == 5)
     packer.finish(packer.held[0])
     await settle()
     assert [message.topic for message in await shop.store.mail(["order-42"])] == ["hurry", OUTCOME]
-    await kernel.close()
-    shop.kernels.remove(kernel)
+    await shop.close(kernel)
 
     mended = Script()
     _, other_packer = await shop.process(mended)
@@ -330,11 +328,7 @@ async def test_an_activity_that_ends_between_two_tries_is_kept_too(shop: Shop) -
 
 
 async def test_an_activity_that_ends_between_two_tries_does_not_end_the_trying(shop: Shop) -> None:
-    script = Script()
-    kernel, packer = await shop.process(script)
-    packer.idle = True
-    await shop.start(kernel)
-    await until(shop, lambda: bool(packer.held))
+    script, kernel, packer = await packing(shop)
     script.broken = True
     await kernel.send(Mail(mail_id=f"{OWN_ID}1", workflow_uuid="order-42", topic="hurry", message="{}"))
     await until(shop, lambda: len(script.seen) == 5)
@@ -356,8 +350,7 @@ async def test_a_replay_that_fails_is_noted_and_forgotten_when_it_works_again(sh
     kernel, packer = await shop.process(good)
     packer.idle = True
     await shop.start(kernel)
-    await kernel.close()
-    shop.kernels.remove(kernel)
+    await shop.close(kernel)
 
     other = Script(unreadable=True)
     second, second_packer = await shop.process(other)
@@ -381,8 +374,7 @@ async def misfitting(shop: Shop) -> tuple[Kernel, Packer, Script]:
     """A run that waits for its activity has been taken over by code that does not fit."""
     kernel, packer = await shop.process(Script(), idle=True)
     await shop.start(kernel)
-    await kernel.close()
-    shop.kernels.remove(kernel)
+    await shop.close(kernel)
     other = Script(unreadable=True, ends_unreadable=True)
     kernel, packer = await shop.process(other, idle=True)
     await until(shop, lambda: bool(packer.held))
