@@ -377,7 +377,7 @@ class Campaign:
         self.counts.say(candidate.workflow_type, known.verdict, known.reason)
         self._shapes.met(candidate.workflow_type, known.shape)
         if known.verdict in COMPARED:
-            self.strata.judged(candidate.stratum, known.shape)
+            self.strata.judged(candidate.stratum)
         return False
 
     def _keeps(self, read: _Read, floor: int) -> bool:
@@ -425,7 +425,7 @@ class Campaign:
         if not read.is_scout:
             self._shapes.met(judgement.workflow_type, judgement.shape)
         if candidate is not None and judgement.verdict.value in COMPARED:
-            self.strata.judged(candidate.stratum, judgement.shape)
+            self.strata.judged(candidate.stratum)
         if self._on_judged is not None:
             self._on_judged(judgement)
         self.chosen.add((judgement.workflow_id, judgement.run_id))

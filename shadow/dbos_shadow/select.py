@@ -387,13 +387,11 @@ class Stratum:
 
 @dataclass(slots=True)
 class Strata:
-    """Counts by stratum, in the making. ``shapes`` has what is known only after a history was read."""
+    """Counts by stratum, in the making."""
 
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
     _judged: Counter[tuple[str, str]] = field(default_factory=Counter)
-    shapes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(workflow type, shape) → judged runs."""
 
     def seen(self, stratum: tuple[str, str], runs: int = 1) -> None:
         self._seen[stratum] += runs
@@ -404,20 +402,10 @@ class Strata:
     def chosen_of(self, stratum: tuple[str, str]) -> int:
         return self._chosen[stratum]
 
-    def judged(self, stratum: tuple[str, str], shape: str = "") -> None:
+    def judged(self, stratum: tuple[str, str]) -> None:
         self._judged[stratum] += 1
-        if shape:
-            self.shapes[stratum[0], shape] += 1
 
     def __iter__(self) -> Iterator[Stratum]:
         for key in sorted({*self._seen, *self._chosen, *self._judged}):
             counts = {"seen": self._seen[key], "chosen": self._chosen[key], "judged": self._judged[key]}
             yield Stratum(workflow_type=key[0], name=key[1], **counts)
-
-    def unseen_share(self, workflow_type: str) -> float | None:
-        """How likely the next run of this type has a shape that was not judged yet; None: nobody can say.
-
-        Good and Turing's estimate: the share of runs whose shape was met once. It holds for samples that were taken by rate.
-        """
-        counts = [runs for (name, _), runs in self.shapes.items() if name == workflow_type]
-        return sum(runs == 1 for runs in counts) / sum(counts) if counts else None
