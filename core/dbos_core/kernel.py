@@ -326,17 +326,12 @@ class Kernel:
                     self.succession.due(new)
                 return StartAnswer(result=StartResult.STARTED, run=row_of(new, self.process_id))
         with self.claims.doubting():
-            answer = await self.store.start_by_policy(self.process_id, new, derived_uuid, terminate_record)
+            answer = await self.store.start_by_policy(
+                self.process_id, new, derived_uuid, terminate_record, mail=mail, updates=updates
+            )
             if answer.terminated is not None:
                 self.closed_from_outside(answer.terminated)
                 await measure_closed(self, answer.terminated.workflow_uuid)
-            if answer.result is StartResult.STARTED:
-                for index, message in enumerate(mail):
-                    message.workflow_uuid = answer.run.workflow_uuid
-                    if index < len(updates):
-                        await self.store.admit_update(answer.run.workflow_uuid, updates[index].update_id, message)
-                    else:
-                        await self.send(message)
         ours = new.claimed and answer.result is StartResult.STARTED
         if ours or self._is_ours_unseen(answer.run):
             # The second: it was claimed here while the copy of this start stood in its place.

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from dbos_core.commit import Commit, IdConflict, IdReuse, RunStatus, StartResult, Verdict
+from dbos_core.commit import Commit, IdConflict, IdReuse, RunStatus, StartResult, UpdateRow, Verdict
+from dbos_core.mailbox import UPDATE
 from dbos_core.store.base import WakeKind
-from tests.store.support import HOUR, QUEUE, entry, letter, post
+from tests.store.support import HOUR, QUEUE, entry, letter, new_run, post
 
 FAILURES = [RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT]
 
@@ -225,3 +226,38 @@ async def test_starts_of_a_new_id_that_race_leave_one_run(ours, theirs):
 
     results = sorted(answer.result.name for _, answer in answers)
     assert results == ["ALREADY_STARTED"] * 7 + ["STARTED"]
+
+
+async def test_a_run_that_follows_has_its_mail_from_the_first(ours):
+    await ours.start("order-42")
+    await ours.finish("order-42")
+    now = await ours.store.now_ms()
+    run = new_run("order-42", at=now)
+    signal, update = letter("order-42", "1"), letter("order-42", "2", topic=UPDATE)
+
+    answer = await ours.store.start_by_policy(
+        ours.id, run, "order-42~2", "{}", mail=[update, signal], updates=[UpdateRow(update_id="u", stage=1)]
+    )
+
+    assert answer.result is StartResult.STARTED
+    [loaded] = await ours.store.load(["order-42~2"])
+    assert [(mail.mail_id, mail.message) for mail in loaded.mail] == [(update.mail_id, "2"), (signal.mail_id, "1")]
+    assert [mail.created_ms for mail in loaded.mail] == [update.created_ms, signal.created_ms]
+    assert now <= update.created_ms < signal.created_ms
+    assert loaded.run.last_mail_ms >= signal.created_ms
+    assert loaded.updates == [UpdateRow(update_id="u", stage=1)]
+
+
+async def test_a_start_that_is_refused_leaves_its_mail_unwritten(ours):
+    await ours.start("order-42")
+    run = new_run("order-42", at=await ours.store.now_ms())
+    signal = letter("order-42", "1")
+
+    answer = await ours.store.start_by_policy(
+        ours.id, run, "order-42~2", "{}", mail=[signal], updates=[UpdateRow(update_id="u", stage=1)]
+    )
+
+    assert answer.result is StartResult.ALREADY_STARTED
+    assert await ours.store.mail(["order-42", "order-42~2"]) == []
+    assert await ours.store.update_row("order-42", "u", watch=False) is None
+    assert await ours.store.posted([signal.mail_id]) == set()

@@ -220,7 +220,14 @@ class Store(ScheduleStore, Protocol):
         ...
 
     async def start_by_policy(
-        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+        self,
+        process_id: str,
+        run: NewRun,
+        derived_uuid: str,
+        terminate_record: str,
+        *,
+        mail: Sequence[Mail] = (),
+        updates: Sequence[UpdateRow] = (),
     ) -> StartAnswer:
         """The slow path of a start whose id exists: apply request-id dedup and the id policies under a row lock.
 
@@ -228,7 +235,8 @@ class Store(ScheduleStore, Protocol):
         PARENT_CLOSED. Then the order is Temporal's: same ``request_id`` as the current run's → SAME_REQUEST (even if
         closed). Current run open → by ``conflict`` (and reuse TERMINATE_IF_RUNNING). Closed → by ``reuse``. A new run
         is stored under ``derived_uuid`` when ``run.workflow_uuid`` is taken, else under it. ``terminate_record`` is the
-        close record for a terminated predecessor.
+        close record for a terminated predecessor. ``mail``, and ``updates`` among it, are the new run's from its first
+        moment on (their ``workflow_uuid`` is set); if there is none they are not written.
         """
         ...
 

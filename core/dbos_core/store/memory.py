@@ -149,11 +149,21 @@ class MemoryStore(MemorySchedules):
         return verdicts
 
     async def start_by_policy(
-        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+        self,
+        process_id: str,
+        run: NewRun,
+        derived_uuid: str,
+        terminate_record: str,
+        *,
+        mail: Sequence[Mail] = (),
+        updates: Sequence[UpdateRow] = (),
     ) -> StartAnswer:
-        memory_flush.refuse_bad_values(Commit(workflow_uuid=run.workflow_uuid, fenced=False, start=run))
+        start = Commit(
+            workflow_uuid=run.workflow_uuid, fenced=False, start=run, mail=tuple(mail), updates=tuple(updates)
+        )
+        memory_flush.refuse_bad_values(start)
         memory_flush.refuse_bad_text(run.workflow_uuid, terminate_record)
-        answer = start_by_policy(self.tables, process_id, run, derived_uuid, terminate_record, self.clock.now_ms())
+        answer = start_by_policy(self.tables, process_id, start, derived_uuid, terminate_record, self.clock.now_ms())
         self._send_wakes()
         return answer
 

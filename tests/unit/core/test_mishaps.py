@@ -25,10 +25,11 @@ from dbos_core.commit import (
     RunRow,
     RunStatus,
     StartResult,
+    UpdateRow,
     Verdict,
 )
 from dbos_core.kernel import Kernel
-from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, OUTCOME, OWN_ID
+from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, OUTCOME, OWN_ID, UPDATE
 from dbos_core.retry import RetryPolicy
 from dbos_core.runner import Activation, Decision, EventKind
 from dbos_core.store.memory import MemoryStore
@@ -327,6 +328,59 @@ async def test_the_end_of_a_run_that_has_left_this_process_is_heard_soon(
     row = await asyncio.wait_for(waits, 60)
     assert row is not None
     assert row.status is RunStatus.TERMINATED
+
+
+class Hasty(Restful):
+    """Ends at once, and says what it has heard by then."""
+
+    def activate(self, activation: Activation) -> Decision:
+        decision = super().activate(activation)
+        decision.close = Close(status=RunStatus.COMPLETED, close_ms=activation.at_ms, record='{"kind":"completed"}')
+        return decision
+
+
+async def test_a_run_under_a_used_id_has_the_signal_that_it_is_started_with_from_the_first(shop: Shop) -> None:
+    """Its worker is elsewhere, and quicker than the answer to the start."""
+    worker = Hasty()
+    await shop.process(worker)
+    starter, gates = await shop.process()
+    await shop.start(starter)
+    await settle()
+    assert (await shop.row()).status is RunStatus.COMPLETED, "the id is not used: this would prove nothing"
+    worker.heard.clear()
+    gates.hold("start_by_policy")
+    new = shop.new(2)
+    message = signal()
+    starting = asyncio.create_task(starter.start(new, derived_uuid=f"{ID}~2", terminate_record="{}", mail=[message]))
+    await settle()
+    gates.let_go("start_by_policy")
+
+    assert (await starting).result is StartResult.STARTED
+    await settle()
+    assert worker.heard == ["start", "hurry"]
+
+
+async def test_a_run_under_a_used_id_has_the_update_that_it_is_started_with(shop: Shop) -> None:
+    starter, gates = await shop.process(Hasty())
+    await shop.start(starter)
+    gates.hold("start_by_policy")
+    message = signal(topic=UPDATE)
+    starting = asyncio.create_task(
+        starter.start(
+            shop.new(2),
+            derived_uuid=f"{ID}~2",
+            terminate_record="{}",
+            mail=[message],
+            updates=[UpdateRow(update_id="u", stage=1)],
+        )
+    )
+    await settle()
+
+    uuid = (await shop.row()).workflow_uuid
+    assert [mail.mail_id for mail in await shop.store.mail([uuid])] == [message.mail_id]
+    assert await shop.store.update_row(uuid, "u", watch=False) == UpdateRow(update_id="u", stage=1)
+    gates.let_go("start_by_policy")
+    assert (await starting).result is StartResult.STARTED
 
 
 # -- many at once ------------------------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ from dbos_core.commit import (
     Commit,
     IdConflict,
     IdReuse,
+    Mail,
     NewRun,
     ParentClosePolicy,
     RunRow,
     RunStatus,
     StartAnswer,
     StartResult,
+    UpdateRow,
     Verdict,
     row_of,
 )
@@ -95,7 +97,13 @@ _TERMINATE, _TERMINATE_NAMES = numbered(
 
 
 async def start_by_policy(
-    db: Database, author: Author, run: NewRun, derived_uuid: str, terminate_record: str
+    db: Database,
+    author: Author,
+    run: NewRun,
+    derived_uuid: str,
+    terminate_record: str,
+    mail: Sequence[Mail],
+    updates: Sequence[UpdateRow],
 ) -> StartAnswer:
     async def body(connection: Connection) -> StartAnswer:
         async with connection.transaction():
@@ -119,7 +127,7 @@ async def start_by_policy(
                 if current.status is RunStatus.RUNNING:
                     terminated = await _end(db, connection, author, current, terminate_record)
                 await connection.execute(db.sql(NO_LONGER_CURRENT), current.workflow_uuid)
-            started = await _start(db, connection, author, run, derived_uuid)
+            started = await _start(db, connection, author, run, derived_uuid, mail, updates)
             return StartAnswer(result=StartResult.STARTED, run=started, terminated=terminated)
 
     return await db.run(f"starting workflow {run.workflow_id!r}", body, safe=True)
@@ -152,10 +160,22 @@ async def _end(db: Database, connection: Connection, author: Author, current: Ru
     return run_row(row)
 
 
-async def _start(db: Database, connection: Connection, author: Author, run: NewRun, derived_uuid: str) -> RunRow:
+async def _start(
+    db: Database,
+    connection: Connection,
+    author: Author,
+    run: NewRun,
+    derived_uuid: str,
+    mail: Sequence[Mail],
+    updates: Sequence[UpdateRow],
+) -> RunRow:
     taken = await connection.fetchval(db.sql(_UUID_TAKEN), run.workflow_uuid)
     stored = replace(run, workflow_uuid=derived_uuid) if taken else run
-    commit = Commit(workflow_uuid=stored.workflow_uuid, fenced=False, start=stored)
+    for message in mail:
+        message.workflow_uuid = stored.workflow_uuid
+    commit = Commit(
+        workflow_uuid=stored.workflow_uuid, fenced=False, start=stored, mail=tuple(mail), updates=tuple(updates)
+    )
     if await apply(db, connection, author, [commit]) != [Verdict.COMMITTED]:
         raise Race  # somebody else started it after our look: begin again
     row = await connection.fetchrow(db.sql(BY_UUID), stored.workflow_uuid)

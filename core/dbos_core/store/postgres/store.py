@@ -163,9 +163,17 @@ class PostgresStore(PostgresSchedules):
         return await flush(self._db, self._author(process_id), commits, again=again)
 
     async def start_by_policy(
-        self, process_id: str, run: NewRun, derived_uuid: str, terminate_record: str
+        self,
+        process_id: str,
+        run: NewRun,
+        derived_uuid: str,
+        terminate_record: str,
+        *,
+        mail: Sequence[Mail] = (),
+        updates: Sequence[UpdateRow] = (),
     ) -> StartAnswer:
-        return await runs.start_by_policy(self._db, self._author(process_id), run, derived_uuid, terminate_record)
+        author = self._author(process_id)
+        return await runs.start_by_policy(self._db, author, run, derived_uuid, terminate_record, mail, updates)
 
     async def reset(self, process_id: str, plan: Reset) -> StartAnswer | None:
         return await reset.reset(self._db, self._author(process_id), plan)
