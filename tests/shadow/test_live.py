@@ -20,13 +20,15 @@ from typer.testing import CliRunner
 from dbos_compat.cli import app
 from dbos_core.results import CampaignRow
 from dbos_shadow.campaign import Campaign, End, Limits
+from dbos_shadow.cli.live import connect
 from dbos_shadow.judging import judging
 from dbos_shadow.reading import exporting, files
 from dbos_shadow.reading.live import Namespace
-from dbos_shadow.reading.pace import Pace
+from dbos_shadow.reading.pace import ONCE, Pace
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.results.lines import LineResults
-from dbos_shadow.select import Selection, Window
+from dbos_shadow.select import Candidate, Selection, Window
+from tests.fixtures.temporal import DYNAMIC_CONFIG, development_server
 from tests.fixtures.waiting import eventually
 from tests.unit.shadow.programs import ACTIVITIES, WORKFLOWS, Fails, Listens, Locally
 
@@ -188,3 +190,23 @@ async def test_the_commands(temporal_client: Client, temporal_address: str, pref
     code, text = await shadow("run", "-w", program, "--address", temporal_address, "-q", "Nonsense =")
     assert code == 2
     assert "Temporal refuses" in text
+
+
+async def test_a_server_that_has_too_much_to_do_is_asked_more_slowly() -> None:
+    """It says RESOURCE_EXHAUSTED, and all is read in the end."""
+    with development_server({**DYNAMIC_CONFIG, "frontend.namespaceRPS": "15"}) as address:
+        client = await connect(address=address, namespace=None, profile=None, factory=None, retries=ONCE)
+        plain = await Client.connect(address)
+        started = [await plain.start_workflow("Waits", id=f"w{number}", task_queue="nobody") for number in range(24)]
+        pace = Pace(per_second=1000, concurrency=16)
+        source = Namespace(client, pace)
+        wanted = [
+            Candidate(
+                workflow_id=run.id, run_id=run.first_execution_run_id or "", workflow_type="Waits", status="running"
+            )
+            for run in started
+        ]
+        read = await asyncio.gather(*map(source.read, wanted))
+    assert [found.workflow_id for found in read if found is not None] == [run.id for run in started]
+    assert pace.refused > 0
+    assert pace.rate < pace.wanted

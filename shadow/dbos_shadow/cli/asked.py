@@ -11,6 +11,7 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.service import RetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dbos_core.results import ReadableResults, Results
@@ -25,7 +26,7 @@ from dbos_shadow.cli.live import connect
 from dbos_shadow.cli.loading import load_converter, load_names, load_options, load_workflows
 from dbos_shadow.judging import Baseline, How
 from dbos_shadow.reading.live import Namespace
-from dbos_shadow.reading.pace import Pace
+from dbos_shadow.reading.pace import ONCE, Pace
 from dbos_shadow.report import Report, Rule, from_json
 from dbos_shadow.results.lines import LineResults
 from dbos_shadow.results.shards import Shards
@@ -160,17 +161,20 @@ def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = ""
     )
 
 
-async def client_of(where: o.ConnectOptions, name: str | None) -> Client:
+async def client_of(where: o.ConnectOptions, name: str | None, retries: RetryConfig | None = None) -> Client:
     """A client of the live namespace.
 
     Args:
         name: of the namespace; None: as the profile or the environment says.
+        retries: which requests it tries again by itself; None: as temporalio does.
 
     Raises:
         CannotConnect: nobody answers there.
         CannotLoad: the factory of the client is none.
     """
-    return await connect(address=where.address, namespace=name, profile=where.profile, factory=where.client)
+    return await connect(
+        address=where.address, namespace=name, profile=where.profile, factory=where.client, retries=retries
+    )
 
 
 async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
@@ -183,9 +187,8 @@ async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
         CannotConnect: nobody answers there.
         CannotLoad: the factory of the client is none.
     """
-    return Namespace(
-        await client_of(server.connect, name), Pace(per_second=server.per_second, concurrency=server.concurrency)
-    )
+    client = await client_of(server.connect, name, ONCE)
+    return Namespace(client, Pace(per_second=server.per_second, concurrency=server.concurrency))
 
 
 def limits_of(limits: o.LimitOptions) -> Limits:

@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
+from temporalio.service import RetryConfig
 
 from dbos_core.errors import Expected
 from dbos_shadow.cli.loading import CannotLoad, load
@@ -20,9 +21,20 @@ class CannotConnect(Expected):
     code = "DC112"
 
 
-async def connect(*, address: str | None, namespace: str | None, profile: str | None, factory: str | None) -> Client:
+async def connect(
+    *,
+    address: str | None,
+    namespace: str | None,
+    profile: str | None,
+    factory: str | None,
+    retries: RetryConfig | None = None,
+) -> Client:
     """A client by factory, or by address, or as the ``temporal`` command would connect: environment variables
     (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS_…``) and profiles.
+
+    Args:
+        retries: which requests the client tries again by itself; None: as temporalio does. A factory's client does as it was
+            made to.
 
     Raises:
         CannotConnect: nobody answers there.
@@ -42,7 +54,7 @@ async def connect(*, address: str | None, namespace: str | None, profile: str | 
         if namespace is not None:
             config["namespace"] = namespace
         config.setdefault("target_host", "localhost:7233")
-        return await Client.connect(**config)
+        return await Client.connect(**config, retry_config=retries)
     except RuntimeError as error:
         raise CannotConnect(
             f"The Temporal server cannot be reached: {error}. Give --address host:port, or a profile, or --client."

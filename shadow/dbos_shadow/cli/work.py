@@ -245,7 +245,7 @@ async def make_report(
 def ended(end: End, report: Report) -> tuple[Exit, str]:
     """What the command exits with, and what is to be said beside the report."""
     words = {
-        End.DEADLINE: "Stopped: the time was over before all was judged.",
+        End.DEADLINE: "Stopped: the time of --for was over.",
         End.MISMATCHES: "Stopped: as many runs differ as were asked for.",
         End.ENOUGH: "Stopped: enough runs of each type were compared.",
     }

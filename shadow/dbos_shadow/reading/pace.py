@@ -1,8 +1,9 @@
 """Pace: how hard a live server is asked. A shadow must never be what hurts production.
 
 Two bounds hold at once: requests in flight, and requests per second. When the server says that it is too much
-(``RESOURCE_EXHAUSTED``) the rate is halved, and comes back by a tenth of the wanted rate with every hundred good answers.
-What may pass is tried again, later each time; what will not pass is raised.
+(``RESOURCE_EXHAUSTED``) the rate is halved, once for all requests that were sent before, and comes back by a tenth of the
+wanted rate after every ten seconds of good answers. What may pass is tried again, later each time; what will not pass is
+raised. A client that tries again by itself hides from the pace what the server says: ``ONCE`` is for those.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from dbos_core.errors import Expected
 
-__all__ = ["Pace", "ServerUnavailable"]
+__all__ = ["ONCE", "Pace", "ServerUnavailable"]
 
 T = TypeVar("T")
 
@@ -28,6 +29,11 @@ PATIENCE_S = 300.0
 """How long one request is tried again."""
 DELAY_FIRST_S = 0.5
 DELAY_MAX_S = 30.0
+GOOD_S = 10.0
+"""Of good answers, until the rate rises again."""
+
+ONCE = RetryConfig(max_retries=1)
+"""One try of each request, and no other: 0 would be without an end."""
 
 _PASSES = frozenset(
     {
@@ -82,6 +88,7 @@ class Pace:
         self._sleep = sleep
         self._next = 0.0
         self._good = 0
+        self._halved_at = -1.0
 
     async def __call__(self, what: str, request: Callable[[], Awaitable[T]]) -> T:
         """Do one request; ``what`` names it in errors.
@@ -96,6 +103,7 @@ class Pace:
             async with self._places:
                 await self._turn()
                 self.requests += 1
+                sent = self._clock()
                 try:
                     answer = await request()
                 except RPCError as error:
@@ -106,7 +114,7 @@ class Pace:
                     self._went_well()
                     return answer
             if failed.status is RPCStatusCode.RESOURCE_EXHAUSTED:
-                self._too_much()
+                self._too_much(sent)
             if self._clock() - begun + delay > self._patience_s:
                 raise ServerUnavailable(
                     f"{what}: the Temporal server said {failed.status.name} for {self._patience_s:.0f} s. "
@@ -123,12 +131,16 @@ class Pace:
         if mine > now:
             await self._sleep(mine - now)
 
-    def _too_much(self) -> None:
+    def _too_much(self, sent: float) -> None:
         self.refused += 1
         self._good = 0
+        if sent <= self._halved_at:
+            return  # it was on its way when the rate was halved, and says the same again
+        self._halved_at = self._clock()
         self.rate = max(self.rate / 2, min(RATE_MIN, self.wanted))
 
     def _went_well(self) -> None:
         self._good += 1
-        if self.rate < self.wanted and self._good % 100 == 0:
+        if self.rate < self.wanted and self._good >= GOOD_S * self.rate:
+            self._good = 0
             self.rate = min(self.wanted, self.rate + self.wanted / 10)

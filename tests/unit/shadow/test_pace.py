@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
@@ -81,6 +82,37 @@ async def test_too_much_halves_the_rate_and_good_answers_bring_it_back() -> None
     for _ in range(1000):
         await pace("asking", Server())
     assert pace.rate == 16
+
+
+async def test_requests_that_were_on_their_way_halve_the_rate_once() -> None:
+    time = Time()
+    pace = Pace(per_second=16, concurrency=8, clock=time, sleep=time.sleep)
+    gate = asyncio.Event()
+
+    async def refused_first(server: Server) -> str:
+        await gate.wait()
+        return await server()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            server = Server(RPCStatusCode.RESOURCE_EXHAUSTED)
+            group.create_task(pace("asking", functools.partial(refused_first, server)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert pace.requests == 8
+        gate.set()
+    assert (pace.rate, pace.refused) == (8, 8)
+
+
+async def test_a_slow_pace_comes_back_in_seconds_and_not_in_requests() -> None:
+    time = Time()
+    pace = Pace(per_second=20, clock=time, sleep=time.sleep)
+    await pace("asking", Server(*[RPCStatusCode.RESOURCE_EXHAUSTED] * 5))
+    begun, slow = time.now, pace.rate
+    assert slow < 1
+    while pace.rate < 20:
+        await pace("asking", Server())
+    assert 60 < time.now - begun < 150
 
 
 @pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.ABORTED])
