@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -59,7 +60,10 @@ class Reader:
         if command.words[:2] == ("kill", "-9"):
             self._jobs[int(command.words[2].removeprefix("%")) - 1].kill()
             return
-        words = [*PROGRAMS[command.words[0]], *command.words[1:]]
+        words = [
+            *PROGRAMS[command.words[0]],
+            *(Template(word).safe_substitute(self._env) for word in command.words[1:]),
+        ]
         if words[-1] == "&":
             self._jobs.append(subprocess.Popen(words[:-1], cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL))
             return

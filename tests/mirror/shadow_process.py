@@ -9,7 +9,9 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner
 
+from dbos_core.store.postgres.results import PostgresResults
 from dbos_shadow.mirror import MirrorWorker
+from dbos_shadow.mirror.keeping import Kept
 from dbos_shadow.verdict import Judgement
 from tests.mirror.programs import WORKFLOWS
 
@@ -21,12 +23,15 @@ def tell(judgement: Judgement) -> None:
 
 
 async def main(address: str, url: str) -> None:
+    results = PostgresResults(url)
+    await results.open()
     worker = MirrorWorker(
         await Client.connect(address),
         url=url,
         workflows=WORKFLOWS,
         workflow_runner=UnsandboxedWorkflowRunner(),
         on_judgement=tell,
+        kept=Kept(results=results, key=b"the same one each time"),
         lease=timedelta(seconds=2),
     )
     async with worker:

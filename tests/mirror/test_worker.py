@@ -16,6 +16,7 @@ from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
+from dbos_core.store.postgres.results import PostgresResults
 from dbos_shadow.mirror import MemoryLedger, Mirror, MirrorWorker, PostgresLedger
 from dbos_shadow.mirror.shadow_run import ShadowRun
 from dbos_shadow.verdict import Judgement, Reason, Verdict
@@ -270,10 +271,22 @@ async def mirror_with_kills(
         e for e in entries if e.verdict is not Verdict.MATCH
     ]
     assert {r: j.verdict for r, j in by_replay.items()} == {e.note.run_id: e.verdict for e in entries}
+    assert await kept(url) == {r: (j.verdict.value, "") for r, j in by_replay.items()}
     lines = effects.read_text().splitlines()
     assert {line.split()[0] for line in lines} == {str(os.getpid())}, "an activity ran in the shadow"
     assert len(lines) == len(set(lines)) > runs, "a side effect has happened twice"
     await nothing_is_left_open(url)
+
+
+async def kept(url: str) -> dict[str, tuple[str, str]]:
+    """Verdict and reason of each run, as the results have them."""
+    results = PostgresResults(url, create=False)
+    await results.open()
+    try:
+        (campaign,) = await results.campaigns()
+        return {row.run_id: (row.verdict, row.reason) async for row in results.read(campaign.config)}
+    finally:
+        await results.close()
 
 
 async def nothing_is_left_open(url: str) -> None:

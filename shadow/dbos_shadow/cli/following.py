@@ -30,6 +30,7 @@ async def follow_and_show(
     mirror: str,
     has_converter: bool,
     histories_at_once: int,
+    runs_at_once: int,
     query: str,
     caught_up: bool,
     command: str,
@@ -41,6 +42,7 @@ async def follow_and_show(
         mirror: its namespace there.
         has_converter: the code's data converter was given; else the client's holds.
         histories_at_once: requests for histories that may be under way at a time.
+        runs_at_once: that are followed.
         query: a list filter; runs that match it are followed too, if they begin from now on.
         caught_up: stop when every run that was noted has a verdict.
         command: shows an exemplar again.
@@ -71,6 +73,7 @@ async def follow_and_show(
                 on_judgement=session.heard,
                 query=query,
                 histories_at_once=histories_at_once,
+                runs_at_once=runs_at_once,
                 retention=asked.retention or RETENTION,
                 **code.worker_options,
             )

@@ -37,6 +37,12 @@ def mirror(
             rich_help_panel=o.SELECTION,
         ),
     ] = "",
+    runs_at_once: Annotated[
+        int,
+        typer.Option(
+            "--runs-at-once", min=1, help="Followed, each with its history in memory.", rich_help_panel=o.SERVER
+        ),
+    ] = 2_000,
     caught_up: Annotated[
         bool,
         typer.Option("--caught-up", help="Stop when every run that was noted has a verdict.", rich_help_panel=o.LIMITS),
@@ -70,6 +76,7 @@ def mirror(
             mirror=mirror_name,
             has_converter=judged.data_converter is not None,
             histories_at_once=concurrency,
+            runs_at_once=runs_at_once,
             query=query,
             caught_up=caught_up,
             command=export_and_replay(code, where),

@@ -55,8 +55,7 @@ PREFIX = "shadow-"
 HISTORIES_AT_ONCE = 16
 LOOK_EVERY_S = 0.5
 """How often the ledger is looked at for new runs."""
-FOLLOW_MAX = 2_000
-"""Runs followed at once; others wait in the ledger."""
+RUNS_AT_ONCE = 2_000
 AGAIN_S = 1.0
 LIST_EVERY_S = 5.0
 LEASE = timedelta(seconds=10)
@@ -118,6 +117,7 @@ class MirrorWorker:
         on_judgement: OnJudgement | None = None,
         query: str = "",
         histories_at_once: int = HISTORIES_AT_ONCE,
+        runs_at_once: int = RUNS_AT_ONCE,
         lease: timedelta = LEASE,
         retention: timedelta = RETENTION,
         **worker_options: Any,
@@ -138,6 +138,7 @@ class MirrorWorker:
             query: a list filter; runs that match it are mirrored too, if they begin while this worker is there (or up to two
                 minutes before): what a schedule starts, or a service without a front.
             histories_at_once: requests for histories that may be under way at a time.
+            runs_at_once: that are followed, each with its history in memory; others wait in the ledger until one is closed.
             lease: how long after this process has died its runs are taken up by the next one.
             retention: how long verdicts are kept, and the journals of runs that do not match.
             worker_options: whatever else ``temporalio.worker.Worker`` takes for workflows (``workflow_runner``,
@@ -155,6 +156,8 @@ class MirrorWorker:
         self._identity = f"{os.getpid()}@{socket.gethostname()} mirror"
         self._on_judgement = on_judgement
         self._baseline = baseline
+        self._runs_at_once = runs_at_once
+        self._full = False
         self._lease = lease
         self._retention = retention
         self._lister = Lister(temporal, query) if query else None
@@ -309,7 +312,7 @@ class MirrorWorker:
                 if self._lister is not None and loop.time() >= list_at_s:
                     await self._list(self._lister)
                     list_at_s = loop.time() + LIST_EVERY_S
-                entries = await self.ledger.unjudged(last, FOLLOW_MAX - len(self._following))
+                entries = await self.ledger.unjudged(last, self._room())
                 for entry in entries:
                     last = entry.number
                     self._following[entry.number] = asyncio.create_task(
@@ -356,6 +359,15 @@ class MirrorWorker:
                     await keeping.left_open(entry.note for entry in entries)
         except (StoreUnavailable, TimeoutError) as error:
             logger.warning("which runs are still open is not in the results: %s", error)
+
+    def _room(self) -> int:
+        """For how many more runs."""
+        room = self._runs_at_once - len(self._following)
+        if (room <= 0) is not self._full:
+            self._full = not self._full
+            if self._full:
+                logger.warning("%d runs are open; others wait. With runs_at_once they need not.", len(self._following))
+        return max(0, room)
 
     async def _clear(self, kernel: Kernel) -> None:
         """Delete what is older than it should be kept."""
