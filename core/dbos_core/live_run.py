@@ -91,7 +91,7 @@ class LiveRun:
         self.activities: dict[int, ActivitySpec] = {}
         self.errands: dict[ErrandKey, Errand] = {}
         """Asked for, and without a reply."""
-        self.locals = Locals(kernel, self)
+        self.locals = Locals(kernel)
         self.new: NewRun | None = None
         self.admitted: dict[str, UpdateRow] = {}
         self.failing = Failing(kernel, row) if row.task_failure is not None else None
@@ -345,7 +345,7 @@ class LiveRun:
             self._forget(seq)
         for seq in decision.abandon_activities:
             self._forget(seq)
-        self.locals.release(decision)
+        self.locals.release(self, decision)
         for seq in decision.cancel_timers:
             timer = self.timers.pop(seq, None)
             if timer is not None and timer[1] is not None:
@@ -591,7 +591,7 @@ class LiveRun:
         self._retry = self.deadline = None
         self._kernel.activities.drop_run(self.row)
         self._kernel.parking.forget(self)
-        self.locals.drop()
+        self.locals.drop(self)
         self.inbox = []
         self.drop_interpreter()
         self.tell_settled()

@@ -107,7 +107,7 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
         cancel_requested=pending.cancel_requested,
         mail=mail,
     )
-    run.locals.restore(pending.locals.values(), pending.cancel_local)
+    run.locals.restore(run, pending.locals.values(), pending.cancel_local)
     for seq, due_ms in pending.timers.items():
         run.arm(seq, due_ms)
     if not loaded.entries:

@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import gc
 import logging
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -38,7 +36,7 @@ from temporalio.runtime import _runtime_ref
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
 
-from dbos_compat import private_converters, private_sandbox
+from dbos_compat import private_converters, private_memory, private_sandbox
 from dbos_compat.sdk_release import SDK_VERSION, SUPPORTED, TESTED, Name, UnsupportedTemporalio, untested, verify
 
 __all__ = [
@@ -357,8 +355,9 @@ class WorkflowHost:
         running = worker._running_workflows.get(run_id)
         if running is None and run_id not in self._expected:
             return None
-        if running is not None and run_id not in self._expected and _has_ended(running.instance):
+        if running is not None and run_id not in self._expected and private_memory.has_ended(running.instance):
             del worker._running_workflows[run_id]
+            private_memory.take_apart(running.instance)
             return None
         job = RemoveFromCache(message=message)
         activation = WorkflowActivation(run_id=run_id)
@@ -376,6 +375,7 @@ class WorkflowHost:
             try:
                 contextvars.Context().run(running.activate, activation)
                 del worker._running_workflows[run_id]
+                private_memory.take_apart(running.instance)
                 return None
             except BaseException as error:
                 if self._stays_inline:
@@ -405,22 +405,16 @@ class WorkflowHost:
             for busy in (before, self._expected.get(run_id)):
                 if busy is not None:
                     await asyncio.wait([busy])
+            running = self._worker._running_workflows.get(run_id)
             await self._worker._handle_cache_eviction(activation, job)
+            if running is not None and run_id not in self._worker._running_workflows:
+                private_memory.take_apart(running.instance)
             if time.perf_counter() - begun < DEADLOCK_S:
                 self._leaves_well.add(workflow_type)
         finally:
             done.set_result(None)
             if self._leaving.get(run_id) is done:
                 del self._leaving[run_id]
-
-
-def _has_ended(instance: Any) -> bool:
-    """True when no coroutine of the instance is left, so that there is nothing to tear down."""
-    sandboxed = getattr(instance, "globals_and_locals", None)
-    if sandboxed is not None:
-        instance = getattr(sandboxed.get("__temporal_in_sandbox"), "instance", None)
-    tasks = getattr(instance, "_tasks", None)
-    return tasks is not None and not tasks
 
 
 class _Watchdog:
@@ -535,19 +529,6 @@ async def _unless_poll_fails(serving: Coroutine[Any, Any, None], poll: Callable[
 _installed = False
 
 
-def _tune_collector() -> None:
-    """Protobuf messages come and go by the thousand and none is part of a cycle: at the defaults the cycle collector
-    takes a sixth of a workflow's cost. What is imported by now stays and is never looked at again; young objects are
-    looked at less often, unless the program has set its own thresholds."""
-    gc.collect()
-    gc.freeze()
-    if gc.get_threshold()[0] == _DEFAULT_THRESHOLD:
-        gc.set_threshold(_DEFAULT_THRESHOLD * 20, 20, 20)
-
-
-_DEFAULT_THRESHOLD = 2000 if sys.version_info >= (3, 13) else 700
-
-
 def install() -> None:
     """Wrap the three attributes, once per process."""
     global _installed  # what is patched is global, so is the knowledge that it is
@@ -555,7 +536,7 @@ def install() -> None:
         return
     check()
     _installed = True
-    _tune_collector()
+    private_memory.tune_collector()
     create = temporalio.bridge.worker.Worker.create
     run_workflows = _workflow._WorkflowWorker.run
     run_activities = _activity._ActivityWorker.run

@@ -315,7 +315,7 @@ def forgets_activities_after_recovery(patch: Patch) -> None:
 
 @mutant("locally")
 def loses_the_end_of_a_local_activity(patch: Patch) -> None:
-    def ended(original: Any, held: Any, outcome: Any) -> None:
+    def ended(original: Any, held: Any, run: Any, outcome: Any) -> None:
         held._open.pop(outcome.spec.seq, None)
 
     around(patch, Locals, "_ended", ended)
@@ -323,7 +323,7 @@ def loses_the_end_of_a_local_activity(patch: Patch) -> None:
 
 @mutant("locally")
 def forgets_local_activities_after_recovery(patch: Patch) -> None:
-    patch.setattr(Locals, "restore", lambda held, specs, cancel_requested: None)
+    patch.setattr(Locals, "restore", lambda held, run, specs, cancel_requested: None)
 
 
 # -- timers --------------------------------------------------------------------------------------------------------------
