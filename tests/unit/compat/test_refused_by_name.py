@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, Sta
 from temporalio.client import Client
 from temporalio.common import PinnedVersioningOverride, VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import OperatorService, RPCError, RPCStatusCode, WorkflowService
-from temporalio.service import TestService as TestingService
+from temporalio.service import TestService as SkippingService
 from temporalio.worker import (
     CustomSlotSupplier,
     FixedSizeSlotSupplier,
@@ -223,7 +223,7 @@ async def test_it_is_refused_by_name(client: Client, slug: str, use: Callable[[C
 _SERVICES: dict[str, tuple[type, ModuleType]] = {
     "workflow_service": (WorkflowService, workflow_api),
     "operator_service": (OperatorService, operator_api),
-    "test_service": (TestingService, test_api),
+    "test_service": (SkippingService, test_api),
 }
 _REQUESTS: dict[str, type[Message]] = {
     "unlock_time_skipping_with_sleep": test_api.SleepRequest,
