@@ -10,7 +10,6 @@ from dbos_core.errors import StoreUnavailable
 from dbos_shadow.determinism.callers import Call
 from dbos_shadow.determinism.failure import Rule
 from dbos_shadow.determinism.happenings import Kind
-from dbos_shadow.determinism.stage import TASK_QUEUE
 
 if TYPE_CHECKING:
     from dbos_shadow.determinism.schedule import Schedule
@@ -26,6 +25,8 @@ TURNS = 16
 JUMPS_MS = (60_000, 86_400_000, -5_000, 3_600_000)
 AFTER_CANCEL = 60
 """Things that may still happen before a cancelled workflow has to have ended."""
+STARVED_MAX = 6
+"""Alarms that may ring until somebody takes activities again."""
 
 
 # -- the frame -------------------------------------------------------------------------------------------------------------
@@ -33,9 +34,11 @@ AFTER_CANCEL = 60
 
 def begin(schedule: Schedule) -> None:
     """Somebody starts the workflow; there may be no worker yet."""
-    later = schedule.choose(4) == 1
-    schedule.open(serve=not later)
+    how = schedule.choose(4)  # a plain start; nobody serves yet; no worker takes activities, in two ways
+    schedule.open(serve=how != 1)
     schedule.settle()
+    if how > 1:
+        starve(schedule, full=how == 3)
     values = [pool[schedule.choose(len(pool))] for pool in schedule.crew.args]
     schedule.start(values)
     schedule.settle()
@@ -73,10 +76,13 @@ def go_on(schedule: Schedule) -> None:
         schedule.broken(
             Rule.CANCEL_ENDS, f"cancellation was requested, and {AFTER_CANCEL} steps of its world later it goes on."
         )
-    reporting = schedule.reporting
+    reporting = schedule.attempts.reporting
     if reporting:
         running = reporting[0]
-        schedule.report(running, schedule.boring(running))
+        if schedule.attempts.does_not_know(running):
+            schedule.attempts.beat(running)
+            return
+        schedule.attempts.report(running, schedule.attempts.boring(running))
         return
     if schedule.busy and schedule.next_alarm_ms is None:
         _free(schedule)
@@ -89,7 +95,9 @@ def go_on(schedule: Schedule) -> None:
         schedule.note(Kind.CLOCK)
         schedule.pass_time()
         if schedule.busy:
-            _free(schedule)
+            schedule.busy -= 1
+            if not schedule.busy or not schedule.attempts.starving:
+                _free(schedule)
         return
     if not idle:
         return  # nobody knows yet whether this is the end
@@ -132,9 +140,9 @@ def _after_close(schedule: Schedule) -> None:
 
 def _possible(schedule: Schedule) -> list[Action]:
     found: list[Action] = []
-    process, reporting = schedule.process, schedule.reporting
+    process, reporting = schedule.process, schedule.attempts.reporting
     if reporting:
-        if len(schedule.boring_or_else(reporting[0])) > 1:
+        if len(schedule.attempts.boring_or_else(reporting[0])) > 1:
             found.append(otherwise)
         if len(reporting) > 1:
             found.append(another)
@@ -162,25 +170,25 @@ def _possible(schedule: Schedule) -> list[Action]:
         found.append(stall)
     if schedule.plan.then is not None and not schedule.new_code and not frozen:
         found.append(deploy)
-    if process.serving and not schedule.busy and not schedule.running:
+    if process.serving and not schedule.busy:
         found.append(busy)
     return found
 
 
 def otherwise(schedule: Schedule) -> None:
     """The oldest attempt ends, and not the boring way."""
-    running = schedule.reporting[0]
-    endings = schedule.boring_or_else(running)
-    schedule.report(running, endings[1 + schedule.choose(len(endings) - 1)])
+    running = schedule.attempts.reporting[0]
+    endings = schedule.attempts.boring_or_else(running)
+    schedule.attempts.report(running, endings[1 + schedule.choose(len(endings) - 1)])
     schedule.settle()
 
 
 def another(schedule: Schedule) -> None:
     """A younger attempt ends first."""
-    reporting = schedule.reporting
+    reporting = schedule.attempts.reporting
     running = reporting[1 + schedule.choose(len(reporting) - 1)]
-    endings = schedule.boring_or_else(running)
-    schedule.report(running, endings[schedule.choose(len(endings))])
+    endings = schedule.attempts.boring_or_else(running)
+    schedule.attempts.report(running, endings[schedule.choose(len(endings))])
     schedule.settle()
 
 
@@ -308,13 +316,17 @@ def deploy(schedule: Schedule) -> None:
 
 def busy(schedule: Schedule) -> None:
     """Nobody takes activities for a while."""
+    starve(schedule, full=schedule.choose(2) == 1)
+
+
+def starve(schedule: Schedule, *, full: bool) -> None:
+    """Until one that waits has timed out, or the next alarm if none can. ``full``: there are workers, without a free slot."""
     schedule.note(Kind.WORKERS_BUSY)
-    schedule.busy = True
-    process = schedule.process
-    process.loop.call_soon(process.kernel.activities.unserve, TASK_QUEUE, process.hands)
+    schedule.busy = STARVED_MAX
+    schedule.process.starve_activities(full=full)
     schedule.settle()
 
 
 def _free(schedule: Schedule) -> None:
     schedule.process.take_activities()
-    schedule.busy = False
+    schedule.busy = 0

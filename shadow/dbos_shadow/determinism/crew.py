@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.bridge.proto import ActivityTaskCompletion
 
 from dbos_compat.bridge.activity_tasks import outcome_of
+from dbos_compat.convert.answers import answer
 from dbos_core.activities.spec import AttemptOutcome
 from dbos_shadow.determinism.callers import stamped
 from dbos_shadow.determinism.children import PREFIX, StubbedChild
@@ -37,7 +38,9 @@ class ReadyEnding:
         return replace(self.outcome)
 
 
-HANGS = ReadyEnding(None, "never reports")
+HANGS = ReadyEnding(None, "")
+BEATS = ReadyEnding(None, "it goes on heartbeating")
+HOPELESS = ReadyEnding(None, "nor will any attempt after it")
 
 
 PROVING = 30
@@ -141,6 +144,16 @@ class Crew:
 
     def _ending(self, completion: ActivityTaskCompletion, text: str) -> ReadyEnding:
         return ReadyEnding(outcome_of(completion, IDENTITY), text)
+
+    def answer(self, text: str) -> tuple[Any, ...]:
+        """A query's answer such that two that mean the same are the same: a codec may write one in many ways."""
+        found = answer(text)
+        if found.failure is not None:
+            error = self._run(self._converter.decode_failure(found.failure))
+            return type(error).__name__, getattr(error, "type", None), str(error)
+        codec = self._converter.payload_codec
+        payloads = found.payloads if codec is None else self._run(codec.decode(found.payloads))
+        return tuple((sorted(p.metadata.items()), p.data) for p in payloads)
 
     # -- values ----------------------------------------------------------------------------------------------------
 

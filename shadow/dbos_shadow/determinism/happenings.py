@@ -19,6 +19,8 @@ class Kind(enum.StrEnum):
     ACTIVITY_CANCELED = "activity canceled"
     ACTIVITY_HANGS = "activity hangs"
     """Its attempt will never report: some clock ends it, or a crash."""
+    ACTIVITY_TIMED_OUT = "activity timed out"
+    """One of its clocks has rung; ``text`` says which."""
     ACTIVITY_ASKED_TO_STOP = "activity asked to stop"
     CLOCK = "clock"
     """Time passed until the next timer, timeout or retry."""

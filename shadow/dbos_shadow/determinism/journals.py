@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
+from dbos_core.errands.spec import Errand, ErrandKey, ErrandKind
 from dbos_core.runner import Decision, Interpreter
 from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.failure import Rule
@@ -33,6 +34,10 @@ class Awaited:
         self.timers: set[int] = set()
         self.activities: set[int] = set()
         self.locals: set[int] = set()
+        self.children: set[int] = set()
+        """Children whose end it has not heard of."""
+        self.errands: dict[ErrandKey, Errand] = {}
+        """What it wants done to other workflows, and has no reply to."""
 
     def take(self, decision: Decision, record: Mapping[str, Any]) -> None:
         for event in record["ev"]:
@@ -42,12 +47,20 @@ class Awaited:
                 self.activities.discard(event["seq"])
             elif event["k"] == "local":
                 self.locals.discard(event["seq"])
+            elif event["k"] == "errand":
+                self.errands.pop((ErrandKind(event["e"]), event["seq"], event.get("n", 0)), None)
+                if event["e"] == ErrandKind.CHILD and event.get("refused"):
+                    self.children.discard(event["seq"])
+            elif event["k"] == "child":
+                self.children.discard(event["m"]["seq"])
         self.activities.update(spec.seq for spec in decision.schedule)
         self.locals.update(spec.seq for spec in decision.schedule_local)
         self.timers.update(seq for seq, _ in decision.start_timers)
         self.timers.difference_update(decision.cancel_timers)
         self.activities.difference_update(decision.try_cancel_activities, decision.abandon_activities)
         self.locals.difference_update(decision.try_cancel_local, decision.abandon_local)
+        self.errands.update((errand.key, errand) for errand in decision.errands)
+        self.children.update(errand.seq for errand in decision.errands if errand.kind is ErrandKind.CHILD)
 
 
 class Journal:

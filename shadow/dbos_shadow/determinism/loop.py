@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import ctypes
 import heapq
+import inspect
 import itertools
 import logging
 import threading
@@ -140,6 +141,8 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         """Callbacks run so far."""
         self.raised: BaseException | None = None
         """The first that escaped from a callback."""
+        self._unbegun: list[Coroutine[Any, Any, Any]] = []
+        """Of tasks: some may not have had their first turn."""
 
     # -- moving it -------------------------------------------------------------------------------------------------
 
@@ -172,6 +175,8 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         try:
             while ready and self.turns - begun < turns_max:
                 self._turn()
+            if not ready:
+                self._unbegun.clear()
         finally:
             asyncio._set_running_loop(before)
         return self.turns - begun
@@ -199,6 +204,10 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         """Forget everything that waits. Nobody is told."""
         self._ready.clear()
         self._later.clear()
+        unbegun, self._unbegun = self._unbegun, []
+        for coro in unbegun:  # else Python complains of each
+            if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                coro.close()
 
     # -- what asyncio asks for -----------------------------------------------------------------------------------------
 
@@ -237,6 +246,7 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
+        self._unbegun.append(coro)
         return asyncio.Task(coro, loop=self, name=name, context=context, **options)
 
     def run_in_executor(  # type: ignore[override]

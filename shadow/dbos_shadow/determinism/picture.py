@@ -184,7 +184,7 @@ class _Drawing:
             self._arrow(lane - 9, spine + 9, y, dashed=True)
             good = kind is Kind.ACTIVITY_COMPLETED
             self._sign(
-                lane, y, "✓" if good else "✕", "good" if good else "bad" if kind is Kind.ACTIVITY_FAILED else "soft"
+                lane, y, "✓" if good else "✕", "good" if good else "soft" if kind is Kind.ACTIVITY_CANCELED else "bad"
             )
         elif kind is Kind.ACTIVITY_HANGS and lane is not None:
             self._sign(lane, y, "…", "soft")

@@ -30,7 +30,7 @@ from dbos_core.store.memory_tables import Tables
 from dbos_shadow.determinism.clocks import ProcessClock, WorldTime
 from dbos_shadow.determinism.loop import SteppedLoop
 from dbos_shadow.determinism.stage import IDENTITY, NAMESPACE, TASK_QUEUE, Stage
-from dbos_shadow.determinism.straight import Noted, Notes
+from dbos_shadow.determinism.straight import Asked, Noted, Notes
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,13 @@ class World:
         self.tables = Tables()
         self.entropy = Numbered()
         self.notes: Notes = {}
+        self.asked: list[Asked] = []
+        """Queries that were answered since somebody looked."""
+
+    def has_answered(self, run_id: str, position: int, payload: str, answer: str) -> None:
+        """An instance that has lived through so many rows has answered a query."""
+        run = self.tables.by_run_id.get(run_id)
+        self.asked.append(Asked(run_id, position, 0 if run is None else len(run.journal), payload, answer))
 
 
 class _Store(MemoryStore):
@@ -141,15 +148,16 @@ def runner_on(stage: Stage, world: World, local_lane: LocalLane | None = None) -
 class _Noting:
     """A runner whose interpreters leave notes."""
 
-    def __init__(self, inner: TemporalRunner, notes: Notes) -> None:
+    def __init__(self, inner: TemporalRunner, world: World) -> None:
         self._inner = inner
-        self._notes = notes
+        self._world = world
         self.task_queue, self.identity = inner.task_queue, inner.identity
         self.max_cached, self.local_lane = inner.max_cached, inner.local_lane
         self.knows, self.prepare = inner.knows, inner.prepare
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
-        return Noted(self._inner.open(run, inputs, native), run.run_id, self._notes)
+        world = self._world
+        return Noted(self._inner.open(run, inputs, native), run.run_id, world.notes, world.has_answered)
 
 
 class Process:
@@ -183,7 +191,7 @@ class Process:
         kernel.errands.relations = TemporalRelations(NAMESPACE)
         kernel.timeout_close = timeout_close(world.entropy.uuid)
         stage.door.call_engine = EngineService(kernel, namespace=NAMESPACE).call
-        self.runner = _Noting(runner_on(stage, world, self.local_lane), world.notes)
+        self.runner = _Noting(runner_on(stage, world, self.local_lane), world)
 
     def serve(self) -> None:
         """Begin to run workflows and activities."""
@@ -195,6 +203,17 @@ class Process:
         self.local_lane.open(self.hands)
         service.serve(TASK_QUEUE, self.hands, SLOTS)
         self.loop.call_soon(self.kernel.serve, self.runner)
+
+    def starve_activities(self, *, full: bool) -> None:
+        """Start no activities for now. ``full``: the worker is there, and all its slots are taken."""
+        service = self.kernel.activities
+
+        def starve() -> None:
+            service.unserve(TASK_QUEUE, self.hands)
+            if full:
+                service.serve(TASK_QUEUE, self.hands, 0)
+
+        self.loop.call_soon(starve)
 
     def take_activities(self) -> None:
         """Begin to run activities again."""

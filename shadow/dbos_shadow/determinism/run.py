@@ -61,7 +61,7 @@ def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whol
         histories=tuple(h.to_json() for h in schedule.watch.histories()) if whole else (),
         error=error,
         depth=sum(len(journal.records) for journal in journals),
-        width=schedule.width,
+        width=schedule.attempts.width,
     )
 
 

@@ -17,17 +17,19 @@ from typing import Any, NoReturn
 from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning
 
 from dbos_core import failpoints
-from dbos_core.activities.attempt import Attempt, CancelReason
+from dbos_core.activities.spec import OutcomeKind
 from dbos_core.runner import Interpreter
+from dbos_shadow.determinism.attempts import Attempts
 from dbos_shadow.determinism.callers import Call, Callers
 from dbos_shadow.determinism.clocks import START_MS
-from dbos_shadow.determinism.crew import Crew, ReadyEnding
+from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Decisions, trimmed
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
 from dbos_shadow.determinism.journals import Journal
 from dbos_shadow.determinism.plan import Message, Plan
 from dbos_shadow.determinism.process import LEASE_MS, LEAVE_S, Hands, Process, Unevictable, World, let_go, runner_on
+from dbos_shadow.determinism.questions import Questions
 from dbos_shadow.determinism.silence import said
 from dbos_shadow.determinism.stage import TASK_QUEUE
 from dbos_shadow.determinism.straight import relive
@@ -36,21 +38,6 @@ from dbos_shadow.determinism.watch import Watch
 WORKFLOW_ID = "determinism"
 TURNS_MAX = 100_000
 """Turns of the loop without any time passing: far more than anything that makes progress needs."""
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """An attempt that has been started and has not reported."""
-
-    attempt: Attempt
-    process: Process
-    endings: tuple[ReadyEnding, ...]
-    asked_to_stop: bool = False
-    hangs: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.attempt.spec.activity_type
 
 
 class Over(Exception):
@@ -78,7 +65,6 @@ class Schedule:
         self.world = World()
         self.happenings: list[Happening] = []
         self.journals: dict[str, Journal] = {}
-        self.running: list[Running] = []
         self.processes: list[Process] = []
         """Those that are not dead; the last one is the one that works."""
         self.callers = Callers(self._told)
@@ -89,14 +75,16 @@ class Schedule:
         """The next thing gets only so many turns of the loop."""
         self.new_code = False
         self.world_id = WORKFLOW_ID
-        self.stalls = self.width = 0
+        self.stalls = 0
         self.memory_lost = False
         """Some instance has not lived through it all."""
-        self.busy = False
-        """Nobody takes activities."""
+        self.busy = 0
+        """Nobody takes activities: for so many more alarms at most."""
         self.canceled_at: int | None = None
         self.actions = 0
+        self.attempts = Attempts(self)
         self.watch = Watch(self)
+        self.questions = Questions(self)
         self._chosen: int | None = None
 
     # -- the whole ---------------------------------------------------------------------------------------------------
@@ -225,11 +213,13 @@ class Schedule:
         first = self.crew.stage("first", new_code=self.new_code)
         stage = first if first not in taken else self.crew.stage("second", new_code=self.new_code)
         self.incarnations += 1
-        process = Process(self.world, stage, Hands(self._started, self._asked_to_stop), number=self.incarnations)
+        process = Process(
+            self.world, stage, Hands(self.attempts.started, self.attempts.asked_to_stop), number=self.incarnations
+        )
         self.processes.append(process)
         if serve:
             process.serve()
-        self.busy = False
+        self.busy = 0
         self.callers.again(process)
         return process
 
@@ -237,7 +227,7 @@ class Schedule:
         """It dies here and now, and its lease passes."""
         self.memory_lost = True
         self.processes.remove(process)
-        self.running = [r for r in self.running if r.process is not process]
+        self.attempts.died_with(process)
         process.kill()
         self.pass_lease()
 
@@ -259,71 +249,6 @@ class Schedule:
     def pass_lease(self) -> None:
         """Time goes by until nobody believes a silent process alive."""
         self._pass(LEASE_MS + 1)
-
-    # -- attempts ----------------------------------------------------------------------------------------------------
-
-    def _started(self, attempt: Attempt, process: Process) -> None:
-        try:
-            self._begun(attempt, process)
-        except Exception as error:  # the kernel would take it for a failure of the activity
-            self.watch.failed(error)
-
-    def _begun(self, attempt: Attempt, process: Process) -> None:
-        spec = attempt.spec
-        endings = self.crew.endings(spec.activity_type)
-        self.note(Kind.ACTIVITY_STARTED, spec.activity_type, attempt=attempt.attempt, process=process.number)
-        self.watch.started(attempt, process)
-        if endings is None:
-            self.watch.later(
-                Rule.STUBS, f"the workflow starts activity {spec.activity_type!r}, for which the test has no stub."
-            )
-            return
-        self.running.append(Running(attempt, process, endings))
-        self.width = max(self.width, len(self.running))
-
-    def _asked_to_stop(self, token: bytes, reason: CancelReason) -> None:
-        for running in self.running:
-            if running.attempt.token == token:
-                if reason is CancelReason.CANCELLED:
-                    running.asked_to_stop = True
-                    self.note(Kind.ACTIVITY_ASKED_TO_STOP, running.name, attempt=running.attempt.attempt)
-                else:  # nobody waits for it
-                    self.running.remove(running)
-                return
-
-    @property
-    def reporting(self) -> list[Running]:
-        """Attempts that can report now, oldest first."""
-        return [r for r in self.running if not r.hangs and not r.process.frozen]
-
-    def boring(self, running: Running) -> ReadyEnding:
-        """How the attempt ends on a plain day."""
-        if running.asked_to_stop:
-            return self.crew.canceled
-        return running.endings[0]
-
-    def boring_or_else(self, running: Running) -> tuple[ReadyEnding, ...]:
-        """All ways in which the attempt may end, the boring one first."""
-        return (self.crew.canceled, *running.endings) if running.asked_to_stop else running.endings
-
-    def report(self, running: Running, ending: ReadyEnding) -> None:
-        """An attempt ends."""
-        number = running.attempt.attempt
-        if ending.hangs:
-            running.hangs = True
-            self.note(Kind.ACTIVITY_HANGS, running.name, attempt=number)
-            return
-        self.running.remove(running)
-        outcome = ending.fresh()
-        if outcome.kind.value == "completed":
-            kind = Kind.ACTIVITY_COMPLETED
-        elif outcome.kind.value == "canceled":
-            kind = Kind.ACTIVITY_CANCELED
-        else:
-            kind = Kind.ACTIVITY_FAILED
-        self.note(kind, running.name, ending.text, attempt=number)
-        self.watch.reported(running, outcome)
-        running.process.loop.call_soon(running.process.ended, running.attempt.token, outcome)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -411,6 +336,9 @@ class Schedule:
         return found
 
     def _tell_step(self, journal: Journal, record: Any) -> None:
+        for event in record["ev"]:
+            if event["k"] == "activity" and event["o"] == OutcomeKind.TIMED_OUT.value:
+                self.attempts.tell_timeout(journal, event)
         asked = [c["type"] if "type" in c else c["k"].replace("_", " ") for c in record["cmds"]]
         position = journal.records.index(record) + 1
         row = journal.run.row
@@ -433,13 +361,24 @@ class Schedule:
             self.crew.proving -= 1
             if not self._leave(journal.leave()):
                 raise Unevictable(journal.run.row.workflow_type)
-        stage.loop.run(journal.follow(runner_on(stage, self.world).open))
+        try:
+            stage.loop.run(journal.follow(runner_on(stage, self.world).open))
+        except DeterminismError as error:
+            query = self.questions.to_blame(journal) if error.rule is Rule.REPLAY else None
+            if query is None:
+                raise
+            self.happenings.pop()  # that it is broken is told otherwise
+            self.broken(
+                Rule.QUERY,
+                f"after query {query!r} the workflow asks for something that it does not ask for without it.",
+            )
 
     def take_new_code(self) -> None:
         """From now on workers have the code that takes over; followers as well."""
         for journal in self.journals.values():
             if not self._leave(journal.leave()):
                 raise Unevictable(journal.run.row.workflow_type)
+        self.world.asked.clear()  # of the code that was there before
         self.new_code = True
 
     def _leave(self, follower: Interpreter | None) -> bool:
@@ -513,4 +452,4 @@ def _asking(message: Message, values: list[Any]) -> Callable[[Any, str], Any]:
     return ask
 
 
-__all__ = ["Limits", "Over", "Running", "Schedule", "WORKFLOW_ID"]
+__all__ = ["Limits", "Over", "Schedule", "WORKFLOW_ID"]

@@ -37,8 +37,8 @@ def lines(happenings: Sequence[Happening]) -> list[Line]:
     begun_ms = happenings[0].at_ms if happenings else 0
     told = [
         happening
-        for before, happening in zip((None, *happenings), happenings, strict=False)
-        if not _goes_without_saying(before, happening)
+        for before, happening, after in zip((None, *happenings), happenings, (*happenings[1:], None), strict=False)
+        if not _goes_without_saying(before, happening, after)
     ]
     return [Line(n, h.at_ms - begun_ms, sentence(h), h) for n, h in enumerate(told, 1)]
 
@@ -61,7 +61,9 @@ def _begins_one_of(happening: Happening, asked: Sequence[str], at_ms: int) -> bo
     return happening.kind is Kind.ACTIVITY_STARTED and happening.name in asked and happening.at_ms == at_ms
 
 
-def _goes_without_saying(before: Happening | None, happening: Happening) -> bool:
+def _goes_without_saying(before: Happening | None, happening: Happening, after: Happening | None) -> bool:
+    if happening.kind is Kind.CLOCK and after is not None and after.kind is Kind.CLOCK:
+        return not happening.fault
     return (
         happening.kind is Kind.ACTIVITY_STARTED
         and happening.attempt <= 1
@@ -140,6 +142,7 @@ _PLAIN: Mapping[Kind, str] = {
     Kind.ACTIVITY_FAILED: "{activity} fails{attempt}",
     Kind.ACTIVITY_CANCELED: "{activity} ends as cancelled{attempt}",
     Kind.ACTIVITY_HANGS: "{activity} does not report{attempt}",
+    Kind.ACTIVITY_TIMED_OUT: "{activity} times out{attempt}",
     Kind.ACTIVITY_ASKED_TO_STOP: "{activity} is asked to stop",
     Kind.CLOCK: "Time passes",
     Kind.CLOCK_JUMP: "The wall clock is set",

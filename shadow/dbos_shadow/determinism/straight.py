@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dbos_core.commit import Entry, RunRow
@@ -19,15 +20,33 @@ Notes = dict[tuple[str, int, str], Activation]
 """What was given, by run id, position and the record that came of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query that an instance has answered."""
+
+    run_id: str
+    position: int
+    """The last row of the journal that the instance had lived through."""
+    durable: int
+    """How many rows the store had when it answered."""
+    payload: str
+    """The question, as the runner reads it."""
+    answer: str
+
+
 class Noted:
     """An interpreter that leaves notes."""
 
-    __slots__ = ("_inner", "_notes", "_run_id")
+    __slots__ = ("_asked", "_inner", "_notes", "_position", "_run_id")
 
-    def __init__(self, inner: Interpreter, run_id: str, notes: Notes) -> None:
+    def __init__(
+        self, inner: Interpreter, run_id: str, notes: Notes, asked: Callable[[str, int, str, str], None]
+    ) -> None:
         self._inner = inner
         self._run_id = run_id
         self._notes = notes
+        self._asked = asked
+        self._position = 0
 
     def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
         decision = self._inner.activate(activation)
@@ -40,6 +59,7 @@ class Noted:
 
     def _noted(self, activation: Activation, decision: Decision) -> Decision:
         if decision.record is not None:
+            self._position = activation.position
             events = list(activation.events)
             self._notes[self._run_id, activation.position, decision.record] = Activation(
                 activation.position, activation.at_ms, events
@@ -47,10 +67,13 @@ class Noted:
         return decision
 
     def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
+        self._position = entry.position
         return self._inner.replay(entry)
 
     async def query(self, payload: str) -> str:
-        return await self._inner.query(payload)
+        answer = await self._inner.query(payload)
+        self._asked(self._run_id, self._position, payload, answer)
+        return answer
 
     def evict(self) -> Awaitable[None] | None:
         return self._inner.evict()

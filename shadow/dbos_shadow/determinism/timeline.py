@@ -15,7 +15,7 @@ LANES_MAX = 6
 
 ARRIVALS = frozenset({Kind.STARTED, Kind.SIGNAL, Kind.UPDATE, Kind.QUERY, Kind.CANCEL, Kind.DUPLICATE})
 ANSWERS = frozenset({Kind.ANSWERED, Kind.REFUSED})
-ENDINGS = frozenset({Kind.ACTIVITY_COMPLETED, Kind.ACTIVITY_FAILED, Kind.ACTIVITY_CANCELED})
+ENDINGS = frozenset({Kind.ACTIVITY_COMPLETED, Kind.ACTIVITY_FAILED, Kind.ACTIVITY_CANCELED, Kind.ACTIVITY_TIMED_OUT})
 GOES_DOWN = frozenset({Kind.CRASH, Kind.STALL, Kind.NEW_CODE})
 """After these another worker has the workflow."""
 
@@ -69,7 +69,13 @@ def layout(happenings: Sequence[Happening], workflow: str) -> Picture:
 
 # -- characters ------------------------------------------------------------------------------------------------------------
 
-_ENDS = {Kind.ACTIVITY_COMPLETED: "✓", Kind.ACTIVITY_FAILED: "✗", Kind.ACTIVITY_CANCELED: "⊘", Kind.ACTIVITY_HANGS: "…"}
+_ENDS = {
+    Kind.ACTIVITY_COMPLETED: "✓",
+    Kind.ACTIVITY_FAILED: "✗",
+    Kind.ACTIVITY_TIMED_OUT: "✗",
+    Kind.ACTIVITY_CANCELED: "⊘",
+    Kind.ACTIVITY_HANGS: "…",
+}
 _LANE_MIN, _LANE_MAX = 10, 22
 
 

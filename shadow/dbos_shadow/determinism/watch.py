@@ -16,6 +16,7 @@ from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.moves import State
 from dbos_core.activities.spec import AttemptOutcome
 from dbos_core.commit import RunStatus
+from dbos_core.errands.spec import ErrandKind, child_run_id
 from dbos_core.phase import Phase
 from dbos_shadow.determinism.callers import Call
 from dbos_shadow.determinism.failure import DeterminismError, Rule
@@ -27,9 +28,17 @@ from dbos_shadow.sources import journal as journal_source
 from dbos_shadow.trace import Trace
 
 if TYPE_CHECKING:
-    from dbos_shadow.determinism.schedule import Running, Schedule
+    from dbos_shadow.determinism.attempts import Running
+    from dbos_shadow.determinism.schedule import Schedule
 
 Key = tuple[str, int]
+
+_ERRANDS = {
+    ErrandKind.CHILD: "child {!r} to be started",
+    ErrandKind.SIGNAL: "workflow {!r} to be signalled",
+    ErrandKind.CANCEL: "workflow {!r} to be cancelled",
+    ErrandKind.CHILD_CANCEL: "child {!r} to be cancelled",
+}
 
 
 def key_of(attempt: Attempt) -> Key:
@@ -42,6 +51,8 @@ class Watch:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._starts: Counter[tuple[str, Key]] = Counter()
+        self.timed_out: set[tuple[str, Key]] = set()
+        """Activities of which some attempt was told that its time is up."""
         self._attempts: set[tuple[int, str, Key, int]] = set()
         self._reported: dict[tuple[str, Key], list[Any]] = {}
         self._seen: Counter[str] = Counter()
@@ -116,6 +127,7 @@ class Watch:
         if said:
             schedule.broken(Rule.ENGINE, f"it logs an error: {said[0]}.")
         self._read()
+        self._schedule.questions.look()
         for process in schedule.awake:
             if process.store.strange_writes:
                 schedule.broken(
@@ -221,7 +233,7 @@ class Watch:
         uuid, kernel = journal.run.row.workflow_uuid, process.kernel
         live = kernel.live_runs[uuid]
         machines = {m.spec.seq: m for m in kernel.activities.pending(uuid)}
-        running = {key_of(r.attempt) for r in self._schedule.running if r.attempt.run.workflow_uuid == uuid}
+        running = {key_of(r.attempt) for r in self._schedule.attempts.running if r.attempt.run.workflow_uuid == uuid}
         pending = journal.pending
         for seq in pending.activities:
             machine = machines.get(seq)
@@ -232,12 +244,33 @@ class Watch:
                 self._lost(f"it waits for {name}, whose attempt has ended", live.row.workflow_id)
             elif machine.state is State.BACKOFF and machine.handle is None:
                 self._lost(f"it waits for {name}, whose next attempt nobody begins", live.row.workflow_id)
+            elif machine.state is State.READY:
+                self._lost(f"it waits for {name}, which no worker takes", live.row.workflow_id)
         for seq in pending.timers:
             timer = live.timers.get(seq)
             if timer is None or timer[1] is None:
                 self._lost(f"it waits for timer {seq}, which is not armed", live.row.workflow_id)
+        for errand in pending.errands.values():
+            if errand.key not in live.errands:
+                what = _ERRANDS[errand.kind].format(errand.workflow_id)
+                self._lost(f"it waits for {what}, and nobody sees to that", live.row.workflow_id)
+        for seq in pending.children:
+            child = self._ended_child(live.row.run_id, seq)
+            if child is not None:
+                self._lost(f"its child {child!r} has ended, and it has not heard of that", live.row.workflow_id)
         if len(pending.locals) > len(live.locals):
             self._lost("it waits for a local activity, which nobody runs", live.row.workflow_id)
+
+    def _ended_child(self, parent_run_id: str, seq: int) -> str | None:
+        """The workflow id of a child whose last run has ended."""
+        tables = self._schedule.world.tables
+        child = tables.by_run_id.get(child_run_id(parent_run_id, seq))
+        if child is None:
+            return None
+        first = child.row.run_id
+        if any(run.open for run in tables.runs.values() if run.row.first_run_id == first):
+            return None
+        return child.row.workflow_id
 
     def _lost(self, why: str, workflow_id: str) -> None:
         own = workflow_id in ("", self._schedule.world_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 
 from dbos_compat.bridge.runner import TemporalInterpreter
+from dbos_compat.relations import TemporalRelations
 from dbos_compat.service import signal as signal_service
 from dbos_core import mailbox, rebuild
 from dbos_core.activities.carrier import Carrier
+from dbos_core.activities.lanes import TaskQueue
 from dbos_core.activities.service import ActivityService
 from dbos_core.claims import Claims
 from dbos_core.commit import Verdict
+from dbos_core.errands.service import Errands
 from dbos_core.live_run import LiveRun
 from dbos_core.locals import Locals
 from dbos_core.phase import Phase
@@ -326,6 +330,11 @@ def forgets_local_activities_after_recovery(patch: Patch) -> None:
     patch.setattr(Locals, "restore", lambda held, run, specs, cancel_requested: None)
 
 
+@mutant("steps")
+def does_not_look_at_what_waits_for_a_slot(patch: Patch) -> None:
+    patch.setattr(TaskQueue, "pump", lambda queue: None)
+
+
 # -- timers --------------------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +355,50 @@ def loses_timers_after_recovery(patch: Patch) -> None:
 @mutant("steps")
 def rings_too_early(patch: Patch) -> None:
     around(patch, LiveRun, "arm", lambda original, run, seq, due_ms: original(run, seq, due_ms - 30_000))
+
+
+# -- other runs ----------------------------------------------------------------------------------------------------------
+
+
+@mutant("family")
+def loses_the_end_of_a_child(patch: Patch) -> None:
+    patch.setattr(Errands, "child_closed", lambda errands, run, message: None)
+
+
+@mutant("family")
+def forgets_to_tell_the_parent(patch: Patch) -> None:
+    patch.setattr(TemporalRelations, "news", lambda relations, child: None)
+
+
+@mutant("family")
+def loses_the_reply_to_an_errand(patch: Patch) -> None:
+    patch.setattr(Errands, "_replied", staticmethod(lambda run, reply: run.errands.pop(reply.key, None)))
+
+
+@mutant("family")
+def forgets_errands_after_recovery(patch: Patch) -> None:
+    def fold(original: Any, pending: Any, decision: Any) -> None:
+        original(pending, decision)
+        pending.errands.clear()
+
+    around(patch, rebuild.Pending, "fold", fold)
+
+
+# -- queries -------------------------------------------------------------------------------------------------------------
+
+
+@mutant("listens")
+def answers_out_of_what_is_not_durable(patch: Patch) -> None:
+    async def settle(original: Any, run: Any) -> Any:
+        return run.interpreter or await original(run)
+
+    async def flush(original: Any, *args: Any, **more: Any) -> Any:
+        for _ in range(30):  # a database takes its time
+            await asyncio.sleep(0)
+        return await original(*args, **more)
+
+    around(patch, LiveRun, "_settle", settle)
+    around(patch, MemoryStore, "flush", flush)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
 
 from dbos_shadow.determinism import Plan, may_fail, plan, returns, sends
 
@@ -58,6 +60,10 @@ class Listens:
     @workflow.signal
     def listen(self, word: str) -> None:
         self.words.append(word)
+
+    @workflow.query
+    def heard(self) -> list[str]:
+        return self.words
 
     @workflow.update
     async def ask(self, number: int) -> int:
@@ -110,6 +116,30 @@ class Locally:
 
 
 @workflow.defn
+class Child:
+    """One activity, and once more."""
+
+    @workflow.run
+    async def run(self, more: int) -> int:
+        found = await workflow.execute_activity(one, more, start_to_close_timeout=SOON)
+        if more:
+            workflow.continue_as_new(more - 1)
+        return found
+
+
+@workflow.defn
+class Family:
+    """A child that continues as new, and a signal to somebody who is not there."""
+
+    @workflow.run
+    async def run(self) -> int:
+        found = await workflow.execute_child_workflow(Child.run, 1, id="child")
+        with contextlib.suppress(ApplicationError):
+            await workflow.get_external_workflow_handle("nobody").signal("hear")
+        return found
+
+
+@workflow.defn
 class Gambles:
     """Not deterministic: for a kernel that does not look."""
 
@@ -129,10 +159,12 @@ PLANS: dict[str, Plan] = {
         activities=FAILS,
         signals=[sends(Listens.hear, "a", at_most=3), sends(Listens.listen, "b", at_most=3)],
         updates=[sends(Listens.ask, 1)],
+        queries=[Listens.heard],
         sandboxed=False,
     ),
     "waits": plan(Waits.run, activities=FAILS, signals=[Waits.hear], sandboxed=False),
     "parallel": plan(Parallel.run, activities=FAILS, sandboxed=False),
     "locally": plan(Locally.run, activities={"local": returns(1)}, sandboxed=False),
+    "family": plan(Family.run, activities=FAILS, children={Child: None}, sandboxed=False),
     "gambles": plan(Gambles.run, activities=FAILS, sandboxed=False),
 }
