@@ -28,6 +28,7 @@ FAILURES_MAX = 50
 DRAIN_SECONDS = 20.0
 SHUTDOWN_SECONDS = 15.0
 TICK_SECONDS = 0.01
+PATIENCE = 10
 
 
 def expected(number: int) -> int:
@@ -90,18 +91,18 @@ async def measure_window(
     slots = [asyncio.create_task(slot(execute, numbers(), tally)) for _ in range(job.inflight)]
 
     async def until(seconds: float, completions: int) -> None:
-        """At least this long, and up to three times as long to reach that many completions."""
+        """At least this long, and up to ``PATIENCE`` times as long to reach that many completions."""
         begun = time.perf_counter()
         while not all(task.done() for task in slots):
             elapsed = time.perf_counter() - begun
-            if elapsed >= 3 * seconds or (elapsed >= seconds and len(tally.latencies) >= completions):
+            if elapsed >= PATIENCE * seconds or (elapsed >= seconds and len(tally.latencies) >= completions):
                 return
             await asyncio.sleep(min(TICK_SECONDS, max(seconds - elapsed, 0.001)))
 
     await until(job.warmup_seconds, 2 * job.inflight)
     mark("window-open")
     opened, cpu_opened, first = time.perf_counter(), cpu_seconds(), len(tally.latencies)
-    await until(job.seconds, len(tally.latencies) + job.completions_min)
+    await until(job.seconds, len(tally.latencies) + job.turns_min * job.inflight)
     closed, cpu_closed, last = time.perf_counter(), cpu_seconds(), len(tally.latencies)
     mark("window-close")
     stopping = True

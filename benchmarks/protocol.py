@@ -26,8 +26,9 @@ class Job:
     inflight: int = 1
     seconds: float = 5.0
     warmup_seconds: float = 2.0
-    completions_min: int = 20
-    """A slow contender gets up to three times ``seconds`` to reach this many completions."""
+    turns_min: int = 8
+    """A slow contender gets up to ten times ``seconds`` until each slot has run so many workflows on average: one that
+    polls finishes a whole crowd at once, and a window of few crowds would count one too many or too few."""
     sleepers: int = 0
     wake_rate: float = 200.0
     """Sleepers that fall due per second."""

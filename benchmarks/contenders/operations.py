@@ -126,7 +126,7 @@ async def child(bench: Bench) -> Figures:
         check("parent", await execute(-number), expected(-number))  # negative: the window below counts from 0 up
 
     alone = await bench.latencies_ms(once, bench.job.samples // 3)
-    window = replace(bench.job, inflight=CHILDREN_IN_FLIGHT, completions_min=CHILDREN_IN_FLIGHT)
+    window = replace(bench.job, inflight=CHILDREN_IN_FLIGHT, turns_min=1)
     together = await measure_window(execute, window)
     if together["failures"]:
         raise RuntimeError(f"{together['failures']} parents failed, the first with {together['first_failure']}")
