@@ -136,7 +136,9 @@ class Claims:
 
     async def look_around(self) -> None:
         """One pulse now, for a clock that has jumped."""
-        await self._act_on(await self._kernel.store.pulse(self._kernel.process, self._lease_ms))
+        pulse = await self._kernel.store.pulse(self._kernel.process, self._lease_ms)
+        await self._heed(pulse)
+        await self._act_on(pulse)
 
     # -- loops -----------------------------------------------------------------------------------------------------
 
@@ -146,9 +148,11 @@ class Claims:
             try:
                 await self.registered()
                 begun = kernel.loop.time()
-                await self._act_on(await kernel.store.pulse(kernel.process, self._lease_ms))
+                pulse = await kernel.store.pulse(kernel.process, self._lease_ms)
+                await self._heed(pulse)
                 self._sure_until_s = begun + self._lease_ms / 1000
                 kernel.activities.start_held()
+                await self._act_on(pulse)
                 if self._away:
                     logger.warning("the database is back")
                     self._away = False
@@ -162,15 +166,18 @@ class Claims:
             kernel.parking.sweep()
             await asyncio.sleep(PULSE_EVERY_S)
 
-    async def _act_on(self, pulse: Pulse) -> None:
-        kernel = self._kernel
+    async def _heed(self, pulse: Pulse) -> None:
+        """Are we still believed alive? Before anything that rests on it."""
         # Our own clock may know it better: that of the database can have been set back since others took over.
         if not (pulse.alive and self.sure()):
             logger.warning(
                 "this process (%s) was silent for longer than its lease; runs that others took over are dropped here",
-                kernel.identity,
+                self._kernel.identity,
             )
             await self._drop_taken()
+
+    async def _act_on(self, pulse: Pulse) -> None:
+        kernel = self._kernel
         if pulse.lapsed:
             await self._take_over(pulse.lapsed)
         if pulse.touched:

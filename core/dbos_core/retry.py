@@ -44,7 +44,7 @@ class RetryPolicy:
             delay = self.initial_ms * self.coefficient ** (attempt - 1)
         except OverflowError:
             return self.maximum_interval_ms
-        return int(min(delay, self.maximum_interval_ms))
+        return int(delay) if delay < self.maximum_interval_ms else self.maximum_interval_ms  # a coefficient may be NaN
 
 
 @dataclass(slots=True, frozen=True)

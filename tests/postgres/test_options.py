@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dbos_core.commit import Commit, Verdict
+from dbos_core.errors import StoreUnavailable
 from dbos_core.store.postgres import PostgresStore
-from tests.store.support import HOUR, Process, close, entry, letter, post
+from tests.store.support import HOUR, Process, close, entry, letter, post, request
 
 NOON_MS = 1_800_000_000_000
 
@@ -79,3 +80,27 @@ async def test_two_namespaces_in_one_database_are_two_worlds(postgres_url: str) 
     finally:
         for store in stores:
             await store.close()
+
+
+async def test_questions_whose_askers_went_away_are_deleted_now_and_then(at_noon: Process) -> None:
+    await at_noon.register()
+    await at_noon.store.ask(request("order-42", deadline=NOON_MS - HOUR))
+    await at_noon.store.ask(request("order-42", deadline=NOON_MS + HOUR))
+
+    await at_noon.pulse()
+
+    assert isinstance(at_noon.store, PostgresStore)
+    async with at_noon.store.database.connection() as connection:
+        assert await connection.fetchval("select count(*) from dbos_compat.requests") == 1
+
+
+async def test_what_a_beat_has_found_is_not_lost_with_what_is_looked_for_more_rarely(
+    at_noon: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> int:
+        raise StoreUnavailable("away")
+
+    await at_noon.register()
+    monkeypatch.setattr(at_noon.store, "now_ms", away)
+
+    assert (await at_noon.pulse()).alive

@@ -336,7 +336,10 @@ class Carrier:
         if machine.state is State.CLOSED:
             return
         machine.served = self.serves(machine.spec.task_queue)
-        self.act(machine, machine.clock(self._now_ms()))
+        try:
+            self.act(machine, machine.clock(self._now_ms()))
+        except Exception:
+            self._broken(machine.run, machine.spec.activity_id)
 
     def _final(self, machine: ActivityMachine, effect: Final) -> None:
         machine.mail_ids = ()
@@ -361,10 +364,21 @@ class Carrier:
         lane, execution.lane = execution.lane, None
         try:
             execution.completed(outcome)
+        except Exception:
+            self._broken(execution.attempt.run, execution.attempt.spec.activity_id)
         finally:
             if lane is not None:
                 lane.release()
         return True
+
+    def _broken(self, run: RunIdentity, activity_id: str) -> None:
+        """What happened to an activity could not be acted on: its run goes on from the store, and with it the activity,
+        which would wait for ever here."""
+        logger.exception(
+            "activity %r of workflow %r is broken; its run is taken up again", activity_id, run.workflow_id
+        )
+        if self._on_lost is not None and run.workflow_uuid in self._runs:
+            self._on_lost(run.workflow_uuid)
 
     # -- home of the attempts of our own runs ------------------------------------------------------------------------
 

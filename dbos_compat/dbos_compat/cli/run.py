@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -115,7 +116,7 @@ def fail(output: Output, message: str, code: Exit) -> NoReturn:
     if output.as_json:
         sys.stderr.write(json.dumps({"error": message, "exit_code": int(code)}, ensure_ascii=False) + "\n")
     else:
-        Console(stderr=True, highlight=False).print("[red]error:[/]", message, soft_wrap=True, markup=True)
+        Console(stderr=True, highlight=False).print("[red]error:[/]", escape(message), soft_wrap=True)
     raise typer.Exit(int(code))
 
 

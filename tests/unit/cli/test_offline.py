@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_compat.cli.run import duration
+from dbos_compat.cli.run import Exit, Output, duration, fail
 from dbos_compat.differences import LEDGER
 from dbos_compat.private import SDK_VERSION
 from dbos_core.store.postgres.schema.migrate import DBOS_VERSION, own_version
@@ -116,6 +116,9 @@ def test_wrong_usage_ends_with_2_before_any_database_is_asked(words: list[str]) 
     ("url", "said"),
     [
         ("mysql://localhost/app", "no Postgres URL"),
+        ("ada:secret@localhost/app", "no Postgres URL"),
+        ("host=localhost password=secret", "no Postgres URL"),
+        ("postgresql://ada:secret@[localhost/app", "cannot be read"),
         ("postgresql://ada:secret@127.0.0.1:1/app", "cannot be reached"),
     ],
 )
@@ -124,6 +127,12 @@ def test_a_database_that_is_none_ends_with_4(url: str, said: str) -> None:
     assert answer.exit_code == 4, answer.output
     assert said in answer.stderr
     assert "secret" not in answer.output + answer.stderr
+
+
+def test_an_error_is_printed_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        fail(Output(), "workflow not found for ID: [/x] [bold]", Exit.NOT_FOUND)
+    assert "[/x] [bold]" in capfd.readouterr().err
 
 
 def test_errors_for_programs_are_json() -> None:

@@ -13,7 +13,8 @@ import pytest
 from dbos_core import claims, waiting
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.local import LocalLane
-from dbos_core.activities.spec import ActivitySpec
+from dbos_core.activities.machine import ActivityMachine
+from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, OutcomeKind
 from dbos_core.commit import (
     PARK_FOREVER,
     Close,
@@ -32,6 +33,7 @@ from dbos_core.kernel import Kernel
 from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, OUTCOME, OWN_ID, UPDATE
 from dbos_core.retry import RetryPolicy
 from dbos_core.runner import Activation, Decision, EventKind
+from dbos_core.store.base import Pulse
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
@@ -139,11 +141,15 @@ def pack() -> ActivitySpec:
 
 
 class Packer:
-    """Takes attempts and never ends one."""
+    """Takes attempts and never ends one by itself."""
 
     shutdown_record = "{}"
 
-    def start(self, attempt: Attempt) -> None: ...
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def start(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
 
     def cancel(self, token: bytes, reason: CancelReason) -> None: ...
 
@@ -155,6 +161,7 @@ class Shop:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock)
         self.kernels: list[Kernel] = []
+        self.packer = Packer()
 
     async def process(self, script: Script | None = None) -> tuple[Kernel, Gates]:
         """A process that serves the queue if it has a script."""
@@ -168,7 +175,7 @@ class Shop:
         )
         self.kernels.append(kernel)
         if script is not None:
-            kernel.activities.serve(QUEUE, Packer(), 10)
+            kernel.activities.serve(QUEUE, self.packer, 10)
             kernel.serve(script)
         await settle()
         return kernel, gates
@@ -473,6 +480,44 @@ async def test_a_step_that_raises_is_done_again(shop: Shop, step: str, monkeypat
     await kernel.send(signal())
     await settle()
     assert (await shop.row()).status is RunStatus.COMPLETED
+
+
+async def test_an_activity_whose_end_cannot_be_acted_on_is_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, _ = await shop.process(Script())
+    await shop.start(kernel)
+    [attempt] = shop.packer.attempts
+    bug = Once(ActivityMachine.ended)
+    monkeypatch.setattr(ActivityMachine, "ended", lambda *args: bug(*args))
+
+    kernel.activities.completed(attempt.token, AttemptOutcome(kind=OutcomeKind.FAILED))
+    await settle()
+    await shop.clock.advance(10_000)
+
+    assert bug.raised
+    assert [one.attempt for one in shop.packer.attempts] == [1, 2]
+    assert kernel.live(ID) is not None
+
+
+async def test_a_pulse_that_finds_trouble_does_not_keep_activities_from_starting(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PULSE_EVERY_S", 0.01)
+    kernel, _ = await shop.process()
+
+    async def trouble(pulse: Pulse) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(kernel.claims, "_act_on", trouble)
+    await kernel.claims.registered()
+    kernel.claims._sure_until_s = 0.0  # as after a stop that was longer than the lease
+    kernel.activities.serve(QUEUE, shop.packer, 10)
+    kernel.serve(Script())
+
+    await shop.start(kernel)
+
+    await eventually(lambda: shop.packer.attempts, what="the activity has started")
 
 
 async def test_a_run_that_cannot_be_taken_up_says_so_and_is_taken_up_later(shop: Shop) -> None:

@@ -70,3 +70,7 @@ def test_the_first_delay_is_the_initial_interval(policy):
 @pytest.mark.parametrize(("maximum_attempts", "bounded"), [(0, False), (1, True), (3, True)])
 def test_attempts_are_bounded_when_the_policy_counts_them(maximum_attempts, bounded):
     assert RetryPolicy(maximum_attempts=maximum_attempts).bounded is bounded
+
+
+def test_a_coefficient_that_is_no_number_waits_as_long_as_it_may():
+    assert RetryPolicy(coefficient=float("nan")).delay_ms(2) == RetryPolicy().maximum_interval_ms

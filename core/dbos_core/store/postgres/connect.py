@@ -312,15 +312,21 @@ def connecting(url: str) -> Iterator[None]:
 
 def checked_url(url: str) -> str:
     """The URL as the driver takes it (``postgresql+psycopg://`` loses its driver's name)."""
-    scheme = urlsplit(url).scheme
-    if not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise BadDatabaseURL(f"{without_password(url)} cannot be read ({error}). Mend it.") from None
+    if "://" not in url or not re.fullmatch(r"postgres(ql)?(\+\w+)?", scheme):
         raise BadDatabaseURL(
-            f"{without_password(url)!r} is no Postgres URL. It looks like postgresql://user:password@host:5432/database."
+            f"{without_password(url)} is no Postgres URL. It looks like postgresql://user:password@host:5432/database."
         )
     return "postgresql" + url[len(scheme) :]
 
 
 def without_password(url: str) -> str:
+    """For messages. What is no URL at all (a key=value string, say) may have its secrets anywhere."""
+    if "://" not in url:
+        return "the given URL"
     try:
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")

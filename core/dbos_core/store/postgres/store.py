@@ -47,6 +47,9 @@ CANCEL_LOOKBACK_MS = 3_600_000
 CANCEL_OVERLAP_MS = 10_000
 """A cancellation is stamped before it commits."""
 
+DROP_EVERY_S = 300.0
+"""How often a process deletes questions whose askers went away."""
+
 SWEEP_EVERY_S = 10.0
 """How often a process looks for what stock tools did to runs that it does not own."""
 
@@ -89,7 +92,7 @@ class PostgresStore(PostgresSchedules):
         self._listener = Listener(self._db)
         self._announce_mail = False
         self._cancellations_seen_ms: int | None = None
-        self._sweep_at = 0.0
+        self._sweep_at = self._drop_at = 0.0
         self._claim_lost = False
         self._maybe_taken: offers.Attempts = []
         self._stray_mail = StrayMail(self._db)
@@ -133,22 +136,30 @@ class PostgresStore(PostgresSchedules):
     async def register(self, process: ProcessInfo, lease_ms: int) -> None:
         self._version = process.application_version
         await claim.register(self._db, process, lease_ms, self.application_name)
-        await requests.drop_expired(self._db)
         self._stray_mail.start()
 
     async def pulse(self, process: ProcessInfo, lease_ms: int) -> Pulse:
         pulse = await claim.pulse(self._db, process, lease_ms)
-        # What stock tools did to runs that nobody owns is looked for more rarely: it costs more than a probe.
-        if time.monotonic() >= self._sweep_at:
+        with contextlib.suppress(
+            StoreUnavailable
+        ):  # what the beat has found must not be lost; the next one looks again
+            await self._sweep(process, pulse)
+        pulse.runnable = pulse.runnable or self._claim_lost
+        pulse.offered = pulse.offered or bool(self._maybe_taken)
+        return pulse
+
+    async def _sweep(self, process: ProcessInfo, pulse: Pulse) -> None:
+        """What is looked at more rarely than once a beat, since it costs more than a probe."""
+        if time.monotonic() >= self._sweep_at:  # what stock tools did to runs that nobody owns
             now_ms = await self.now_ms()
             found = await runs.touched(self._db, process.process_id, process.task_queues, self._since_ms(now_ms), 1000)
             if not found:
                 self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
             pulse.touched = tuple(dict.fromkeys((*pulse.touched, *found)))
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
-        pulse.runnable = pulse.runnable or self._claim_lost
-        pulse.offered = pulse.offered or bool(self._maybe_taken)
-        return pulse
+        if time.monotonic() >= self._drop_at:
+            await requests.drop_expired(self._db)
+            self._drop_at = time.monotonic() + DROP_EVERY_S
 
     async def unregister(self, process_id: str) -> None:
         await claim.unregister(self._db, self._author(process_id), process_id)
