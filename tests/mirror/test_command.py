@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -15,7 +16,9 @@ from temporalio.worker import Worker
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
+from dbos_shadow.cli.following import warnings
 from dbos_shadow.mirror import Mirror
+from dbos_shadow.quiet import quiet
 from tests.mirror.programs import ACTIVITIES, WORKFLOWS, Basket, Failing, Order, ended, executions
 from tests.mirror.support import UNSANDBOXED
 
@@ -46,6 +49,22 @@ async def test_wrong_usage(shadow: Shadow, words: tuple[str, ...], said: str) ->
     answer = await shadow("mirror", "-w", PROGRAM, *words)
     assert answer.exit_code == 2
     assert said in answer.output
+
+
+def test_an_operator_hears_what_is_wrong_and_nothing_of_payloads(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("dbos_shadow")
+    with quiet(), warnings():
+        logger.warning("the mirror's database is away")
+        logger.info("not worth a word")
+        try:
+            raise ValueError("canary")
+        except ValueError:
+            logger.exception("the mirror of workflow %r failed", "order-1")
+    logger.warning("nobody listens any more")
+    said = capsys.readouterr().err
+    assert "the mirror's database is away" in said
+    assert "the mirror of workflow 'order-1' failed (ValueError)" in said
+    assert not [word for word in ("canary", "not worth", "nobody listens") if word in said]
 
 
 @pytest.mark.temporal

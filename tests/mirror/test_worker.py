@@ -29,6 +29,7 @@ from tests.mirror.programs import (
     SCRIPTS,
     WORKFLOWS,
     Basket,
+    Chain,
     Failing,
     Order,
     drive,
@@ -117,6 +118,39 @@ async def test_a_run_that_ends_before_its_first_task_and_one_at_which_the_shadow
     assert by_replay[entries[0].note.run_id].verdict is Verdict.MATCH
     assert entries[1].reason is Reason.NOT_MIRRORED
     assert entries[1].said == "The shadow itself failed: RuntimeError."
+
+
+async def test_what_follows_from_a_run_is_mirrored_though_the_shadow_has_failed_at_it(
+    temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asyncio.Event()
+    take = ShadowRun.take
+
+    async def broken_at_first(self: ShadowRun, told: Any) -> Any:
+        if not first.is_set():
+            first.set()
+            raise RuntimeError("a bug of ours")
+        return await take(self, told)
+
+    monkeypatch.setattr(ShadowRun, "take", broken_at_first)
+    queue = f"follows-{uuid.uuid4()}"
+    ledger = MemoryLedger()
+    async with (
+        Mirror(temporal_client, ledger=ledger) as mirror,
+        MirrorWorker(temporal_client, ledger=ledger, workflows=WORKFLOWS, workflow_runner=UNSANDBOXED) as worker,
+        Worker(
+            mirror.client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, workflow_runner=UNSANDBOXED
+        ),
+    ):
+        await ended(await mirror.client.start_workflow(Chain.run, 2, id=queue, task_queue=queue))
+        await mirror.flush()
+        await worker.caught_up()
+        entries = await ledger.entries()
+    assert [(entry.verdict, entry.reason) for entry in entries] == [
+        (Verdict.INCONCLUSIVE, Reason.NOT_MIRRORED),
+        (Verdict.MATCH, None),
+        (Verdict.MATCH, None),
+    ]
 
 
 # -- code that has changed -------------------------------------------------------------------------------------------

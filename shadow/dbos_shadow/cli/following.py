@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
 
 from temporalio.client import Client, HeaderCodecBehavior
 
@@ -60,7 +64,7 @@ async def follow_and_show(
             name=asked.name,
             command=command,
         )
-        with showing(quiet=asked.as_json) as shower:
+        with showing(quiet=asked.as_json) as shower, warnings():
             session = _Session(limits_of(asked.limits), shower)
             shower.counts = session.counts
             worker = MirrorWorker(
@@ -96,6 +100,29 @@ def _reading(temporal: Client, code: Code, *, has_converter: bool) -> Client:
     if code.encoded_headers:
         config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
     return Client(**config)
+
+
+@contextlib.contextmanager
+def warnings() -> Iterator[None]:
+    """What an operator has to know (a database is away, a run could not be mirrored) is on standard error as it happens.
+    Of errors it is only said of which type they are: their words may quote payloads."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Brief("%(asctime)s %(message)s"))
+    told = logging.getLogger("dbos_shadow")
+    told.addHandler(handler)
+    try:
+        yield
+    finally:
+        told.removeHandler(handler)
+
+
+class _Brief(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        said = copy.copy(record)
+        said.exc_info = said.exc_text = None
+        kind = record.exc_info[0] if record.exc_info else None
+        return super().format(said) + (f" ({kind.__name__})" if kind is not None else "")
 
 
 class _Session:

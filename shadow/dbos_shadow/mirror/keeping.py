@@ -12,13 +12,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dbos_core.errors import StoreUnavailable
 from dbos_core.results import CampaignRow, ResultRow, Results
 from dbos_shadow.campaign import config_hash
+from dbos_shadow.mirror.ledger import Ledger
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.report.build import COMMAND
 from dbos_shadow.report.scrub import Scrubber
@@ -27,11 +30,14 @@ from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["Keeping", "Kept", "Open", "still_running"]
 
+logger = logging.getLogger("dbos_shadow")
+
 OPEN_S = 5.0
 """A run that is open for so long is told as still running. Most are over before."""
 AGAIN_S = 24 * 3600.0
 """Told once more after so long, or else retention would take it for old."""
 BATCH = 500
+LAST_WORDS_S = 5.0
 SELECTION = "runs that services have started or messaged, and what followed from them"
 
 
@@ -66,7 +72,7 @@ class Open(Protocol):
 
 
 class Keeping:
-    """One configuration's verdicts, as they come. Every call may raise ``StoreUnavailable``, and can be repeated."""
+    """One configuration's verdicts, as they come. Calls may raise ``StoreUnavailable``, and can be repeated."""
 
     def __init__(
         self,
@@ -151,6 +157,25 @@ class Keeping:
             ]
             await self._results.add(self.config, rows)
 
+    async def look(self, live: Callable[[], Iterable[Open]], ledger: Ledger) -> None:
+        """Tell what there is to be told while runs are followed. It holds up nobody: results that are away are told later."""
+        try:
+            await self.open_runs(live)
+            await self.lost(await ledger.never_noted())
+        except StoreUnavailable as error:
+            logger.warning("the results of the mirror are away: %s", error)
+
+    async def leave(self, ledger: Ledger) -> None:
+        """The last words of a worker: which runs have no verdict."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                last = 0
+                while entries := await ledger.unjudged(last, BATCH):
+                    last = entries[-1].number
+                    await self.left_open(entry.note for entry in entries)
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.warning("which runs are still open is not in the results: %s", error)
+
     async def lost(self, calls: Mapping[str, int]) -> None:
         """So many calls, by workflow type, could not be noted: reports say it in their head."""
         if calls != self._lost:
@@ -158,7 +183,7 @@ class Keeping:
             await self.begin()
 
     async def purge(self, before_ms: int) -> None:
-        """Delete what this mirror has said before that, under whichever configuration."""
+        """Delete what mirrors have said before that, under whichever configuration."""
         for row in await self._results.campaigns():
             if json.loads(row.settings).get("way") == Way.MIRROR:
                 await self._results.purge(before_ms=before_ms, config=row.config)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
+from dbos_shadow.mirror.ledger import Ledger
 from dbos_shadow.mirror.notes import Note
+from dbos_shadow.mirror.patience import patiently
 
 __all__ = ["Lister"]
 
+logger = logging.getLogger("dbos_shadow")
+
+BATCH = 500
 OVERLAP = timedelta(minutes=2)
 """A run may be listed some time after it has begun, and clocks differ. Also what a new worker looks back."""
 
@@ -26,6 +34,22 @@ class Lister:
         self._query = query
         self._since = datetime.now(UTC) - OVERLAP
         self._known: set[str] = set()
+
+    async def note(self, ledger: Ledger) -> None:
+        """Enter what has begun since the last look.
+
+        Raises:
+            RPCError: the server refuses the filter.
+        """
+        try:
+            found = await self.more()
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            logger.warning("runs could not be listed (%s); it is tried again", error.status.name)
+            return
+        for at in range(0, len(found), BATCH):
+            await patiently(partial(ledger.note, found[at : at + BATCH]))
 
     async def more(self) -> list[Note]:
         """Runs that were not there at the last look.

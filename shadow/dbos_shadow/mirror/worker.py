@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -27,7 +28,6 @@ from dbos_core.store.base import Store
 from dbos_core.store.memory import MemoryStore
 from dbos_core.store.postgres.store import PostgresStore
 from dbos_shadow.allow import Allowances
-from dbos_shadow.baseline import measure
 from dbos_shadow.diff import NOTHING
 from dbos_shadow.judging import Baseline, How, code_settings
 from dbos_shadow.masks import Mask
@@ -40,8 +40,8 @@ from dbos_shadow.mirror.mirrored import Mirrored, Rules
 from dbos_shadow.mirror.muted import Heard, MutedParking, MutedRunner
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.patience import patiently
+from dbos_shadow.mirror.weighing import Weigher
 from dbos_shadow.reading.decoding import CannotDecode
-from dbos_shadow.recorded import Recorded
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 if TYPE_CHECKING:
@@ -62,18 +62,9 @@ LEASE = timedelta(seconds=10)
 RETENTION = timedelta(days=30)
 CLEAR_EVERY_S = 600.0
 CLEAR_RUNS_MAX = 1_000
-NOTES_BATCH = 500
-
-LAST_WORDS_S = 5.0
 
 _FINE = frozenset({Verdict.MATCH, Verdict.ACCEPTED})
-_WEIGHED = {
-    Baseline.NONE: frozenset[Verdict](),
-    Baseline.MISMATCHES: frozenset({Verdict.MISMATCH}),
-    Baseline.ALL: _FINE | {Verdict.MISMATCH},
-}
-"""Verdicts that are weighed against the noise."""
-
+T = TypeVar("T")
 OnJudgement = Callable[[Judgement], Awaitable[None] | None]
 
 
@@ -155,7 +146,6 @@ class MirrorWorker:
         self._namespace = namespace
         self._identity = f"{os.getpid()}@{socket.gethostname()} mirror"
         self._on_judgement = on_judgement
-        self._baseline = baseline
         self._runs_at_once = runs_at_once
         self._full = False
         self._lease = lease
@@ -179,20 +169,22 @@ class MirrorWorker:
             identity=self._identity,
             **worker_options,
         )
+        self._weigher = Weigher(temporal, self._bench, baseline, headers_encoded=self._rules.headers_encoded)
         self._following: dict[int, asyncio.Task[None]] = {}
         self._open: dict[int, Mirrored] = {}
         """Of them, those without a verdict."""
-        self._one_baseline = asyncio.Semaphore(1)
         self._verdicts: Counter[Verdict] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        settings = self._settings(workflows, worker_options)
+        settings = self._settings(workflows, worker_options, baseline)
         self._keeping = None if kept is None else _keeping(kept, settings)
 
-    def _settings(self, workflows: Sequence[type], worker_options: Mapping[str, Any]) -> dict[str, Any]:
+    def _settings(
+        self, workflows: Sequence[type], worker_options: Mapping[str, Any], baseline: Baseline
+    ) -> dict[str, Any]:
         """All that decides a verdict."""
         rules = self._rules
-        how = How(way=Way.MIRROR, baseline=self._baseline)
+        how = How(way=Way.MIRROR, baseline=baseline)
         today = rules.allowances.today
         return {
             **code_settings(workflows, self._bench.data_converter, worker_options, how),
@@ -310,7 +302,7 @@ class MirrorWorker:
         try:
             while await self.ledger.lead():
                 if self._lister is not None and loop.time() >= list_at_s:
-                    await self._list(self._lister)
+                    await self._lister.note(self.ledger)
                     list_at_s = loop.time() + LIST_EVERY_S
                 entries = await self.ledger.unjudged(last, self._room())
                 for entry in entries:
@@ -323,42 +315,12 @@ class MirrorWorker:
                     await self._clear(kernel)
                     clear_at_s = loop.time() + CLEAR_EVERY_S
                 if self._keeping is not None:
-                    await self._tell_of_open_runs(self._keeping)
+                    await self._keeping.look(self._open.values, self.ledger)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             await self._end_following()
             if self._keeping is not None:
-                await self._leave_open(self._keeping)
-
-    async def _list(self, lister: Lister) -> None:
-        """Note what the front could not see."""
-        try:
-            found = await lister.more()
-        except RPCError as error:
-            if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                raise
-            logger.warning("runs could not be listed (%s); it is tried again", error.status.name)
-            return
-        for at in range(0, len(found), NOTES_BATCH):
-            await patiently(partial(self.ledger.note, found[at : at + NOTES_BATCH]))
-
-    async def _tell_of_open_runs(self, keeping: Keeping) -> None:
-        try:
-            await keeping.open_runs(self._open.values)
-            await keeping.lost(await self.ledger.never_noted())
-        except StoreUnavailable as error:
-            logger.warning("the results are away, which does not hold up the mirror: %s", error)
-
-    async def _leave_open(self, keeping: Keeping) -> None:
-        """The last words of a worker: which runs have no verdict."""
-        try:
-            async with asyncio.timeout(LAST_WORDS_S):
-                last = 0
-                while entries := await self.ledger.unjudged(last, CLEAR_RUNS_MAX):
-                    last = entries[-1].number
-                    await keeping.left_open(entry.note for entry in entries)
-        except (StoreUnavailable, TimeoutError) as error:
-            logger.warning("which runs are still open is not in the results: %s", error)
+                await self._keeping.leave(self.ledger)
 
     def _room(self) -> int:
         """For how many more runs."""
@@ -375,7 +337,10 @@ class MirrorWorker:
         before_ms = kernel.clock.now_ms() - int(self._retention.total_seconds() * 1000)
         await kernel.store.delete_finished(before_ms, CLEAR_RUNS_MAX)
         if self._keeping is not None:
-            await self._keeping.purge(before_ms)
+            try:
+                await self._keeping.purge(before_ms)
+            except StoreUnavailable as error:
+                logger.warning("old results of the mirror stay for now: %s", error)
 
     async def _end_following(self) -> None:
         while works := list(self._following.values()):
@@ -394,7 +359,7 @@ class MirrorWorker:
                 await self._resolve(note)
                 return
             run = self._open[entry.number] = mirrored(note)
-            judgement = await self._weighed(await self._judged(run))
+            judgement = await self._weigher.weighed(await self._judged(run))
             judgement = replace(judgement, workflow_type=judgement.workflow_type or note.workflow_type)
             del self._open[entry.number]
             # The verdict last: who is killed before it does all of this again, from the history, and loses nothing.
@@ -423,6 +388,7 @@ class MirrorWorker:
     async def _judged(self, run: Mirrored) -> Judgement:
         """Follow a run to its end. A judgement, whatever happens."""
         tail = Tail(workflow_id=run.workflow_id, run_id=run.run_id)
+        failed: Judgement | None = None
         try:
             while not tail.closed:
                 if not await self._follower.more(tail):
@@ -431,11 +397,26 @@ class MirrorWorker:
                 more = list(follow_ups(events, run.workflow_id, self._temporal.namespace))
                 if more:
                     await patiently(partial(self.ledger.note, more))
-                await run.add(events)
-            return await run.judgement()
+                failed = failed or await self._added(run, events)
         except HistoryGone as error:
             note = f"Temporal does not have the history (any more): {error}"
-            return run.nothing(Verdict.INCONCLUSIVE, Reason.TRUNCATED, note)
+            return failed or run.nothing(Verdict.INCONCLUSIVE, Reason.TRUNCATED, note)
+        if failed is not None:
+            return failed
+        return await self._tried(run, run.judgement)
+
+    async def _added(self, run: Mirrored, events: list[HistoryEvent]) -> Judgement | None:
+        """None, if all went well. Of a run that the shadow is through with it is still followed what follows from it."""
+
+        async def add() -> None:
+            await run.add(events)
+
+        return await self._tried(run, add)
+
+    async def _tried(self, run: Mirrored, work: Callable[[], Awaitable[T]]) -> T | Judgement:
+        """What comes of it; if nothing does, why."""
+        try:
+            return await work()
         except CannotDecode as error:
             return replace(run.nothing(Verdict.INCONCLUSIVE, Reason.SEALED, str(error)), subject="codec")
         except Exception as error:
@@ -443,30 +424,6 @@ class MirrorWorker:
             note = f"The shadow itself failed: {type(error).__name__}."
             found = run.nothing(Verdict.INCONCLUSIVE, Reason.NOT_MIRRORED, note)
             return replace(found, subject=type(error).__name__)
-
-    async def _weighed(self, judgement: Judgement) -> Judgement:
-        """Against what the workflow does by itself, if two replays of it differ."""
-        if judgement.verdict not in _WEIGHED[self._baseline]:
-            return judgement
-        handle = self._temporal.get_workflow_handle(judgement.workflow_id, run_id=judgement.run_id)
-        async with self._one_baseline:
-            try:
-                history = await handle.fetch_history()
-                recorded = Recorded(
-                    workflow_id=judgement.workflow_id,
-                    run_id=judgement.run_id,
-                    workflow_type=judgement.workflow_type,
-                    events=list(history.events),
-                    source=f"temporal:{self._temporal.namespace}",
-                    closed=True,
-                )
-                (found,) = await measure(
-                    [recorded], self._bench, [judgement], headers_encoded=self._rules.headers_encoded
-                )
-            except Exception:
-                logger.exception("no baseline of workflow %r; its verdict stays", judgement.workflow_id)
-                return judgement
-        return found
 
     async def _say(self, note: Note, judgement: Judgement) -> None:
         keeping = self._keeping
