@@ -167,7 +167,7 @@ class Crew:
     def _travels(self, value: Any) -> bool:
         try:
             self._payload(value)
-        except Exception:
+        except Exception:  # the user's converter refuses it
             return False
         return True
 

@@ -175,7 +175,7 @@ def of_parameters(function: Callable[..., Any], *, skip_first: bool) -> Sequence
     """One source for each parameter without a default, from the annotations."""
     try:
         hints = typing.get_type_hints(function)
-    except Exception:
+    except Exception:  # annotations that only a type checker can resolve: any value will do
         hints = {}
     parameters = list(inspect.signature(function).parameters.values())[1 if skip_first else 0 :]
     return tuple(

@@ -91,8 +91,9 @@ async def export_all(
     async for candidate in source.candidates(selection):
         sample.offer(candidate)
         found.seen += 1
-    chosen = iter(sample.chosen())
-    found.chosen = len(sample.chosen())
+    picked = sample.chosen()
+    chosen = iter(picked)
+    found.chosen = len(picked)
 
     async def some() -> None:
         for candidate in chosen:

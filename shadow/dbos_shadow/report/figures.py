@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["percent", "short_ms"]
+__all__ = ["counted", "percent", "short_ms"]
 
 
 def percent(share: float) -> str:
@@ -19,3 +19,8 @@ def short_ms(ms: int) -> str:
             number = ms / size
             return f"{number:.0f} {unit}" if number >= 10 or number == int(number) else f"{number:.1f} {unit}"
     return f"{ms} ms"
+
+
+def counted(number: int, noun: str) -> str:
+    """How many of something: 1 run, 2,000 runs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

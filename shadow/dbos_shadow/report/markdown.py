@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dbos_shadow.report.figures import percent
+from dbos_shadow.report.figures import counted, percent
 from dbos_shadow.report.model import GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.words import bound, sentences, side_words
@@ -76,7 +76,7 @@ def _group(group: GroupReport) -> str:
     lines = [
         "<details>",
         f"<summary><b>{group.level}</b> {_html(group.workflow_type)}: {_html(group.title)} "
-        f"({group.runs:,} {'run' if group.runs == 1 else 'runs'})</summary>",
+        f"({counted(group.runs, 'run')})</summary>",
         "",
     ]
     if exemplar.rows:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from datetime import date
 
+from dbos_shadow.report.figures import counted
 from dbos_shadow.report.model import GroupReport, Report
 
 __all__ = ["entries", "proposed"]
@@ -37,7 +38,7 @@ def proposed(report: Report, fingerprints: Collection[str] = (), *, known: Colle
 def entries(groups: Collection[GroupReport], *, reason: str, owner: str, expires: date) -> str:
     """TOML that ``allow.read`` reads. An empty reason or owner it refuses: both have to be filled in."""
     return "\n".join(
-        f"# {_line(f'{group.workflow_type}: {group.level} {group.title}, {_runs(group.runs)}')}\n"
+        f"# {_line(_what(group))}\n"
         "[[accepted]]\n"
         f"fingerprint = {_quoted(group.fingerprint)}\n"
         f"reason = {_quoted(reason)}\n"
@@ -47,8 +48,8 @@ def entries(groups: Collection[GroupReport], *, reason: str, owner: str, expires
     )
 
 
-def _runs(number: int) -> str:
-    return f"{number:,} {'run' if number == 1 else 'runs'}"
+def _what(group: GroupReport) -> str:
+    return f"{group.workflow_type}: {group.level} {group.title}, {counted(group.runs, 'run')}"
 
 
 def _line(text: str) -> str:

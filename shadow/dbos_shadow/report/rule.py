@@ -19,7 +19,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dbos_shadow.report.figures import percent
+from dbos_shadow.report.figures import counted, percent
 
 __all__ = ["Decision", "Rule", "Ruling", "at_most", "exit_code", "overall"]
 
@@ -70,31 +70,33 @@ class Rule:
             return Ruling(
                 Decision.NO_GO,
                 "mismatches",
-                f"{different:,} of {_runs(compared)} {'differs' if different == 1 else 'differ'}",
+                f"{different:,} of {counted(compared, 'run')} {'differs' if different == 1 else 'differ'}",
             )
         if compared == 0:
             seen = undecided + left_out
             return Ruling(
                 Decision.CANNOT_TELL,
                 "nothing_compared",
-                f"none of {_runs(seen)} could be compared" if seen else "there was no run to compare",
+                f"none of {counted(seen, 'run')} could be compared" if seen else "there was no run to compare",
             )
         if undecided > self.undecided_share_max * wanted:
             return Ruling(
                 Decision.CANNOT_TELL,
                 "undecided_share",
-                f"{undecided:,} of {_runs(wanted)} ({percent(undecided / wanted)}) are without an answer; "
+                f"{undecided:,} of {counted(wanted, 'run')} ({percent(undecided / wanted)}) are without an answer; "
                 f"at most {percent(self.undecided_share_max)} may be",
             )
         if compared < self.sample_floor:
             return Ruling(
                 Decision.CANNOT_TELL,
                 "sample_floor",
-                f"only {_runs(compared)} compared; the rule asks for {self.sample_floor:,}",
+                f"only {counted(compared, 'run')} compared; the rule asks for {self.sample_floor:,}",
             )
-        why = f"all {_runs(compared)} do the same" if compared > 1 else "its only run does the same"
+        why = f"all {counted(compared, 'run')} do the same" if compared > 1 else "its only run does the same"
         if different:
-            why = f"{same:,} of {_runs(compared)} do the same, and the rule lets {self.mismatches_max:,} differ"
+            why = (
+                f"{same:,} of {counted(compared, 'run')} do the same, and the rule lets {self.mismatches_max:,} differ"
+            )
         return Ruling(Decision.GO, "clean", why)
 
 
@@ -127,7 +129,3 @@ def exit_code(decision: Decision, own_failures: int) -> int:
 def at_most(different: int, compared: int) -> float | None:
     """If no run of a random sample differs: the share of all runs that may, with 95 % confidence."""
     return None if different or not compared else 1 - 0.05 ** (1 / compared)
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run" if count == 1 else f"{count:,} runs"

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dbos_shadow.report.explain import LEVELS
-from dbos_shadow.report.figures import percent, short_ms
+from dbos_shadow.report.figures import counted, percent, short_ms
 from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
@@ -80,7 +80,7 @@ def _why(found: TypeReport) -> str:
 
 
 def _group(number: int, group: GroupReport) -> RenderableType:
-    runs = f"{group.runs:,} {'run' if group.runs == 1 else 'runs'}"
+    runs = counted(group.runs, "run")
     head = Text()
     head.append(f"{number}. ", style="bold")
     head.append(f"{group.level} ", style="bold red")

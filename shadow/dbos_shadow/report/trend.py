@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from dbos_shadow.report.figures import percent
+from dbos_shadow.report.figures import counted, percent
 from dbos_shadow.report.model import Change, GroupReport, Report, Trend, TrendPoint, TypeReport
 from dbos_shadow.report.rule import Decision
 
@@ -92,12 +92,12 @@ def _groups(previous: Report, current: Report) -> Iterator[Change]:
         share = _share(new, types_now.get(group.workflow_type))
         if old is None and new is not None:
             if not previous.groups_left_out:  # else it may have been among those
-                text = f"New, in {_runs(new.runs)}: {told}"
+                text = f"New, in {counted(new.runs, 'run')}: {told}"
                 yield _change("new_group", group.workflow_type, "", str(new.runs), True, text, fingerprint)
         elif new is None and old is not None:
             of = types_now.get(group.workflow_type)
             if of is not None and of.counts.compared and not current.groups_left_out:
-                text = f"Not met again in {_runs(of.counts.compared)}: {told}"
+                text = f"Not met again in {counted(of.counts.compared, 'run')}: {told}"
                 yield _change("gone_group", group.workflow_type, str(old.runs), "0", False, text, fingerprint)
         elif share >= was * MORE:
             text = f"More often, {percent(was)} before and {percent(share)} now: {told}"
@@ -123,7 +123,3 @@ def _change(
         worse=worse,
         text=text,
     )
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} {'run' if count == 1 else 'runs'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbos_shadow.report.figures import percent, short_ms
+from dbos_shadow.report.figures import counted, percent, short_ms
 from dbos_shadow.report.model import Report, Row, StepShown, TypeReport, Undecided
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
@@ -39,15 +39,15 @@ def teaser(report: Report) -> list[str]:
     """What was not checked, in a few words: for the first screen."""
     told: list[str] = []
     if count := report.counts.without_answer:
-        told.append(f"{count:,} {'run' if count == 1 else 'runs'} without an answer")
+        told.append(f"{counted(count, 'run')} without an answer")
     if count := sum(path.occurrences for path in report.unchecked):
-        told.append(f"{count:,} {'place' if count == 1 else 'places'} that could not be compared")
+        told.append(f"{counted(count, 'place')} that could not be compared")
     if count := sum(mask.places for mask in report.masks):
-        told.append(f"{count:,} {'place' if count == 1 else 'places'} hidden by masks")
+        told.append(f"{counted(count, 'place')} hidden by masks")
     if (selected := report.campaign.selected) is not None and selected > report.counts.total:
         told.append(f"{selected - report.counts.total:,} selected runs not sampled")
     if count := len(report.features_unseen):
-        told.append(f"{count} {'feature' if count == 1 else 'features'} that no run has used")
+        told.append(f"{counted(count, 'feature')} that no run has used")
     return told
 
 
@@ -55,9 +55,7 @@ def undecided_words(found: Sequence[Undecided]) -> str:
     """Runs without an answer, all for one reason, of any types."""
     runs, one = sum(of.runs for of in found), found[0]
     types = sorted({of.workflow_type for of in found})
-    told = (
-        f"{runs:,} {'run' if runs == 1 else 'runs'} {'not run' if one.verdict is Verdict.NOT_RUN else 'inconclusive'}"
-    )
+    told = f"{counted(runs, 'run')} {'not run' if one.verdict is Verdict.NOT_RUN else 'inconclusive'}"
     if one.reason is not None:
         told += f", {one.reason.value.replace('_', ' ')}{f' ({one.subject})' if one.subject else ''}"
     told += f", of {', '.join(types[:4])}{f' and {len(types) - 4} more types' if len(types) > 4 else ''}. {one.meaning}"
@@ -92,8 +90,7 @@ def sentences(report: Report) -> list[str]:
         places, runs = unchecked.get(path.meaning, (0, 0))
         unchecked[path.meaning] = (places + path.occurrences, max(runs, path.runs))
     told += [
-        f"{places:,} {'place' if places == 1 else 'places'} not compared: {meaning}"
-        for meaning, (places, _) in sorted(unchecked.items())
+        f"{counted(places, 'place')} not compared: {meaning}" for meaning, (places, _) in sorted(unchecked.items())
     ]
     told += [
         f"{mask.places:,} places hidden in {mask.runs:,} runs by the mask {mask.name}"
