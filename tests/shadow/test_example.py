@@ -11,6 +11,7 @@ from dbos_shadow.checks import ShadowMismatch, assert_same
 from examples.checkout.workflows import CheckoutWorkflow
 from examples.shadow.changed import ChangedCheckout
 from examples.shadow.check import HISTORIES
+from examples.shadow.mirror import mirrored
 from examples.shadow.record import record
 
 pytestmark = pytest.mark.timeout(180)
@@ -37,3 +38,9 @@ def test_they_name_no_machine() -> None:
 async def test_they_can_be_recorded_again(temporal_address: str, tmp_path: Path) -> None:
     written = await record(await Client.connect(temporal_address), tmp_path / "again")
     assert {path.name for path in written} == {path.name for path in HISTORIES.glob("*.json")}
+
+
+@pytest.mark.temporal
+async def test_they_are_the_same_in_a_mirror(temporal_address: str) -> None:
+    report = await mirrored(await Client.connect(temporal_address))
+    assert (report.exit_code, report.counts.match, report.counts.total) == (0, 6, 6)
