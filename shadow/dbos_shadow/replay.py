@@ -22,6 +22,7 @@ from dbos_compat.workbench import Workbench
 from dbos_core.runner import TaskFailure
 from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
+from dbos_shadow.cut import CODE, NOTE, may_be_cut
 from dbos_shadow.diff import NOTHING, diff
 from dbos_shadow.masks import Mask, masked
 from dbos_shadow.parts import Alike, nobody_can_tell
@@ -94,7 +95,7 @@ async def _judged(
         return nothing
     replayed = await replay_past(past(events), bench, workflow_id=recorded.workflow_id, run_id=recorded.run_id)
     actual = replayed.trace if store is None else await store.trace(replayed, bench)
-    return compared(
+    found = compared(
         expected,
         actual,
         way=Way.REPLAY,
@@ -104,6 +105,10 @@ async def _judged(
         alike=alike_by(bench.data_converter.payload_converter),
         events=len(events),
     )
+    unknown = recorded.closed is None and found.verdict is Verdict.MISMATCH
+    if unknown and found.comparison and may_be_cut(events, found.comparison, expected, actual):
+        return replace(found, verdict=Verdict.INCONCLUSIVE, reason=Reason.TRUNCATED, subject=CODE, note=NOTE)
+    return found
 
 
 def compared(

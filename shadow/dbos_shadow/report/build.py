@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from dbos_shadow.allow import Accepted
 from dbos_shadow.diff import Comparison
@@ -61,6 +61,8 @@ COMMAND = (
 LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING})
 """Reasons for which nobody meant to compare a run: they do not weigh in a decision."""
 
+NO_TYPE = "(unknown type)"
+"""Of a record that does not say of which workflow it is."""
 SHAPES_MAX = 12
 UNSEEN_FLOOR = 10
 """An estimate from fewer runs is none."""
@@ -134,6 +136,8 @@ class ReportBuilder:
             expected: the trace that was recorded, if the judgement does not carry it: for step lists and durations.
             actual: the core's trace, likewise.
         """
+        if not judgement.workflow_type:
+            judgement = replace(judgement, workflow_type=NO_TYPE)
         expected, actual = expected or judgement.expected, actual or judgement.actual
         self._type(judgement.workflow_type).add(judgement, expected)
         if judgement.events:
@@ -349,7 +353,7 @@ def run_line(judgement: Judgement, scrub: Scrubber) -> RunLine:
     comparison = judgement.comparison
     differences = comparison.differences if comparison and judgement.verdict is Verdict.MISMATCH else ()
     return RunLine(
-        workflow_type=judgement.workflow_type,
+        workflow_type=judgement.workflow_type or NO_TYPE,
         workflow_id=scrub.id(judgement.workflow_id),
         run_id=scrub.id(judgement.run_id),
         verdict=judgement.verdict,
@@ -393,7 +397,7 @@ def _unseen_share(shapes: list[Shape], passed_over: int) -> float | None:
 
 
 def _strata(strata: tuple[Stratum, ...]) -> tuple[StratumShown, ...]:
-    found = [StratumShown(**asdict(one)) for one in strata]
+    found = [StratumShown(**asdict(one) | {"workflow_type": one.workflow_type or NO_TYPE}) for one in strata]
     return tuple(sorted(found, key=lambda one: (one.judged / (one.seen or 1), -one.seen, one.workflow_type, one.name)))
 
 

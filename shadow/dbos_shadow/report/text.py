@@ -47,7 +47,7 @@ def _headline(report: Report) -> RenderableType:
     told.append(report.decision.label, style=style)
     told.append("  ")
     told.append(report.why)
-    numbers = [f"{counts.total:,} runs", f"{counts.match:,} the same"]
+    numbers = [f"{counts.total:,} {'run' if counts.total == 1 else 'runs'}", f"{counts.match:,} the same"]
     numbers += [f"{counts.accepted:,} accepted"] if counts.accepted else []
     numbers += [f"{counts.mismatch:,} differ"] if counts.mismatch else []
     numbers += [f"{counts.without_answer:,} without an answer"] if counts.without_answer else []

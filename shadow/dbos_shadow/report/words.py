@@ -112,7 +112,9 @@ def sentences(report: Report) -> list[str]:
     thin = [one for one in report.strata if one.seen and not one.judged]
     if thin:
         names = ", ".join(f"{one.workflow_type} {one.name} ({one.seen:,} seen)" for one in thin[:4])
-        told.append(f"{len(thin):,} kinds of runs were seen, and none of them judged: {names}")
+        one_kind = len(thin) == 1
+        kinds = "kind of runs was" if one_kind else "kinds of runs were"
+        told.append(f"{len(thin):,} {kinds} seen, and none of {'it' if one_kind else 'them'} judged: {names}")
     if report.features_unseen:
         told.append(f"no run has used {', '.join(name.replace('_', ' ') for name in report.features_unseen)}")
     selected, total = report.campaign.selected, report.counts.total

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from dbos_compat.workbench import Workbench
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.unit.shadow import changed_steps
 from tests.unit.shadow.engine import engine, recorded
 from tests.unit.shadow.programs import (
     ACTIVITIES,
@@ -121,19 +122,29 @@ async def test_cut_histories_are_inconclusive(client: Client) -> None:
         )
 
 
-async def test_every_beginning_of_a_history_matches(client: Client) -> None:
-    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+@pytest.mark.parametrize("run", [Steps.run, Locally.run, Parent.run], ids=["steps", "locally", "parent"])
+async def test_no_beginning_of_a_history_differs(client: Client, run: Any) -> None:
+    """Where what a task has asked for is cut in two nobody can tell; everywhere else it is a run that is open."""
+    handle = await client.start_workflow(run, *([1] if run is Steps.run else []), id="w", task_queue="q")
     found = await recorded(await ended(handle))
+    verdicts = set()
     async with Workbench(WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner()) as bench:
         for size in range(1, len(found.events) + 1):
-            part = Recorded(
-                workflow_id="w", run_id=found.run_id, workflow_type="Steps", events=found.events[:size], source=""
-            )
-            last = part.events[-1].WhichOneof("attributes") or ""
-            judgement = await replay_recorded(part, bench)
-            if judgement.verdict is Verdict.MISMATCH:  # what the task asked for is cut in two
-                assert not last.startswith(("workflow_task_started", "workflow_task_scheduled")), size
-    await asyncio.sleep(0)
+            judgement = await replay_recorded(replace(found, events=found.events[:size], closed=None), bench)
+            verdicts.add((judgement.verdict, judgement.reason, judgement.subject))
+    cut = (Verdict.INCONCLUSIVE, Reason.TRUNCATED, "cut_in_task")
+    assert verdicts == {(Verdict.MATCH, None, ""), cut}
+
+
+async def test_changed_code_is_no_cut(client: Client) -> None:
+    """Of a run that is known to be open the record is whole; and a cut explains only what comes behind all that is there."""
+    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+    found = await recorded(await ended(handle))
+    tasks = [n for n, event in enumerate(found.events, 1) if event.HasField("workflow_task_completed_event_attributes")]
+    part = replace(found, events=found.events[: tasks[-1]], closed=None)
+    assert (await judged(part)).reason is Reason.TRUNCATED
+    assert (await judged(replace(part, closed=False))).verdict is Verdict.MISMATCH
+    assert (await judged(part, [changed_steps.Steps])).verdict is Verdict.MISMATCH
 
 
 @workflow.defn(name="Steps", sandboxed=False)

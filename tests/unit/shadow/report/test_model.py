@@ -266,3 +266,15 @@ def test_masks_features_and_shapes_are_counted() -> None:
     assert found.duration is not None
     assert found.duration.lowest >= 61_000
     assert found.duration.median <= found.duration.p90 <= found.duration.p99 <= found.duration.highest
+
+
+def test_a_record_without_a_type_has_a_name_all_the_same() -> None:
+    headless = replace(
+        next(iter(same_runs(1))), workflow_type="", verdict=Verdict.INCONCLUSIVE, reason=Reason.TRUNCATED
+    )
+    found = report(headless, strata=(Stratum(workflow_type="", name="running", seen=1),))
+    assert [of.workflow_type for of in found.types] == ["(unknown type)"]
+    assert {found.undecided[0].workflow_type, found.runs[0].workflow_type, found.strata[0].workflow_type} == {
+        "(unknown type)"
+    }
+    assert "Runs of (unknown type) cannot be judged" in found.why
