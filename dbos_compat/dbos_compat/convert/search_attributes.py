@@ -148,7 +148,10 @@ def datetime_text(value: str) -> str:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(value)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:  # in UTC it is before the first year, or after the last
+        raise ValueError(value) from None
 
 
 def _string(value: Any) -> str:

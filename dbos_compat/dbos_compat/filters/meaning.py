@@ -93,9 +93,14 @@ class _Column:
         return as_moment(value) if self.kind is None else None
 
 
+VALUES_MAX = 5_000
+"""Of search attributes in one filter. Each is a few parameters of a statement, which has 32,767 at most."""
+
+
 class _Meaning:
     def __init__(self, types: Mapping[str, FieldType]) -> None:
         self.types = types
+        self.values = 0
 
     # -- conditions ------------------------------------------------------------------------------------------------
 
@@ -233,6 +238,9 @@ class _Meaning:
         return _Column(name, Attribute(name), None)
 
     def value(self, column: _Column, node: Node) -> Value:
+        self.values += isinstance(column.target, Attribute)
+        if self.values > VALUES_MAX:
+            raise BadFilter(f"operation is not supported: more than {VALUES_MAX} values of search attributes")
         match node:
             case Literal(kind, text):
                 return column.value(_literal(kind, text))

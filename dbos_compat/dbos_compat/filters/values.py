@@ -32,6 +32,8 @@ _PREFIX = {"STARTS_WITH", "NOT STARTS_WITH"}
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
 _INTEGER = re.compile(r"[+-]?\d+")
+_DURATION_CHARACTERS_MAX = 200
+"""More digits than any number of nanoseconds has."""
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _UNIT_MS = {
     "ns": 1e-6,
@@ -152,6 +154,8 @@ def _duration(value: Value, name: str) -> Value:
         raise _wrong_type(value, name, FieldType.DURATION)
     if isinstance(value, float):
         raise BadFilter(f"invalid expression: unexpected value type float64 for search attribute {name}")
+    if isinstance(value, str) and len(value) > _DURATION_CHARACTERS_MAX:
+        raise BadFilter(f"invalid expression: invalid duration value for search attribute {name}: {value[:40]}...")
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     if isinstance(value, int):

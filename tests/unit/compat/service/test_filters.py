@@ -204,6 +204,32 @@ def test_group_and_order() -> None:
     )
 
 
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "StartTime > '0001-01-01T00:00:00+14:00'",
+        "DT = '9999-12-31T23:59:59-14:00'",
+        f"ExecutionDuration > '{DIGITS[:400]}'",
+        f"ExecutionDuration > '{DIGITS}'",
+        f"ExecutionDuration > '{DIGITS[:400]}h'",
+        f"ExecutionDuration > '{DIGITS}:00:00'",
+        " or ".join(["Foo='a'"] * 5001),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_values_beyond_all_bounds_are_refused(text: str) -> None:
+    with pytest.raises(BadFilter):
+        parse(text, TYPES)
+
+
+def test_a_list_of_workflow_ids_may_be_long() -> None:
+    ids = ",".join(f"'{n}'" for n in range(6000))
+    assert isinstance(where(f"WorkflowId in ({ids})"), In)
+
+
 def test_deep_nesting_is_refused_and_not_a_stack_overflow() -> None:
     with pytest.raises(BadFilter, match="max nesting level"):
         parse("(" * 5000 + "WorkflowId = 'a'" + ")" * 5000)
