@@ -25,6 +25,7 @@ from dbos_core.results import Known, ResultRow, Results
 from dbos_shadow.reading.decoding import CannotDecode
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
+from dbos_shadow.results.rows import row_of
 from dbos_shadow.scouting import Scouts, Shapes
 from dbos_shadow.select import Candidate, Sample, Selection, Strata, Window, position, shape_of
 from dbos_shadow.sources import history
@@ -429,19 +430,7 @@ class Campaign:
         if self._on_judged is not None:
             self._on_judged(judgement)
         self.chosen.add((judgement.workflow_id, judgement.run_id))
-        self._pending.append(
-            ResultRow(
-                workflow_type=judgement.workflow_type,
-                workflow_id=judgement.workflow_id,
-                run_id=judgement.run_id,
-                verdict=judgement.verdict.value,
-                reason=judgement.reason.value if judgement.reason else "",
-                shape=judgement.shape,
-                events=judgement.events,
-                at_ms=self._now_ms(),
-                document=self._keep(judgement),
-            )
-        )
+        self._pending.append(row_of(judgement, document=self._keep(judgement), at_ms=self._now_ms()))
         if len(self._pending) >= BATCH_RUNS or self._clock() - self._kept_at >= BATCH_S:
             await self._flush()
         if self._clock() - begun < 0.001:

@@ -26,6 +26,7 @@ from dbos_shadow.mirror.notes import Note
 from dbos_shadow.report.build import COMMAND
 from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.results.kept import Keeper
+from dbos_shadow.results.rows import row_of
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["Keeping", "Kept", "Open", "still_running"]
@@ -190,17 +191,7 @@ class Keeping:
         await self.begin()  # a campaign without results was deleted, too
 
     def _row(self, judgement: Judgement) -> ResultRow:
-        return ResultRow(
-            workflow_type=judgement.workflow_type,
-            workflow_id=judgement.workflow_id,
-            run_id=judgement.run_id,
-            verdict=judgement.verdict.value,
-            reason=judgement.reason.value if judgement.reason else "",
-            shape=judgement.shape,
-            events=judgement.events,
-            at_ms=self._now_ms(),
-            document=self._keep(judgement),
-        )
+        return row_of(judgement, document=self._keep(judgement), at_ms=self._now_ms())
 
 
 def still_running(workflow_type: str, workflow_id: str, run_id: str) -> Judgement:

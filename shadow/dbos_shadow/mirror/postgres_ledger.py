@@ -101,14 +101,9 @@ class PostgresLedger:
             StoreUnavailable: nobody answers.
             BadDatabaseURL: the database refuses the user.
         """
-        session = await self._db.connect()
-        try:
-            with translated("making the tables of the mirror"):
-                async with session.transaction():
-                    await session.execute(_LOCK, self._schemas.own)
-                    await session.execute(self._schemas.fill(_SCHEMA))
-        finally:
-            await session.close()
+        async with self._db.session("making the tables of the mirror") as session, session.transaction():
+            await session.execute(_LOCK, self._schemas.own)
+            await session.execute(self._schemas.fill(_SCHEMA))
         await self._db.open()
 
     async def exists(self) -> bool:
@@ -118,12 +113,8 @@ class PostgresLedger:
             StoreUnavailable: nobody answers.
             BadDatabaseURL: the database refuses the user.
         """
-        session = await self._db.connect()
-        try:
-            with translated("looking for the tables of the mirror"):
-                return bool(await session.fetchval("select to_regclass($1) is not null", self._schemas.fill(_MIRRORED)))
-        finally:
-            await session.close()
+        async with self._db.session("looking for the tables of the mirror") as session:
+            return bool(await session.fetchval("select to_regclass($1) is not null", self._schemas.fill(_MIRRORED)))
 
     async def close(self) -> None:
         leading, self._leading = self._leading, None

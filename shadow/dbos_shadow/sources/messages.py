@@ -186,11 +186,7 @@ def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[st
         "name": asked.workflow_type.name,
         "id": asked.workflow_id,
         "inputs": values(asked.input.payloads),
-        "named": named(
-            headers=asked.header.fields,
-            memo=asked.memo.fields,
-            search_attributes=asked.search_attributes.indexed_fields,
-        ),
+        "named": _carried(asked),
         "options": options(
             queue=asked.task_queue.name,
             execution_timeout_ms=duration_ms(asked.workflow_execution_timeout),
@@ -205,16 +201,23 @@ def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[st
     }
 
 
+def _carried(
+    asked: StartChildWorkflowExecutionInitiatedEventAttributes | WorkflowExecutionContinuedAsNewEventAttributes,
+) -> Named:
+    """What goes with the start of another run."""
+    return named(
+        headers=asked.header.fields,
+        memo=asked.memo.fields,
+        search_attributes=asked.search_attributes.indexed_fields,
+    )
+
+
 def continue_as_new(asked: WorkflowExecutionContinuedAsNewEventAttributes) -> dict[str, Any]:
     return {
         "kind": StepKind.CONTINUE_AS_NEW,
         "name": asked.workflow_type.name,
         "inputs": values(asked.input.payloads),
-        "named": named(
-            headers=asked.header.fields,
-            memo=asked.memo.fields,
-            search_attributes=asked.search_attributes.indexed_fields,
-        ),
+        "named": _carried(asked),
         "options": options(
             queue=asked.task_queue.name,
             run_timeout_ms=duration_ms(asked.workflow_run_timeout),

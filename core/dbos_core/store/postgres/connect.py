@@ -157,7 +157,7 @@ class Database:
         self._sessions.add(session)
 
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A session of its own, outside the pool."""
+        """A session of its own, outside the pool. Whoever asks for it closes it."""
         with connecting(self.url):
             return await asyncpg.connect(
                 self.url,
@@ -166,6 +166,16 @@ class Database:
                 statement_cache_size=0,
                 server_settings=self.settings,
             )
+
+    @contextlib.asynccontextmanager
+    async def session(self, what: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A session of its own, outside the pool, for as long as the block runs; ``what`` names it in errors."""
+        session = await self.connect()
+        try:
+            with translated(what):
+                yield session
+        finally:
+            await session.close()
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None

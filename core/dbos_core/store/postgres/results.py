@@ -16,7 +16,7 @@ import asyncpg
 from dbos_core.errors import SchemaMissing, SchemaTooNew
 from dbos_core.results import CampaignRow, Known, ResultRow
 from dbos_core.store.postgres import schema as schema_package
-from dbos_core.store.postgres.connect import Connection, Database, translated
+from dbos_core.store.postgres.connect import Connection, Database
 from dbos_core.store.postgres.schema.names import Schemas
 
 __all__ = ["PostgresResults", "SCHEMA"]
@@ -108,12 +108,8 @@ class PostgresResults:
         Raises:
             SchemaMissing, SchemaTooNew, BadDatabaseURL, StoreUnavailable.
         """
-        connection = await self._db.connect()
-        try:
-            with translated("checking the schema of results"):
-                await self._migrate(connection)
-        finally:
-            await connection.close()
+        async with self._db.session("checking the schema of results") as session:
+            await self._migrate(session)
         await self._db.open()
 
     async def close(self) -> None:

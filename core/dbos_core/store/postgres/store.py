@@ -27,7 +27,7 @@ from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
 from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
 from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, reset, runs, updates
-from dbos_core.store.postgres.connect import Database, translated
+from dbos_core.store.postgres.connect import Database
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.jobs import PostgresJobs
 from dbos_core.store.postgres.listen import Listener
@@ -109,14 +109,10 @@ class PostgresStore(PostgresSchedules):
         return Versions(self._db)
 
     async def open(self) -> None:
-        connection = await self._db.connect()
-        try:
-            with translated("checking the schema"):
-                await _migrate(connection, self.schemas, self.application_name, self._create)
-                table = self.schemas.fill("{dbos}.notifications")
-                self._announce_mail = not await connection.fetchval(_HAS_TRIGGER, table)
-        finally:
-            await connection.close()
+        async with self._db.session("checking the schema") as session:
+            await _migrate(session, self.schemas, self.application_name, self._create)
+            table = self.schemas.fill("{dbos}.notifications")
+            self._announce_mail = not await session.fetchval(_HAS_TRIGGER, table)
         await self._db.open()
         await self._listener.start()
 
