@@ -184,6 +184,7 @@ class Kernel:
         for loop_task in self._loops:
             loop_task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        self.waiting.stop()
         await self.store.close()
 
     async def abandon(self) -> None:

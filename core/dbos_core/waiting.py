@@ -145,6 +145,11 @@ class Waiting:
                 continue
             await self.look(elsewhere)
 
+    def stop(self) -> None:
+        """This process ends: whoever waits for a run to close asks somebody else."""
+        for workflow_uuid in list(self._closed):
+            self._closed.resolve(workflow_uuid, None)
+
     async def look(self, workflow_uuids: list[str]) -> None:
         """Look at these runs now and resolve the waiters of closed ones."""
         try:

@@ -17,7 +17,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dbos_core.commit import Commit, Mail, Verdict
@@ -101,7 +101,9 @@ class CheckpointWriter:
         self._wakeup: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._closing = False
+        self._ended = False
+        self._under_way: dict[int, tuple[Commit, Done]] = {}
+        """Commits of the batch in hand that are not answered yet, by identity."""
         self._flushes = self._commits = self._retries = 0
         self.available = True
         """False while the database does not answer."""
@@ -121,6 +123,7 @@ class CheckpointWriter:
 
         Raises:
             BadCommit: the database refuses a value.
+            StoreUnavailable: this process ends, and the database is away.
             Ours: the message could not be written, and nobody knows why; its sender may try again.
         """
         future: asyncio.Future[Verdict | BadCommit] = asyncio.get_running_loop().create_future()
@@ -133,6 +136,11 @@ class CheckpointWriter:
         verdict = await future
         if isinstance(verdict, BadCommit):
             raise verdict
+        if verdict is Verdict.CLAIM_LOST and self._ended:
+            raise StoreUnavailable(
+                f"the database is away, and this process ends: whether something was written for run "
+                f"{commit.workflow_uuid!r} is not known. It is safe to repeat."
+            )
         if verdict is Verdict.CLAIM_LOST and not commit.fenced and commit.start is None:
             raise Ours(
                 f"a message to run {commit.workflow_uuid!r} could not be written; the log has the reason. "
@@ -154,13 +162,29 @@ class CheckpointWriter:
     async def run(self) -> None:
         """Flush for ever. Cancelled by the kernel after :meth:`drain`."""
         loop = asyncio.get_running_loop()
-        while True:
-            if not self._pending:
-                self._idle.set()
-                self._wakeup = loop.create_future()
-                await self._wakeup
-                self._wakeup = None
-            await self._flush(self._gather())
+        try:
+            while True:
+                if not self._pending:
+                    self._idle.set()
+                    self._wakeup = loop.create_future()
+                    await self._wakeup
+                    self._wakeup = None
+                batch = self._gather()
+                self._under_way = {id(item[0]): item for item in batch}
+                await self._flush(batch)
+        except asyncio.CancelledError:
+            self._end([*self._under_way.values(), *self._pending])
+            raise
+
+    def _end(self, unanswered: Sequence[tuple[Commit, Done]]) -> None:
+        """This process ends while the database is away: nobody shall wait for ever for what it can write no more."""
+        self._ended = True
+        self._pending.clear()
+        for _, done in unanswered:
+            try:
+                done(Verdict.CLAIM_LOST)
+            except Exception:
+                logger.exception("a commit's callback raised; only its own run is concerned")
 
     def _gather(self) -> list[tuple[Commit, Done]]:
         """Take the next batch: in order, one row-writing commit per run."""
@@ -212,6 +236,7 @@ class CheckpointWriter:
         self._flushes += 1
         self._commits += len(batch)
         for (commit, done), verdict in zip(batch, verdicts, strict=True):
+            self._under_way.pop(id(commit), None)
             try:
                 if verdict is Verdict.COMMITTED and commit.mail and commit.start is None:
                     for message in commit.mail:
@@ -244,6 +269,7 @@ class CheckpointWriter:
     async def _isolate(self, batch: list[tuple[Commit, Done]], error: Exception) -> None:
         """Find the commit that cannot be written; its neighbours are."""
         if len(batch) == 1 and isinstance(error, BadCommit):
+            self._under_way.pop(id(batch[0][0]), None)
             try:
                 batch[0][1](error)
             except Exception:

@@ -99,7 +99,7 @@ class EngineService:
                 return await handler(self._context, req)
             except StoreUnavailable as error:
                 give_up = give_up or clock() + RETRY_FOR_S
-                if clock() + delay > give_up:
+                if clock() + delay > give_up or self._context.kernel.closing:
                     raise
                 logger.info("the database is away, %s is asked again: %s", type(req).__name__, error)
             await asyncio.sleep(delay)

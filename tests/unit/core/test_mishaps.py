@@ -390,6 +390,17 @@ async def test_a_run_under_a_used_id_has_the_update_that_it_is_started_with(shop
     assert (await starting).result is StartResult.STARTED
 
 
+async def test_who_waits_for_a_run_is_told_when_this_process_ends(shop: Shop) -> None:
+    kernel, _ = await shop.process(Script())
+    await shop.start(kernel)
+    waits = asyncio.create_task(kernel.wait_closed(ID, 300))
+    await settle()
+
+    await kernel.close()
+
+    assert await asyncio.wait_for(waits, 10) is None
+
+
 # -- many at once ------------------------------------------------------------------------------------------------------
 
 

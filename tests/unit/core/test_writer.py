@@ -9,7 +9,7 @@ import pytest
 
 from dbos_core import writer as module
 from dbos_core.commit import Commit, JournalRow, Mail, Verdict
-from dbos_core.errors import BadCommit, Ours
+from dbos_core.errors import BadCommit, Ours, StoreUnavailable
 from dbos_core.mailbox import OWN_ID
 from dbos_core.writer import CheckpointWriter
 
@@ -113,3 +113,25 @@ async def test_a_value_that_the_database_refuses_is_told_to_its_own_run(
 
     assert [answers[0], answers[2]] == [Verdict.COMMITTED] * 2
     assert isinstance(answers[1], BadCommit)
+
+
+async def test_nobody_waits_for_what_a_process_that_ends_can_write_no_more(table: Table) -> None:
+    """The database is away: one commit is under way, another waits for its turn."""
+
+    async def away(process_id: str, commits: Sequence[Commit], *, again: bool) -> list[Verdict]:
+        raise StoreUnavailable("away")
+
+    table.flush = away  # type: ignore[method-assign]
+    writer = CheckpointWriter(table, "us", spin_s=0)  # type: ignore[arg-type]
+    running = asyncio.create_task(writer.run())
+    first = asyncio.create_task(writer.write(signal("order-1")))
+    while writer.available:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(writer.write(entry("order-2")))
+    await asyncio.sleep(0)
+
+    running.cancel()
+    answers = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 10)
+
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
+    await asyncio.gather(running, return_exceptions=True)
