@@ -7,16 +7,15 @@ has more is what this last task may still have asked for, nobody can tell a cut 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from temporalio.api.history.v1 import HistoryEvent
-
-from dbos_shadow.diff import Comparison
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.past import COMMANDS, kind
-from dbos_shadow.trace import Status, Trace
+from dbos_shadow.recorded import Recorded
+from dbos_shadow.trace import Status
+from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
-__all__ = ["CODE", "NOTE", "may_be_cut"]
+__all__ = ["CODE", "unless_cut"]
 
 CODE = "cut_in_task"
 NOTE = (
@@ -25,26 +24,28 @@ NOTE = (
 )
 
 
-def may_be_cut(events: Sequence[HistoryEvent], comparison: Comparison, expected: Trace, actual: Trace) -> bool:
-    """Is all that differs what a cut behind the last event would explain?
+def unless_cut(judgement: Judgement, recorded: Recorded) -> Judgement:
+    """The judgement, or that nobody can tell: if a cut behind the last event would explain all that differs."""
+    if judgement.verdict is not Verdict.MISMATCH or recorded.closed is not None or not _explains(judgement, recorded):
+        return judgement
+    return replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=Reason.TRUNCATED, subject=CODE, note=NOTE)
 
-    Args:
-        events: of a run of which nobody has said whether it is closed.
-    """
-    if expected.outcome.status is not Status.RUNNING or not _ends_in_task(events):
+
+def _explains(judgement: Judgement, recorded: Recorded) -> bool:
+    comparison, expected, actual = judgement.comparison, judgement.expected, judgement.actual
+    if comparison is None or expected is None or actual is None:
         return False
-    last_task = sum(kind(event) == "workflow_task_completed" for event in events)
+    last = kind(recorded.events[-1])
+    if expected.outcome.status is not Status.RUNNING or not (last == "workflow_task_completed" or last in COMMANDS):
+        return False
+    tasks = sum(kind(event) == "workflow_task_completed" for event in recorded.events)
     known = max((j for i, j in comparison.rows if i is not None and j is not None), default=-1)
     for found in comparison.differences:
         if found.level is Level.OUTCOME:
             continue  # the run may have been ended by that task
         j = found.actual_step
-        if found.kind is not Kind.EXTRA or found.step is not None or j is None:
+        if found.kind is not Kind.EXTRA or found.step is not None or j is None or j <= known:
             return False
-        if j <= known or actual.steps[j].activation != last_task:
-            return False
-    return bool(comparison.differences)
-
-
-def _ends_in_task(events: Sequence[HistoryEvent]) -> bool:
-    return kind(events[-1]) == "workflow_task_completed" or kind(events[-1]) in COMMANDS
+        if judgement.way is Way.REPLAY and actual.steps[j].activation != tasks:
+            return False  # a free run goes on behind that task
+    return True

@@ -35,6 +35,7 @@ from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
 from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
+from dbos_shadow.cut import unless_cut
 from dbos_shadow.diff import NOTHING
 from dbos_shadow.events_of import event_of, mail_of
 from dbos_shadow.handless import HandlessRunner
@@ -156,7 +157,7 @@ async def _judged(
             note=note,
             subject=run.missing.partition(" ")[2],
         )
-    return judged
+    return unless_cut(judged, recorded)
 
 
 class _StaysHere(Parking):

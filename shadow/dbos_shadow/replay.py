@@ -22,7 +22,7 @@ from dbos_compat.workbench import Workbench
 from dbos_core.runner import TaskFailure
 from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
-from dbos_shadow.cut import CODE, NOTE, may_be_cut
+from dbos_shadow.cut import unless_cut
 from dbos_shadow.diff import NOTHING, diff
 from dbos_shadow.masks import Mask, masked
 from dbos_shadow.parts import Alike, nobody_can_tell
@@ -105,10 +105,7 @@ async def _judged(
         alike=alike_by(bench.data_converter.payload_converter),
         events=len(events),
     )
-    unknown = recorded.closed is None and found.verdict is Verdict.MISMATCH
-    if unknown and found.comparison and may_be_cut(events, found.comparison, expected, actual):
-        return replace(found, verdict=Verdict.INCONCLUSIVE, reason=Reason.TRUNCATED, subject=CODE, note=NOTE)
-    return found
+    return unless_cut(found, recorded)
 
 
 def compared(

@@ -21,8 +21,8 @@ REASONS: dict[Reason, tuple[str, str]] = {
         "Export it whole, or wait until the run is closed.",
     ),
     Reason.SEALED: (
-        "Some values can be read with a codec only, and none was given.",
-        "Give the data converter and the codec of the namespace.",
+        "Some values can be read with a codec only; none was given, or it failed.",
+        "Give the data converter and the codec of the namespace, with its keys.",
     ),
     Reason.NO_STUB: (
         "An activity has neither a recorded result nor a stub. It was not executed.",

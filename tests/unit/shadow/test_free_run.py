@@ -231,3 +231,15 @@ async def test_cut_histories_are_inconclusive(order: Recorded) -> None:
     cut = dataclasses.replace(order, events=[*order.events[:4], *order.events[6:]])
     judgement = await ran_free(cut, Order)
     assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, Reason.TRUNCATED)
+
+
+async def test_no_beginning_of_a_history_differs(order: Recorded) -> None:
+    verdicts = set()
+    for size in range(1, len(order.events) + 1):
+        judgement = await ran_free(dataclasses.replace(order, events=order.events[:size], closed=None), Order)
+        verdicts.add((judgement.verdict, judgement.reason))
+    assert verdicts <= {
+        (Verdict.MATCH, None),
+        (Verdict.INCONCLUSIVE, Reason.TRUNCATED),
+        (Verdict.INCONCLUSIVE, Reason.NO_STUB),
+    }
