@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import timedelta
 
@@ -113,6 +114,26 @@ async def test_a_database_that_is_away_is_not_felt(temporal_client: Client) -> N
         assert mirror.sent.noted >= 3  # a message to a run that found no room brings it once more
     assert mirror.sent.sent == 0
     assert mirror.sent.dropped == mirror.sent.noted
+
+
+async def test_a_database_that_never_answers_is_not_felt(temporal_client: Client) -> None:
+    ids = f"mirror-{uuid.uuid4()}"
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # until the other side gives up
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(30):
+            async with Mirror(temporal_client, url=f"postgresql://nobody@127.0.0.1:{port}/nothing") as mirror:
+                handle = await mirror.client.start_workflow(Talks.run, id=ids, task_queue=ids)
+                await asked.wait()
+                await handle.terminate()
+            assert mirror.sent.sent == 0
+            assert mirror.sent.dropped == mirror.sent.noted > 0
 
 
 async def test_what_the_shadow_raises_stays_there(temporal_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from dbos_core.results import CampaignRow, ResultRow, Results
 from dbos_core.store.postgres.results import PostgresResults
 from dbos_shadow.mirror import Mirror, MirrorWorker, Note
 from dbos_shadow.mirror.keeping import AGAIN_S, OPEN_S, Keeping, Kept, still_running
+from dbos_shadow.report import ReportBuilder
 from dbos_shadow.results.kept import restore
 from dbos_shadow.results.lines import LineResults
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
@@ -147,6 +148,20 @@ async def test_retention_is_for_what_the_mirror_has_said_and_for_nothing_else(re
     await now.purge(200_000)
     assert await said(results, now.config) == {}
     assert now.config in {row.config for row in await results.campaigns()}, "it goes on"
+
+
+def test_what_is_open_does_not_weigh_and_what_was_not_mirrored_does() -> None:
+    def decided(*more: Judgement) -> tuple[str, str]:
+        builder = ReportBuilder()
+        for judgement in (*(match(str(number)) for number in range(10)), *more):
+            builder.add(judgement)
+        (of_type,) = builder.finish().types
+        return of_type.decision.value, of_type.rule
+
+    open_runs = [still_running("Order", "order", f"open {number}") for number in range(10)]
+    assert decided(*open_runs) == ("go", "clean")
+    unlucky = replace(open_runs[0], reason=Reason.NOT_MIRRORED)
+    assert decided(*open_runs, unlucky) == ("cannot_tell", "undecided_share")
 
 
 # -- with a server -----------------------------------------------------------------------------------------------------

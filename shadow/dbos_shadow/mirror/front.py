@@ -92,7 +92,8 @@ class Mirror:
         await self._outbox.end(END_S)
         if self._owns_ledger:
             try:
-                await self._ledger.close()
+                async with asyncio.timeout(END_S):
+                    await self._ledger.close()
             except Exception:
                 logger.exception("the mirror's ledger could not be closed; nobody is concerned")
 
