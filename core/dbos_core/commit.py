@@ -287,8 +287,8 @@ class RunRow:
     """What is known of the first failed try (text of ``failing.Note``)."""
 
 
-def row_of(new: NewRun, owner: str) -> RunRow:
-    """The row that a start makes."""
+def row_of(new: NewRun, owner: str | None) -> RunRow:
+    """The row that a start makes; ``owner``: who has it then, if the start claims it."""
     return RunRow(
         workflow_uuid=new.workflow_uuid,
         workflow_id=new.workflow_id,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbos_core.clock import SystemClock
-from dbos_core.commit import Close, Commit, NewRun, RunStatus, Verdict
+from dbos_core.commit import Close, Commit, RunStatus, Verdict
 from dbos_core.search import (
     TYPES,
     And,
@@ -35,6 +35,7 @@ from dbos_core.store.base import ProcessInfo, Store
 from dbos_core.store.memory import MemoryStore
 from dbos_core.store.postgres.store import PostgresStore
 from tests.fixtures.postgres import PostgresServer
+from tests.store.support import new_run
 
 ATTRIBUTES: list[dict[str, Any] | None] = [
     None,
@@ -67,17 +68,13 @@ class Pair:
             await store.open()
             await store.register(ProcessInfo(process_id="p", identity="p", application_version="v"), 10**9)
             for number, run_id, values in runs:
-                start = NewRun(
-                    workflow_uuid=f"w{number}",
-                    workflow_id=f"w{number}",
+                start = new_run(
+                    f"w{number}",
+                    at=1000 + number // 2,
                     run_id=run_id,
-                    first_run_id=run_id,
                     workflow_type="x" if number % 3 else "X",
                     task_queue="y",
-                    inputs="{}",
-                    start_ms=1000 + number // 2,
                     execution_ms=1000 + number,
-                    claimed=True,
                     search_attributes=None if values is None else json.dumps(values),
                 )
                 commits = [Commit(workflow_uuid=start.workflow_uuid, fenced=False, start=start)]

@@ -25,6 +25,7 @@ from dbos_core.commit import (
     RunRow,
     RunStatus,
     UpdateRow,
+    row_of,
 )
 from dbos_core.schedules.rows import SCHEDULED_BY, ScheduleRow
 from dbos_core.store.base import ProcessInfo, RequestRow, Wake, WakeKind
@@ -134,26 +135,7 @@ class Tables:
 
     def add_run(self, new: NewRun, workflow_uuid: str, owner: str | None, now_ms: int, *, current: bool = True) -> Run:
         """Insert the row of a new run and make it the current one of its workflow id."""
-        run = Run(
-            row=RunRow(
-                workflow_uuid=workflow_uuid,
-                workflow_id=new.workflow_id,
-                run_id=new.run_id,
-                first_run_id=new.first_run_id,
-                workflow_type=new.workflow_type,
-                task_queue=new.task_queue,
-                status=RunStatus.RUNNING,
-                start_ms=new.start_ms,
-                execution_ms=new.execution_ms,
-                request_id=new.request_id,
-                deadline_ms=new.deadline_ms,
-                memo=new.memo,
-                search_attributes=new.search_attributes,
-                metadata=new.metadata,
-                parent=new.parent,
-            ),
-            inputs=new.inputs,
-        )
+        run = Run(row=replace(row_of(new, None), workflow_uuid=workflow_uuid), inputs=new.inputs)
         self.runs[workflow_uuid] = run
         if current:
             self.current[new.workflow_id] = run

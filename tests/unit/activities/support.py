@@ -11,13 +11,14 @@ from typing import Any
 from dbos_core.activities.attempt import Attempt, CancelReason, RunRef
 from dbos_core.activities.service import ActivityService
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, FinalOutcome, OutcomeKind
-from dbos_core.commit import Commit, JournalRow, NewRun, Verdict
+from dbos_core.commit import Commit, JournalRow, Verdict
 from dbos_core.retry import RetryPolicy
 from dbos_core.store.base import ProcessInfo, Wake, WakeKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
 from dbos_core.writer import CheckpointWriter
+from tests.store.support import new_run
 
 START = 1_700_000_000_000
 RUN = RunRef("order-42", "order-42", "5e4d7f4c-7a43-4d6a-9a3e-0d5f5b0c8f11", "OrderWorkflow")
@@ -136,10 +137,9 @@ class Process:
 
     async def start_run(self) -> None:
         """Own the run whose activities the test is about."""
-        new = NewRun(
-            workflow_uuid=RUN.workflow_uuid, workflow_id=RUN.workflow_id, run_id=RUN.run_id, first_run_id=RUN.run_id,
-            workflow_type=RUN.workflow_type, task_queue="orders", inputs="{}", start_ms=self.world.clock.now_ms(),
-            execution_ms=self.world.clock.now_ms(), claimed=True,
+        new = new_run(
+            RUN.workflow_id, at=self.world.clock.now_ms(), run_id=RUN.run_id, workflow_uuid=RUN.workflow_uuid,
+            workflow_type=RUN.workflow_type,
         )  # fmt: skip
         self.world.owners[RUN.workflow_uuid] = self
         assert await self.writer.write(Commit(workflow_uuid=RUN.workflow_uuid, fenced=False, start=new)) is _COMMITTED

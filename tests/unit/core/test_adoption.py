@@ -20,6 +20,7 @@ from dbos_core.runner import Activation, Decision, EventKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.store.support import new_run
 from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
@@ -156,11 +157,7 @@ class Shop:
         await kernel.close()
 
     def new(self) -> NewRun:
-        now = self.clock.now_ms()
-        return NewRun(
-            workflow_uuid="order-42", workflow_id="order-42", run_id=RUN_ID, first_run_id=RUN_ID, workflow_type="Order",
-            task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-        )  # fmt: skip
+        return new_run(at=self.clock.now_ms(), run_id=RUN_ID)
 
     async def status(self) -> RunStatus:
         row = await self.store.find("order-42", None)

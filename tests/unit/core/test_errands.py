@@ -19,6 +19,7 @@ from dbos_core.runner import Activation, Decision, Event, EventKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.store.support import new_run
 from tests.unit.core.runners import AnyRunner
 
 QUEUE = "families"
@@ -51,7 +52,7 @@ class Plain:
             root_workflow_id=parent.workflow_id,
             root_run_id=parent.run_id,
         )
-        new = new_run(errand.workflow_id, child_run_id(parent.run_id, errand.seq), now_ms)
+        new = in_the_family(errand.workflow_id, child_run_id(parent.run_id, errand.seq), now_ms)
         new.parent = link
         return new, f"{errand.workflow_id}~2", "{}"
 
@@ -80,19 +81,8 @@ class Plain:
         return Mail(mail_id=f"{OWN_ID}{child.run_id}:c", workflow_uuid=child.workflow_uuid, topic=CANCEL, message="{}")
 
 
-def new_run(workflow_id: str, run_id: str, now_ms: int) -> NewRun:
-    return NewRun(
-        workflow_uuid=workflow_id,
-        workflow_id=workflow_id,
-        run_id=run_id,
-        first_run_id=run_id,
-        workflow_type="Script",
-        task_queue=QUEUE,
-        inputs="{}",
-        start_ms=now_ms,
-        execution_ms=now_ms,
-        claimed=False,
-    )
+def in_the_family(workflow_id: str, run_id: str, now_ms: int) -> NewRun:
+    return new_run(workflow_id, at=now_ms, run_id=run_id, workflow_type="Script", task_queue=QUEUE, claimed=False)
 
 
 @dataclass
@@ -180,7 +170,7 @@ class World:
         return kernel
 
     async def start(self, kernel: Kernel, workflow_id: str, number: int) -> RunRow:
-        new = new_run(workflow_id, run_id(number), self.clock.now_ms())
+        new = in_the_family(workflow_id, run_id(number), self.clock.now_ms())
         answer = await kernel.start(new, derived_uuid=f"{workflow_id}~x", terminate_record="{}")
         await settle()
         return answer.run

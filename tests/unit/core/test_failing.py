@@ -11,7 +11,7 @@ import pytest
 from dbos_core import kept
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.spec import ActivitySpec, AttemptOutcome, FinalOutcome, OutcomeKind, RetryState, TimeoutKind
-from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
+from dbos_core.commit import Close, Entry, Mail, RunRow, RunStatus
 from dbos_core.failing import Note, note_text, noted
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import ACTIVITY, OUTCOME, OWN_ID
@@ -21,6 +21,7 @@ from dbos_core.runner import Activation, Decision, EventKind, TaskFailure
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.store.support import new_run
 from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
@@ -160,21 +161,9 @@ class Shop:
         self.kernels.remove(kernel)
 
     async def start(self, kernel: Kernel, workflow_id: str = "order-42") -> None:
-        now = self.clock.now_ms()
         self.starts += 1
         run_id = f"00000000-0000-4000-8000-{self.starts:012}"
-        new = NewRun(
-            workflow_uuid=workflow_id,
-            workflow_id=workflow_id,
-            run_id=run_id,
-            first_run_id=run_id,
-            workflow_type="Order",
-            task_queue=QUEUE,
-            inputs="{}",
-            start_ms=now,
-            execution_ms=now,
-            claimed=True,
-        )
+        new = new_run(workflow_id, at=self.clock.now_ms(), run_id=run_id)
         await kernel.start(new, derived_uuid=f"{workflow_id}~2", terminate_record="{}")
         await settle()
 

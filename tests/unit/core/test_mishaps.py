@@ -38,6 +38,7 @@ from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
 from tests.fixtures.waiting import eventually
+from tests.store.support import new_run
 
 QUEUE = "orders"
 ID = "order-42"
@@ -181,13 +182,8 @@ class Shop:
         return kernel, gates
 
     def new(self, number: int = 1, *, workflow_id: str = ID, **fields: Any) -> NewRun:
-        now = self.clock.now_ms()
         run_id = f"00000000-0000-4000-8000-{number:012}"
-        return NewRun(
-            workflow_uuid=workflow_id, workflow_id=workflow_id, run_id=run_id, first_run_id=run_id,
-            workflow_type="Order", task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-            **fields,
-        )  # fmt: skip
+        return new_run(workflow_id, at=self.clock.now_ms(), run_id=run_id, **fields)
 
     async def start(self, kernel: Kernel, number: int = 1, **fields: Any) -> StartResult:
         new = self.new(number, **fields)

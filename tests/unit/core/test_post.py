@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dbos_core.commit import Commit, Entry, Mail, NewRun, RunRow, Verdict
+from dbos_core.commit import Commit, Entry, Mail, RunRow, Verdict
 from dbos_core.kernel import Kernel
 from dbos_core.live_run import LiveRun
 from dbos_core.mailbox import NULL_TOPIC, OWN_ID
@@ -17,6 +17,7 @@ from dbos_core.store.base import Wake, WakeKind
 from dbos_core.store.memory import MemoryStore
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
+from tests.store.support import new_run
 from tests.unit.core.runners import AnyRunner
 
 QUEUE = "orders"
@@ -82,11 +83,7 @@ class Office:
             entropy=SeededEntropy(1),
         )
         self.kernel.serve(self.listener)  # type: ignore[arg-type]
-        now = self.clock.now_ms()
-        new = NewRun(
-            workflow_uuid=UUID, workflow_id=UUID, run_id=RUN_ID, first_run_id=RUN_ID, workflow_type="Order",
-            task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-        )  # fmt: skip
+        new = new_run(UUID, at=self.clock.now_ms(), run_id=RUN_ID)
         await self.kernel.start(new, derived_uuid=f"{UUID}~2", terminate_record="{}")
         await settle()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dbos_core import failpoints
-from dbos_core.commit import Close, Entry, Mail, NewRun, RunRow, RunStatus
+from dbos_core.commit import Close, Entry, Mail, RunRow, RunStatus
 from dbos_core.errors import StoreUnavailable
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import OWN_ID
@@ -18,6 +18,7 @@ from dbos_core.succession import following
 from dbos_core.testing.clock import VirtualClock, settle
 from dbos_core.testing.entropy import SeededEntropy
 from tests.fixtures.waiting import eventually
+from tests.store.support import new_run
 from tests.unit.core.runners import AnyRunner
 
 QUEUE = "legs"
@@ -86,11 +87,7 @@ class Track:
         return kernel
 
     async def start(self, kernel: Kernel) -> None:
-        now = self.clock.now_ms()
-        new = NewRun(
-            workflow_uuid="relay", workflow_id="relay", run_id="run-first", first_run_id="run-first", workflow_type="Leg",
-            task_queue=QUEUE, inputs="{}", start_ms=now, execution_ms=now, claimed=True,
-        )  # fmt: skip
+        new = new_run("relay", at=self.clock.now_ms(), run_id="run-first", workflow_type="Leg", task_queue=QUEUE)
         await kernel.start(new, derived_uuid="relay~2", terminate_record="{}")
 
     async def current(self) -> RunRow:
