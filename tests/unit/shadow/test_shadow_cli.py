@@ -238,6 +238,49 @@ class TestUsage:
         assert answer.exit_code == 4
         assert "cannot be reached" in json.loads(answer.stderr)["error"]
 
+    @pytest.mark.parametrize("as_json", [(), ("--json",)])
+    @pytest.mark.parametrize("place", ["dbos_shadow.results.kept.Keeper.__call__", "dbos_shadow.cli.work.write"])
+    def test_a_failure_of_our_own_quotes_nothing(
+        self, run: Shadow, exported: Path, monkeypatch: pytest.MonkeyPatch, place: str, as_json: tuple[str, ...]
+    ) -> None:
+        """Wherever it happens: what an exception says may be what was recorded, and so may the local names around it."""
+
+        def fails(*_: object, **__: object) -> None:
+            try:
+                raise KeyError("canary in a cause")
+            except KeyError as error:
+                raise RuntimeError("canary in a message") from error
+
+        monkeypatch.setattr(place, fails)
+        answer = run("replay", exported, "-w", CHANGED, "-o", "r.xml", "-o", "r.sarif", *as_json)
+        assert answer.exit_code == 4
+        assert "RuntimeError in fails" in " ".join(answer.stderr.split())
+        kept = Path(".dbos-shadow/results.jsonl").read_text()
+        assert "canary" not in answer.output + kept
+        assert not Path("r.xml").exists()
+
+    def test_what_a_judge_fails_with_is_not_told(
+        self, run: Shadow, exported: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that we fail to judge is one without an answer; the exit code says that it is our fault."""
+
+        def fails(*_: object, **__: object) -> None:
+            raise RuntimeError("canary in a message")
+
+        monkeypatch.setattr("dbos_shadow.replay.replay_past", fails)
+        outs = [f"r{suffix}" for suffix in (".html", ".md", ".xml", ".sarif", ".json", ".jsonl")]
+        answer = run("replay", exported, "-w", PROGRAMS, *[word for out in outs for word in ("-o", out)])
+        assert answer.exit_code == 4, answer.output
+        texts = [
+            answer.output,
+            Path(".dbos-shadow/results.jsonl").read_text(),
+            *(Path(out).read_text() for out in outs),
+        ]
+        assert not [text for text in texts if "canary" in text]
+        later = run("report", "--sample-floor", 1)
+        assert later.exit_code == 4
+        assert "canary" not in later.output
+
     def test_a_database_that_is_none(self, run: Shadow, exported: Path) -> None:
         assert run("replay", exported, "-w", PROGRAMS, "--database", "mysql://x").exit_code == 2
         url = "postgresql://nobody@127.0.0.1:1/x"
