@@ -1,4 +1,5 @@
-"""One visit of the part ``shadow``: ``python -m benchmarks.replay_visit core|replayer HISTORIES``. Prints one JSON object."""
+"""One visit of the part ``shadow``: ``python -m benchmarks.replay_visit core|replayer HISTORIES``. Prints one JSON object, and
+on standard error now and then how many histories are through."""
 
 import asyncio
 import json
@@ -6,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +34,7 @@ from dbos_shadow.verdict import Verdict
 DIFFERENT = 50
 """Histories that are made; they are replayed one after the other, again and again."""
 WARM_UP = 20
+SAID_EVERY = 200
 
 
 async def made() -> list[Recorded]:
@@ -73,6 +75,7 @@ async def by_the_core(runs: list[Recorded], histories: int) -> tuple[float, floa
         for number in range(histories):
             judgement = await replay_recorded(runs[number % DIFFERENT], bench)
             assert judgement.verdict is Verdict.MATCH, judgement.note
+            say(number + 1)
         return time.process_time() - begun, time.perf_counter() - wall, inside.seconds
 
 
@@ -109,15 +112,23 @@ async def by_the_replayer(runs: list[Recorded], histories: int) -> tuple[float, 
             recorded = runs[number % DIFFERENT]
             yield WorkflowHistory(f"{recorded.workflow_id}-{number}", recorded.events)
 
-    async def replay(count: int) -> None:
+    async def replay(count: int, say: Callable[[int], None] = lambda _: None) -> None:
+        number = 0
         async with replayer.workflow_replay_iterator(chosen(count)) as results:
             async for result in results:
                 assert result.replay_failure is None, result.replay_failure
+                number += 1
+                say(number)
 
     await replay(WARM_UP)
     begun, wall = time.process_time(), time.perf_counter()
-    await replay(histories)
+    await replay(histories, say)
     return time.process_time() - begun, time.perf_counter() - wall, 0.0
+
+
+def say(through: int) -> None:
+    if through % SAID_EVERY == 0:
+        print(through, file=sys.stderr, flush=True)
 
 
 async def main(way: str, histories: int) -> None:

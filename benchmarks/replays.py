@@ -89,13 +89,16 @@ async def measure_replays(
     visits = []
     for number in range(rounds):
         for way in WAYS if number % 2 == 0 else reversed(WAYS):
-            doing(f"round {number + 1}: {histories} histories by the {way}")
-            visits.append(await _visit(way, histories))
+            what = f"round {number + 1}: {histories:,} histories by the {way}"
+            doing(what)
+            visits.append(
+                await _visit(way, histories, lambda through, what=what: doing(f"{what}, {through:,} through"))
+            )
             told(visits[-1])
     return summary(visits)
 
 
-async def _visit(way: str, histories: int) -> Visit:
+async def _visit(way: str, histories: int, through: Callable[[int], None]) -> Visit:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -105,7 +108,21 @@ async def _visit(way: str, histories: int) -> Visit:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the {way} failed: {err.decode(errors='replace')[-2000:]}")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = await asyncio.gather(process.stdout.read(), _heard(process.stderr, through))
+    if await process.wait():
+        raise RuntimeError(f"the {way} failed: {err[-2000:]}")
     return Visit(**json.loads(out))
+
+
+async def _heard(lines: asyncio.StreamReader, through: Callable[[int], None]) -> str:
+    """What a visit has said on standard error besides how far it is."""
+    other = []
+    async for line in lines:
+        text = line.decode(errors="replace")
+        if text.strip().isdecimal():
+            through(int(text))
+        else:
+            other.append(text)
+    return "".join(other)

@@ -56,6 +56,10 @@ def test_as_tables() -> None:
 
 async def test_visits_are_made() -> None:
     told: list[Visit] = []
-    replays = await measure_replays(100, 1, told=told.append)
-    assert [(one.way, one.histories, one.events) for one in told] == [("core", 100, 50), ("replayer", 100, 50)]
+    said: list[str] = []
+    replays = await measure_replays(200, 1, told=told.append, doing=said.append)
+    assert [(one.way, one.histories, one.events) for one in told] == [("core", 200, 50), ("replayer", 200, 50)]
+    assert [text.partition(": ")[2] for text in said] == [
+        f"200 histories by the {way}{end}" for way in ("core", "replayer") for end in ("", ", 200 through")
+    ]
     assert 0 < replays.inside_ms < replays.core_ms
