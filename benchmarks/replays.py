@@ -89,16 +89,15 @@ async def measure_replays(
     visits = []
     for number in range(rounds):
         for way in WAYS if number % 2 == 0 else reversed(WAYS):
-            what = f"round {number + 1}: {histories:,} histories by the {way}"
-            doing(what)
             visits.append(
-                await _visit(way, histories, lambda through, what=what: doing(f"{what}, {through:,} through"))
+                await _visit(way, histories, f"round {number + 1}: {histories:,} histories by the {way}", doing)
             )
             told(visits[-1])
     return summary(visits)
 
 
-async def _visit(way: str, histories: int, through: Callable[[int], None]) -> Visit:
+async def _visit(way: str, histories: int, what: str, doing: Callable[[str], None]) -> Visit:
+    doing(what)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -110,19 +109,19 @@ async def _visit(way: str, histories: int, through: Callable[[int], None]) -> Vi
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    out, err = await asyncio.gather(process.stdout.read(), _heard(process.stderr, through))
+    out, err = await asyncio.gather(process.stdout.read(), _heard(process.stderr, what, doing))
     if await process.wait():
         raise RuntimeError(f"the {way} failed: {err[-2000:]}")
     return Visit(**json.loads(out))
 
 
-async def _heard(lines: asyncio.StreamReader, through: Callable[[int], None]) -> str:
+async def _heard(lines: asyncio.StreamReader, what: str, doing: Callable[[str], None]) -> str:
     """What a visit has said on standard error besides how far it is."""
     other = []
     async for line in lines:
         text = line.decode(errors="replace")
         if text.strip().isdecimal():
-            through(int(text))
+            doing(f"{what}, {int(text):,} through")
         else:
             other.append(text)
     return "".join(other)
