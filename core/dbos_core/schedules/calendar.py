@@ -15,6 +15,9 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 YEAR_MIN = 2000
 YEAR_MAX = 2100
 """The years that a calendar may name; nothing is found beyond."""
+FIRST_S = int(datetime(2, 1, 1, tzinfo=UTC).timestamp())
+END_S = int(datetime(YEAR_MAX + 1, 1, 2, tzinfo=UTC).timestamp())
+"""Beyond these nothing is looked at: in no time zone it is a year that counts, and soon none that Python knows."""
 COMMENT_CHARACTERS_MAX = 200
 
 _DAY_S = 86_400
@@ -115,8 +118,8 @@ class Clock:
         """The first matching second after this one; None if there is none up to the end of ``YEAR_MAX``."""
         if not (self._seconds and self._minutes and self._hours and self._days and self._weekdays):
             return None
-        now = after + 1
-        while True:
+        now = max(after + 1, FIRST_S)
+        while now < END_S:
             local = self._local(now)
             if local.year > YEAR_MAX:
                 return None
@@ -135,6 +138,7 @@ class Clock:
                 now = self._walk(now, now + second - local.second)
             else:
                 return now
+        return None
 
     def last_of_block(self, second: int) -> int:
         """The end of the stretch around a matching second that matches without a gap for a reason that can be seen at

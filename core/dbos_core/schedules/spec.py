@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dbos_core.schedules.calendar import YEAR_MAX, Calendar, Clock, problems, utc
+from dbos_core.schedules.calendar import END_S, YEAR_MAX, Calendar, Clock, problems, utc
 from dbos_core.schedules.text import BadSpec, Interval, cron
 
 EXCLUDED_MAX = 20_000
@@ -143,7 +143,7 @@ class Times:
 
     def _past_end(self, nominal: int) -> bool:
         end = self._spec.end_us
-        return (end is not None and nominal * _SECOND_US > end) or utc(nominal).year > YEAR_MAX
+        return (end is not None and nominal * _SECOND_US > end) or nominal >= END_S or utc(nominal).year > YEAR_MAX
 
     def _jitter_ms(self, nominal: int) -> int:
         """The same for the same time of the same schedule, and never as far as the time that follows."""

@@ -72,7 +72,7 @@ _TEXT_FIELDS: tuple[tuple[str, str, str, int, int], ...] = (
     ("month", "Month", "*", 1, 12),
     ("year", "Year", "*", YEAR_MIN, YEAR_MAX),
 )
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _UNITS_US = {
     "ns": 0.001,
     "us": 1.0,
@@ -84,6 +84,8 @@ _UNITS_US = {
     "h": 3600e6,
     "d": 86400e6,
 }
+_DURATION_END_US = 2.0**63 / 1000
+"""In Go's nanoseconds there is no longer one."""
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)")
 
 
@@ -198,4 +200,7 @@ def _duration_us(text: str) -> int:
     if not parts or "".join(number + unit for number, unit in parts) != digits:
         unitless = re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", digits)
         raise BadSpec(f'time: {"missing unit in" if unitless else "invalid"} duration "{text}"')
-    return sign * round(sum(float(number) * _UNITS_US[unit] for number, unit in parts))
+    length_us = sum(float(number) * _UNITS_US[unit] for number, unit in parts)
+    if length_us >= _DURATION_END_US:
+        raise BadSpec(f'time: invalid duration "{text[:40]}"')
+    return sign * round(length_us)

@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 _YEARS_MAX = 5
 """A time that does not come within so many years (the 30th of February) never comes."""
+_SECONDS_MAX = 1e11
+"""Of a distance: longer than anybody waits, and still a time."""
 
 _MONTHS = {"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "oct": 10}
 _MONTHS |= {"nov": 11, "dec": 12}
@@ -109,7 +111,7 @@ def parse(text: str) -> Calendar | Every:
             raise BadCronSchedule(f"unknown time zone {name!r}") from None
         rest = rest.strip()
     if rest.startswith("@every "):
-        return Every(max(1, int(_seconds(rest.removeprefix("@every ")))))
+        return Every(max(1, int(min(_seconds(rest.removeprefix("@every ")), _SECONDS_MAX))))
     if rest.startswith("@"):
         if rest not in _DESCRIPTORS:
             raise BadCronSchedule(f"unknown descriptor {rest!r}")
@@ -132,8 +134,13 @@ def backoff_ms(text: str, begun_ms: int, now_ms: int) -> int | None:
 
     ``begun_ms``: when the run that ends now began (a schedule of distances counts from there); now, for the first run.
     """
-    schedule = parse(text)
-    begun, now = _moment(begun_ms), _moment(now_ms)
+    try:
+        return _backoff_ms(parse(text), _moment(begun_ms), _moment(now_ms))
+    except OverflowError:  # beyond all calendars
+        return None
+
+
+def _backoff_ms(schedule: Calendar | Every, begun: datetime, now: datetime) -> int | None:
     following = schedule.after(begun)
     if following is not None and following < now:
         if isinstance(schedule, Every):
@@ -180,7 +187,7 @@ def _range(text: str, low: int, high: int, names: dict[str, int]) -> tuple[set[i
 def _number(text: str, names: dict[str, int]) -> int:
     if text.lower() in names:
         return names[text.lower()]
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise BadCronSchedule(f"{text!r} is no number")
     return int(text)
 
