@@ -35,10 +35,10 @@ from dbos_shadow.report.model import (
 )
 from dbos_shadow.report.rule import Decision, Rule, at_most, exit_code, overall
 from dbos_shadow.report.scrub import Scrubber
-from dbos_shadow.report.sums import AcceptedSum, Few, TypeSum, UndecidedSum, distribution, duration_ms, unmet
+from dbos_shadow.report.sums import AcceptedSum, Few, TypeSum, UndecidedSum, distribution, unmet
 from dbos_shadow.select import Stratum
 from dbos_shadow.trace import StepKind, Trace
-from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
+from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["FEATURES", "ReportBuilder", "ReportConfig", "run_line"]
 
@@ -124,7 +124,6 @@ class ReportBuilder:
         self._unchecked: dict[tuple[str, str, str], list[int]] = {}
         self._masks: dict[str, list[int]] = {name: [0, 0] for name in self.config.masks}
         self._noise: Counter[str] = Counter()
-        self._duration_actual = Histogram()
         self._events = Histogram()
         self._runs = Few(self.config.runs_max)
 
@@ -142,8 +141,6 @@ class ReportBuilder:
         self._type(judgement.workflow_type).add(judgement, expected)
         if judgement.events:
             self._events.add(judgement.events)
-        if judgement.way is Way.MIRROR and (took := duration_ms(actual)) is not None:
-            self._duration_actual.add(took)
         for name, places in judgement.masked.items():
             mask = self._masks.setdefault(name, [0, 0])
             mask[0] += 1 if places else 0
@@ -199,7 +196,6 @@ class ReportBuilder:
             steps=distribution(steps, "steps"),
             events=distribution(self._events, "events"),
             duration=distribution(duration, "ms"),
-            duration_actual=distribution(self._duration_actual, "ms"),
             runs=self._runs.sorted(),
             runs_left_out=self._runs.seen - len(self._runs.sorted()),
         )

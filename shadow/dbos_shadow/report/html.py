@@ -52,7 +52,6 @@ def render_html(report: Report) -> str:
                     ("Steps of a run", report.steps),
                     ("Events of a history", report.events),
                     ("From start to end on Temporal", report.duration),
-                    ("From start to end on the core", report.duration_actual),
                 )
                 if of is not None
             ],

@@ -472,8 +472,7 @@ class Report(Part):
     steps: Distribution | None
     events: Distribution | None
     duration: Distribution | None
-    duration_actual: Distribution | None
-    """Of the core's side, where it ran in real time (mirror)."""
+    """On Temporal. The core is told Temporal's times, so it has none of its own."""
     runs: tuple[RunLine, ...]
     """Runs that differ or have no answer; a few."""
     runs_left_out: int
