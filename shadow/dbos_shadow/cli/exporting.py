@@ -55,7 +55,7 @@ def export(
             typer.echo(found.text())
         else:
             Console(highlight=False).print(
-                f"{found.written} histories written to {folder}, {found.there} were there, {found.gone} are gone "
+                f"{found.written} {'history' if found.written == 1 else 'histories'} written to {folder}, {found.there} were there, {found.gone} are gone "
                 f"({found.seen} runs match)",
                 markup=False,
                 soft_wrap=True,

@@ -35,7 +35,7 @@ def render_markdown(report: Report) -> str:
         shown = [group for group in report.groups if group.first_in][:GROUPS_MAX]
         parts += [_group(group) for group in shown]
         more = len(report.groups) - len(shown) + report.groups_left_out
-        parts += [f"and {more:,} more differences."] if more > 0 else []
+        parts += [f"and {counted(more, 'more difference')}."] if more > 0 else []
     told = sentences(report)
     parts += ["### What was not checked", "\n".join(f"- {_text(line)}" for line in told[:LINES_MAX])]
     parts += [f"and {len(told) - LINES_MAX} more."] if len(told) > LINES_MAX else []

@@ -33,7 +33,7 @@ def render_text(report: Report, console: Console) -> None:
         console.print(_group(number, group))
     left = len(report.groups) - len(shown) + report.groups_left_out
     if left > 0:
-        console.print(Text(f"  and {left:,} more differences, in the HTML page and the JSON\n", style="dim"))
+        console.print(Text(f"  and {counted(left, 'more difference')}, in the HTML page and the JSON\n", style="dim"))
     console.print(_not_checked(report))
     if report.trend is not None and report.trend.changes:
         console.print(_section("Since the last report", [Text(change.text) for change in report.trend.changes]))
@@ -47,7 +47,7 @@ def _headline(report: Report) -> RenderableType:
     told.append(report.decision.label, style=style)
     told.append("  ")
     told.append(report.why)
-    numbers = [f"{counts.total:,} {'run' if counts.total == 1 else 'runs'}", f"{counts.match:,} the same"]
+    numbers = [counted(counts.total, "run"), f"{counts.match:,} the same"]
     numbers += [f"{counts.accepted:,} accepted"] if counts.accepted else []
     numbers += [f"{counts.mismatch:,} differ"] if counts.mismatch else []
     numbers += [f"{counts.without_answer:,} without an answer"] if counts.without_answer else []
@@ -93,7 +93,7 @@ def _group(number: int, group: GroupReport) -> RenderableType:
         parts.append(_columns(exemplar.rows))
     parts.append(_values(exemplar.shown[0]))
     if exemplar.differences > 1:
-        parts.append(Text(f"{exemplar.differences - 1:,} more differences in this run", style="dim"))
+        parts.append(Text(f"{counted(exemplar.differences - 1, 'more difference')} in this run", style="dim"))
     parts.append(Text(f"$ {exemplar.command}", style="cyan", overflow="fold"))
     return Padding(Group(*parts), (0, 2, 1, 2))
 
