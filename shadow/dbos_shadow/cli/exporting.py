@@ -54,8 +54,9 @@ def export(
         if as_json:
             typer.echo(found.text())
         else:
+            histories = "history" if found.written == 1 else "histories"
             Console(highlight=False).print(
-                f"{found.written} {'history' if found.written == 1 else 'histories'} written to {folder}, {found.there} were there, {found.gone} are gone "
+                f"{found.written} {histories} written to {folder}, {found.there} were there, {found.gone} are gone "
                 f"({found.seen} runs match)",
                 markup=False,
                 soft_wrap=True,
