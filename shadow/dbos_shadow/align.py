@@ -20,6 +20,8 @@ __all__ = ["Alignment", "Item", "align"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
+    """Something that has its place in a sequence."""
+
     family: str
     """Only items of one family can stand in each other's place."""
     key: Hashable
@@ -28,6 +30,8 @@ class Item:
 
 @dataclass(slots=True)
 class Alignment:
+    """Who belongs to whom: pairs of (index on the left, index on the right), and indices of those that are alone."""
+
     pairs: list[tuple[int, int]] = field(default_factory=list)
     """The same key, in the same order."""
     moved: list[tuple[int, int]] = field(default_factory=list)
@@ -43,6 +47,7 @@ class Alignment:
 
 
 def align(left: Sequence[Item], right: Sequence[Item]) -> Alignment:
+    """The alignment of two sequences. Equal beginnings and ends are paired at once, whatever stands between."""
     start = 0
     while start < min(len(left), len(right)) and left[start] == right[start]:
         start += 1

@@ -143,6 +143,7 @@ class Counts:
     """By workflow type."""
 
     def say(self, workflow_type: str, verdict: str, reason: str) -> None:
+        """Count what is said of a chosen run."""
         self.verdicts[verdict] += 1
         if reason:
             self.reasons[reason] += 1
@@ -150,6 +151,7 @@ class Counts:
             self.compared[workflow_type] += 1
 
     def document(self) -> dict[str, Any]:
+        """What is kept of the counts, as JSON."""
         return {
             "seen": self.seen,
             "chosen": self.chosen,

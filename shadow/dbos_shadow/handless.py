@@ -38,6 +38,7 @@ class HandlessRunner:
         return self._runner.knows(workflow_type)
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
+        """The one run's interpreter, whose decisions are noted and muted."""
         assert run.run_id == self._run_id, (
             "nothing else can begin here: the kernel never hears of children or successors"
         )

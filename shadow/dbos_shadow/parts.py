@@ -39,6 +39,7 @@ class Parts:
         self.gaps: list[Unchecked] = []
 
     def values(self, place: Place, level: Level, part: str, mine: Values, theirs: Values) -> None:
+        """Compare lists of values, one by one; ``part`` is what they are called in paths."""
         for index in range(max(len(mine), len(theirs))):
             inside = f"{part}[{index}]"
             if index >= len(theirs):
@@ -49,6 +50,7 @@ class Parts:
                 self.value(place, level, inside, mine[index], theirs[index])
 
     def value(self, place: Place, level: Level, part: str, mine: Value, theirs: Value) -> None:
+        """Compare two values: JSON place by place, others as a whole, as far as anybody can."""
         if mine == theirs:
             return
         if isinstance(mine, Plain) and isinstance(theirs, Plain):
@@ -69,6 +71,7 @@ class Parts:
             self.add(place, level, Kind.VALUE if same else Kind.TYPE, part, shown(mine), shown(theirs))
 
     def named(self, place: Place, mine: Named, theirs: Named) -> None:
+        """Compare values by name. Headers are options; memos and search attributes weigh as inputs do."""
         before, after = dict(mine), dict(theirs)
         for name in sorted(before.keys() | after.keys()):
             level = Level.OPTIONS if name.startswith("headers.") else Level.INPUTS
@@ -85,6 +88,7 @@ class Parts:
             self.scalar(place, Level.OPTIONS, f"options.{name}", before.get(name), after.get(name))
 
     def failure(self, place: Place, level: Level, part: str, mine: Failure | None, theirs: Failure | None) -> None:
+        """Compare two failures and, one below the other, their causes."""
         if mine == theirs:
             return
         if mine is None or theirs is None:
@@ -103,6 +107,7 @@ class Parts:
     def scalar(
         self, place: Place, level: Level, part: str, mine: object, theirs: object, kind: Kind = Kind.VALUE
     ) -> None:
+        """Compare two plain things; ``kind`` is said if both are there."""
         if mine == theirs:
             return
         if theirs is None:
@@ -112,6 +117,7 @@ class Parts:
         self.add(place, level, kind, part, text(mine), text(theirs))
 
     def add(self, place: Place, level: Level, kind: Kind, part: str, expected: str | None, actual: str | None) -> None:
+        """One more difference; both sides as JSON text, None where nothing stands."""
         self.differences.append(
             Difference(
                 workflow_type=self.workflow_type,

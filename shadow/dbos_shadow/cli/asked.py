@@ -192,6 +192,7 @@ async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
 
 
 def limits_of(limits: o.LimitOptions) -> Limits:
+    """When to stop; durations in seconds."""
     run_deadline = limits.run_deadline
     return Limits(
         run_deadline_s=run_deadline.total_seconds() if run_deadline is not None else RUN_DEADLINE_S,
@@ -202,6 +203,7 @@ def limits_of(limits: o.LimitOptions) -> Limits:
 
 
 def rule_of(verdict: o.VerdictOptions) -> Rule:
+    """When a workflow type is a go."""
     return Rule(
         sample_floor=verdict.sample_floor,
         mismatches_max=verdict.max_mismatches,

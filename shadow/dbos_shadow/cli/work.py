@@ -187,6 +187,7 @@ def _iso(at: datetime | date | None) -> str:
 
 
 def sample_words(selection: Selection) -> str:
+    """How many of the selected runs are judged, for people."""
     if selection.takes_all:
         return "all of them"
     most = f", at most {selection.maximum:,} runs" if selection.maximum is not None else ""

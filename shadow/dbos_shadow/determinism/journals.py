@@ -40,6 +40,7 @@ class Awaited:
         """What it wants done to other workflows, and has no reply to."""
 
     def take(self, decision: Decision, record: Mapping[str, Any]) -> None:
+        """One more task: what came is awaited no more, what was asked for is."""
         for event in record["ev"]:
             if event["k"] == "timer":
                 self.timers.discard(event["seq"])

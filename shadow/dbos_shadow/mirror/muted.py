@@ -74,6 +74,7 @@ class Heard:
         return self.tasks[index]
 
     def decided(self, index: int, decision: Decision) -> None:
+        """A task was taken: ``index`` is its place among the tasks. Taken again by another instance, it is known already."""
         if decision.failure is not None:
             self.failure = decision.failure
         elif index == len(self.decisions):

@@ -63,6 +63,11 @@ class FileSource:
         self._finder = Finder()
 
     async def candidates(self, selection: Selection) -> AsyncIterator[Candidate | Unreadable]:
+        """What the selection wants, sampling aside, in the order of the files, and what cannot be read.
+
+        Raises:
+            OSError: a file cannot be opened.
+        """
         place = 0
         for path in self.paths:
             for found in files.read(path):
@@ -76,6 +81,11 @@ class FileSource:
                     yield candidate
 
     async def read(self, candidate: Candidate) -> Recorded | Unreadable | None:
+        """A run's history. None: its file does not have it any more.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
         last = self._last
         if last is not None and last.source == _source(candidate):
             return last

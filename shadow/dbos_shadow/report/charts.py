@@ -27,6 +27,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
+    """A bar; numbers are of 100, from the upper left corner."""
+
     x: float
     y: float
     width: float
@@ -36,6 +38,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
+    """Something that stands at one place of the axis; ``x`` is of 100."""
+
     x: float
     label: str
 
@@ -50,6 +54,8 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Line:
+    """How one number went, report by report."""
+
     name: str
     points: tuple[tuple[float, float, str], ...]
     """x, y and what stands there."""

@@ -51,6 +51,8 @@ class TypeSum:
 
 @dataclass
 class AcceptedSum:
+    """Runs that showed one accepted difference."""
+
     difference: Difference
     entry: Accepted
     runs: int = 0
@@ -125,6 +127,7 @@ class Few:
 
 
 def distribution(of: Histogram, unit: str) -> Distribution | None:
+    """What a report says of a histogram (``unit``: ms, steps, events); None: nothing was counted."""
     if not of.count:
         return None
     buckets = of.buckets()
@@ -146,6 +149,7 @@ def distribution(of: Histogram, unit: str) -> Distribution | None:
 
 
 def duration_ms(trace: Trace | None) -> int | None:
+    """From start to end, milliseconds; None: it is open, or the trace does not say."""
     if trace is None or trace.outcome.status in (Status.RUNNING, Status.UNKNOWN):
         return None
     return max(0, trace.outcome.at_ms - trace.at_ms) if trace.at_ms and trace.outcome.at_ms else None

@@ -49,6 +49,7 @@ class Building:
         return None
 
     def trace(self, incomplete: Incomplete | None, **fields: Any) -> Trace:
+        """What was read so far; ``fields``: of the run itself. How a run ends that is cut is unknown."""
         outcome = self.outcome
         if incomplete is not None and outcome.status is Status.RUNNING:
             outcome = Outcome(status=Status.UNKNOWN)

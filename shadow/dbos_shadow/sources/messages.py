@@ -68,6 +68,7 @@ def options(**given: Option | None) -> Options:
 
 
 def retry(policy: RetryPolicy) -> dict[str, Option]:
+    """A retry policy as options."""
     return {
         "retry_initial_ms": duration_ms(policy.initial_interval),
         "retry_coefficient": policy.backoff_coefficient,
@@ -140,6 +141,7 @@ _FAILURES = {
 
 
 def activity(asked: ActivityTaskScheduledEventAttributes) -> dict[str, Any]:
+    """The step that asks for an activity."""
     return {
         "kind": StepKind.ACTIVITY,
         "name": asked.activity_type.name,
@@ -179,6 +181,7 @@ def _activity_options(
 
 
 def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[str, Any]:
+    """The step that asks for a child workflow."""
     close = ParentClosePolicy.Name(asked.parent_close_policy).removeprefix("PARENT_CLOSE_POLICY_")
     reuse = WorkflowIdReusePolicy.Name(asked.workflow_id_reuse_policy).removeprefix("WORKFLOW_ID_REUSE_POLICY_")
     return {
@@ -213,6 +216,7 @@ def _carried(
 
 
 def continue_as_new(asked: WorkflowExecutionContinuedAsNewEventAttributes) -> dict[str, Any]:
+    """The last step of a run that another one follows."""
     return {
         "kind": StepKind.CONTINUE_AS_NEW,
         "name": asked.workflow_type.name,
