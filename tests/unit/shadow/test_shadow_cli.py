@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,9 +83,10 @@ class TestReplay:
             assert "ada@example.com" not in text
 
     def test_the_command_of_an_exemplar_shows_it(self, run: Shadow, exported: Path) -> None:
-        run("replay", exported, "-w", CHANGED, "-o", "r.json")
+        folder = shutil.copytree(exported, "of {today}")
+        run("replay", folder, "-w", CHANGED, "-o", "r.json")
         command = json.loads(Path("r.json").read_text())["groups"][0]["exemplar"]["command"]
-        answer = run(*command.split()[2:], "-o", "one.json")
+        answer = run(*shlex.split(command)[2:], "-o", "one.json")
         assert answer.exit_code == 1
         report = json.loads(Path("one.json").read_text())
         assert report["counts"]["mismatch"] == 1
