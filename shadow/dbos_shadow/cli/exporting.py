@@ -31,6 +31,7 @@ def export(
     query: o.Query = "",
     which: o.WhichOptions,
     sample: o.SampleOptions,
+    scouts: o.Scouts = 500,
     zipped: Annotated[bool, typer.Option("--gzip", help="Write .json.gz.")] = False,
     as_json: o.Json = False,
 ) -> None:
@@ -41,7 +42,7 @@ def export(
         from dbos_shadow.cli.asked import namespace_of, selection_of
         from dbos_shadow.reading.exporting import Exported, export_all
 
-        selection = selection_of(which, sample, query)
+        selection = selection_of(which, sample, query, scouts)
         source = await namespace_of(server, namespace)
         console = Console(stderr=True, highlight=False, quiet=as_json)
         with console.status("listing") as status:

@@ -57,7 +57,7 @@ Scouts = Annotated[
     typer.Option(
         "--scout",
         min=0,
-        help="Histories to read beside the sample; those of a rare shape are judged too.",
+        help="Histories to read beside the sample; those of a rare shape are taken too.",
         rich_help_panel=SAMPLE,
     ),
 ]
