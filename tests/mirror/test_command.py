@@ -16,9 +16,12 @@ from temporalio.worker import Worker
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
+from dbos_core.store.postgres.results import PostgresResults
 from dbos_shadow.cli.following import warnings
 from dbos_shadow.mirror import Mirror
 from dbos_shadow.quiet import quiet
+from tests.fixtures.process import Spawn
+from tests.fixtures.waiting import eventually
 from tests.mirror.programs import ACTIVITIES, WORKFLOWS, Basket, Failing, Order, ended, executions
 from tests.mirror.support import UNSANDBOXED
 
@@ -109,3 +112,31 @@ async def test_from_noted_runs_to_a_report_and_on_from_there(
     assert json.loads(later.stdout)["counts"] == report["counts"]
     answer = await shadow(*command, "--for", "1s")
     assert (answer.exit_code, json.loads(answer.stdout)["counts"]) == (0, report["counts"])
+
+
+@pytest.mark.temporal
+async def test_as_a_service_it_stops_politely_and_says_what_is_open(
+    temporal_client: Client, temporal_address: str, postgres_url: str, tmp_path: Path, spawn: Spawn
+) -> None:
+    queue = f"service-{uuid.uuid4()}"
+    words = ["-m", "dbos_compat.cli", "shadow", "mirror", "-w", PROGRAM, "--no-sandbox", "--address", temporal_address]
+    service = spawn(
+        *words, "--database", postgres_url, env={"DBOS_COMPAT_DATA_DIR": str(tmp_path / "data")}, name="the service"
+    )
+    results = PostgresResults(postgres_url)
+    await results.open()
+    try:
+        async with Mirror(temporal_client, url=postgres_url) as mirror:
+            handle = await mirror.client.start_workflow(Basket.run, 600.0, id=f"{queue}-open", task_queue=queue)
+            await mirror.flush()
+
+            async def told() -> list[tuple[str, str]]:
+                found = await results.campaigns("mirror")
+                return [(row.verdict, row.reason) async for row in results.read(found[0].config)] if found else []
+
+            assert await eventually(told, within=60) == [("inconclusive", "still_running")]
+            assert await asyncio.to_thread(service.terminate) == 130
+            await handle.terminate()
+        assert "the same command goes on from here" in service.output
+    finally:
+        await results.close()

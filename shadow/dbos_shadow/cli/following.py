@@ -7,6 +7,7 @@ import contextlib
 import copy
 import dataclasses
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -134,6 +135,7 @@ class _Session:
         self._on_judgement = on_judgement
         self._types: set[str] = set()
         self._end: End | None = None
+        self._stopped = False
         self._over = asyncio.Event()
 
     def heard(self, judgement: Judgement) -> None:
@@ -147,15 +149,20 @@ class _Session:
             self._over.set()
 
     async def run(self, worker: MirrorWorker, *, caught_up: bool) -> End:
-        """Raises what ``MirrorWorker.run`` raises."""
+        """Raises what ``MirrorWorker.run`` raises; KeyboardInterrupt, too, if it is told to stop by SIGTERM."""
         running = asyncio.create_task(worker.run())
         over = asyncio.create_task(self._over.wait())
         through = asyncio.create_task(worker.caught_up()) if caught_up else None
         tasks: set[asyncio.Task[object]] = {running, over, *([through] if through else [])}
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not everywhere, not on every thread
+            loop.add_signal_handler(signal.SIGTERM, self._stop)
         try:
             await asyncio.wait(tasks, timeout=self._limits.deadline_s, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 running.result()
+            if self._stopped:
+                raise KeyboardInterrupt
             if self._end is not None:
                 return self._end
             return End.DONE if through is not None and through.done() else End.DEADLINE
@@ -163,3 +170,7 @@ class _Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._over.set()
