@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from temporalio.client import WorkflowHistory
+from temporalio.client import Client, WorkflowHistory
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dbos_shadow.free_run import free_run
+from dbos_shadow.mirror import MemoryLedger, MirrorWorker, Note
+from dbos_shadow.mirror.keeping import Kept
 from dbos_shadow.replay import replay_recorded
 from dbos_shadow.report import (
     ReportBuilder,
@@ -31,6 +34,7 @@ from dbos_shadow.report import (
     render_text,
     to_json,
 )
+from dbos_shadow.results.lines import LineResults
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.fixtures.process import IMPORT_FOLDERS
 from tests.shadow import planted
@@ -138,6 +142,41 @@ async def test_no_output_shows_it(
     for name, output in outputs.items():
         assert not seen(output.encode()), name
     assert len(outputs["html"]) > 1000
+    assert footprints.read_text() == before
+
+
+async def test_a_mirror_neither_shows_it_nor_keeps_it_in_results(
+    played: list[Played], temporal_address: str, footprints: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="dbos_shadow")
+    caplog.set_level(logging.DEBUG, logger="dbos_compat")
+    before = footprints.read_text()
+    over = [run.recorded for run in played if run.recorded.closed]
+    ledger = MemoryLedger()
+    await ledger.note(
+        Note(workflow_id=run.workflow_id, run_id=run.run_id, workflow_type=run.workflow_type) for run in over
+    )
+    results = LineResults(tmp_path / "results.jsonl")
+    await results.open()
+    with mutated(OTHER_SECRET, planted.theme) as theme:
+        temporal = await Client.connect(
+            temporal_address, data_converter=theme.data_converter, interceptors=theme.interceptors
+        )
+        async with MirrorWorker(
+            temporal,
+            ledger=ledger,
+            workflows=theme.workflows,
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            kept=Kept(results=results, key=b"0123456789abcdef"),
+            **theme.worker_options,
+        ) as worker:
+            await worker.caught_up()
+            verdicts = worker.followed.verdicts
+    await results.close()
+    assert verdicts[Verdict.MISMATCH] >= 4, verdicts
+    assert not seen((tmp_path / "results.jsonl").read_bytes())
+    log = "\n".join(f"{one.getMessage()} {one.exc_text or ''}" for one in caplog.records if "dbos" in one.name)
+    assert not seen(log.encode())
     assert footprints.read_text() == before
 
 
