@@ -176,8 +176,9 @@ class MirrorWorker:
         self._verdicts: Counter[Verdict] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        settings = self._settings(workflows, worker_options, baseline)
-        self._keeping = None if kept is None else _keeping(kept, settings)
+        self._keeping: Keeping | None = None
+        if kept is not None:
+            self._keeping = _keeping(kept, self._settings(workflows, worker_options, baseline))
 
     def _settings(
         self, workflows: Sequence[type], worker_options: Mapping[str, Any], baseline: Baseline
