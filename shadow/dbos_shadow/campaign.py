@@ -218,6 +218,9 @@ class Campaign:
         """Whoever watches forgets what is older than the look before."""
         self._types: set[str] = set()
         self._shapes = Shapes()
+        self.since: datetime | None = None
+        """Of a watch: runs that closed before are left alone."""
+        self._looked_until: datetime | None = None
         self._begun = clock()
 
     async def run(self, selection: Selection, source: Source) -> End:
@@ -252,19 +255,32 @@ class Campaign:
         Raises:
             as ``run`` does.
         """
+        self.since = self._looked_until = since
         async with self._session(selection):
+            await self._keep_all()  # whoever is killed in the first look goes on from here as well
             while True:
                 looked_at = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
                 window = Window(after=since - WATCH_OVERLAP, before=selection.closed.before)
                 fresh = dataclasses.replace(selection, closed=window)
                 if (end := await self._through(self._as_they_come(fresh, source), source, fresh.floor)) is not None:
                     return end
+                since = self._looked_until = max(since, looked_at)
                 await self._keep_all()
                 if (end := self._over()) is not None:
                     return end
-                since = max(since, looked_at)
                 self._met_before, self._met = self._met, set()
                 await sleep(every_s)
+
+    async def left_off(self) -> datetime | None:
+        """Up to when an earlier watch of this configuration has looked; None: there was none.
+
+        Raises:
+            StoreUnavailable: the database went away.
+        """
+        for row in await self._results.campaigns():
+            if row.config == self.config and (at_ms := json.loads(row.summary).get("looked_until_ms")) is not None:
+                return datetime.fromtimestamp(at_ms / 1000, UTC)
+        return None
 
     @contextlib.asynccontextmanager
     async def _session(self, selection: Selection) -> AsyncIterator[None]:
@@ -480,6 +496,8 @@ class Campaign:
     async def _keep_all(self) -> None:
         await self._flush()
         summary = {**self.counts.document(), "strata": [dataclasses.asdict(found) for found in self.strata]}
+        if self._looked_until is not None:
+            summary["looked_until_ms"] = int(self._looked_until.timestamp() * 1000)
         await self._results.summarise(self.config, json.dumps(summary))
 
 

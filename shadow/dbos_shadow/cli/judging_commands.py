@@ -134,8 +134,9 @@ def watch(
     scouts: o.Scouts = 50,
     asked: o.SessionOptions = LIVE,
 ) -> None:
-    """Judge runs of a live namespace as they close, until a limit is reached; the report comes then. Without --closed-after
-    from now on. It needs one of --for, --enough and --stop-at-mismatches. --scout holds for each look."""
+    """Judge runs of a live namespace as they close, until a limit is reached; the report comes then. Without --closed-after it
+    goes on where an earlier watch with the same code and options has stopped, or else begins now. It needs one of --for,
+    --enough and --stop-at-mismatches. --scout holds for each look."""
 
     async def work() -> Exit:
         from dbos_shadow.cli.asked import code_of, namespace_of, selection_of
@@ -149,7 +150,8 @@ def watch(
         code = code_of(judged, way, source.client.namespace)
 
         async def session(campaign: Campaign) -> End:
-            return await campaign.watch(selection, source, since=since, every_s=every)
+            begin = closed_after or await campaign.left_off() or since
+            return await campaign.watch(selection, source, since=begin, every_s=every)
 
         return await judge_and_show(
             code,

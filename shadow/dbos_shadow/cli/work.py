@@ -173,7 +173,7 @@ def _about(config: str, words: str, selection: Selection, campaign: Campaign, la
     return AboutCampaign(
         label=label,
         selection=words,
-        window=AboutWindow(start=_iso(window.after), end=_iso(window.before)),
+        window=AboutWindow(start=_iso(campaign.since or window.after), end=_iso(window.before)),
         selected=campaign.counts.seen,
         scouted=campaign.counts.scouted,
         sample=sample_words(selection),

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -399,6 +399,22 @@ class TestWatch:
         assert judge.judged == ["w001", "w002", "w011", "w012", "w013"]
         assert looks == [7, 7, 7]
         assert all(selection.closed.after is not None and selection.closed.after < since for selection in source.asked)
+
+    async def test_a_watch_goes_on_where_the_last_one_has_stopped(self, results: LineResults) -> None:
+        since = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+        work = campaign(results, Judge(), limits=Limits(compared_per_type=1), now_ms=lambda: NOW_MS + 60_000)
+        assert await work.left_off() is None
+        assert await work.watch(Selection(), Source([run(1)]), since=since) is End.ENOUGH
+        assert await work.left_off() == since, "it was stopped before it had seen all of its first look"
+
+        async def killed(_: float) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            await campaign(results, Judge(), now_ms=lambda: NOW_MS + 60_000).watch(
+                Selection(), Source([run(1)]), since=since, sleep=killed
+            )
+        assert await campaign(results, Judge()).left_off() == since + timedelta(minutes=1)
 
     async def test_time_ends_it(self, results: LineResults) -> None:
         now = [0.0]
