@@ -178,8 +178,32 @@ def _history(path: Path, place: str, document: object, text: str | None = None) 
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         return _unreadable(path, f"This JSON is not a history as Temporal exports it: {type(error).__name__}.", place)
     except ParseError as error:
+        if _is_decoded(document):
+            return _unreadable(path, _DECODED, place)
         return _unreadable(path, f"An event is not one that this version knows: {_before_values(error)}", place)
     return _recorded(path, place, history.events)
+
+
+_DECODED = (
+    "Its payloads were decoded when it was written, and nobody can tell any more what they were. In the UI, download it without "
+    "decoding; or write it with `temporal workflow show --output json`."
+)
+
+
+def _is_decoded(document: object) -> bool:
+    """Is there a list of payloads in it that are values, as the UI shows them?"""
+    if isinstance(document, list):
+        return any(map(_is_decoded, document))
+    if not isinstance(document, dict):
+        return False
+    payloads = document.get("payloads")
+    if isinstance(payloads, list) and not all(map(_is_payload, payloads)):
+        return True
+    return any(map(_is_decoded, document.values()))
+
+
+def _is_payload(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("data", ""), str)
 
 
 def _before_values(error: ParseError) -> str:

@@ -124,6 +124,7 @@ class TestWhatIsNone:
             ("h.json", b'{"events": []}', "no events"),
             ("h.json", b'{"items": [{"history": {"events": []}}]}', "no events"),
             ("h.json", b'{"items": []}', "empty"),
+            ("h.json", text().replace('"Ingi"', '["secret"]').encode(), "payloads were decoded"),
             ("h.json", b'{"items": [{"secret": {}}]}', 'no list of "events"'),
             ("h.json", b'{"events": [1]}', "not a history"),
             ("h.json", b'{"events": [{"eventId": "secret"}]}', "not one that this version knows"),
