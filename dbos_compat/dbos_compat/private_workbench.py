@@ -78,8 +78,10 @@ def workflow_type(found: type) -> str | None:
     return None if definition is None else definition.name
 
 
-def abandon(host: WorkflowHost) -> None:
-    """Forget the activations of a host that are under way: the event loop on which they were has been dropped."""
+def abandon(host: WorkflowHost) -> bool:
+    """Forget the activations of a host that are under way: the event loop on which they were has been dropped. Were there any?"""
+    any_ = bool(host._expected)
     host._expected.clear()
     host._leaving.clear()
     host.limit(100)
+    return any_

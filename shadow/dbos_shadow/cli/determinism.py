@@ -30,6 +30,14 @@ Place = Annotated[
     str,
     typer.Argument(metavar="MODULE:WORKFLOW", help="A workflow class, or a file with one: orders/flow.py:OrderFlow."),
 ]
+Then = Annotated[
+    str | None,
+    typer.Option(
+        "--then",
+        metavar="MODULE:WORKFLOW",
+        help="Changed code, under the same workflow name, that takes over at some point of the run.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Unsandboxed = Annotated[bool, typer.Option("--unsandboxed", help="Without Temporal's sandbox: several times as fast.")]
 Keep = Annotated[
@@ -40,6 +48,7 @@ Keep = Annotated[
 @app.command(epilog="Example: dbos-compat determinism check orders.workflows:OrderWorkflow --profile ci")
 def check(
     place: Place,
+    then: Then = None,
     profile: Annotated[str, typer.Option("--profile", help="How much is tried: fast (10 s), ci, nightly.")] = "fast",
     unsandboxed: Unsandboxed = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Other schedules than those of the last time.")] = None,
@@ -59,9 +68,9 @@ def check(
     from dbos_shadow.determinism.explore import check_workflow
     from dbos_shadow.determinism.failure import DeterminismError
 
-    cls, plan = _plan(place, unsandboxed)
+    cls, plan = _plan(place, unsandboxed, then)
     try:
-        reference = reference_to(cls, cls.__module__)
+        reference = None if plan.then else reference_to(cls, cls.__module__)  # which leads to the class alone
         explored = check_workflow(plan, profile=_profile(profile), seed=seed, reference=reference)
         if durable is not None:
             from dbos_shadow.determinism.durable import run_durably
@@ -69,7 +78,7 @@ def check(
             report = run_durably(cls, explored.kept, durable)
             _say(as_json, str(report), {})
     except DeterminismError as error:
-        _broken(error, cls, keep, as_json)
+        _broken(error, cls, plan, keep, as_json)
     _say(
         as_json,
         f"{plan.name}: {explored.schedules} schedules in {explored.seconds:.1f} s "
@@ -88,6 +97,7 @@ def check(
 def again(
     place: Place,
     decisions: Annotated[str, typer.Argument(help="The schedule, as a failure named it: numbers with commas between.")],
+    then: Then = None,
     unsandboxed: Unsandboxed = False,
     keep: Keep = Path(".determinism"),
     as_json: Json = False,
@@ -96,14 +106,14 @@ def again(
     from dbos_shadow.determinism.run import run_schedule
     from dbos_shadow.determinism.timeline import timeline
 
-    cls, plan = _plan(place, unsandboxed)
+    cls, plan = _plan(place, unsandboxed, then)
     try:
         numbers = [int(word) for word in decisions.strip("[]").split(",") if word.strip()]
     except ValueError:
         _usage(f"{decisions!r} is no list of numbers")
     lived = run_schedule(plan, numbers)
     if lived.error is not None:
-        _broken(lived.error, cls, keep, as_json)
+        _broken(lived.error, cls, plan, keep, as_json)
     _say(
         as_json,
         f"{timeline(lived.happenings, plan.name)}\nEvery rule holds.",
@@ -139,13 +149,14 @@ def lint(
         raise typer.Exit(BROKEN)
 
 
-def _plan(place: str, unsandboxed: bool) -> tuple[type, Plan]:
+def _plan(place: str, unsandboxed: bool, then: str | None = None) -> tuple[type, Plan]:
     from dbos_shadow.determinism.inferred import NoWorkflow, inferred, workflow_at
 
     try:
         cls = workflow_at(place)
-        return cls, inferred(cls, sandboxed=not unsandboxed)
-    except NoWorkflow as error:
+        takes_over = None if then is None else workflow_at(then)
+        return cls, inferred(cls, sandboxed=not unsandboxed, then=takes_over)
+    except (NoWorkflow, ValueError) as error:
         _usage(str(error))
 
 
@@ -158,10 +169,10 @@ def _profile(name: str) -> Profile:
         _usage(str(error))
 
 
-def _broken(error: DeterminismError, cls: type, folder: Path, as_json: bool) -> NoReturn:
+def _broken(error: DeterminismError, cls: type, plan: Plan, folder: Path, as_json: bool) -> NoReturn:
     from dbos_shadow.determinism.keep import Source, explain, keep
 
-    source = Source.of_class(cls)
+    source = Source.of_class(cls, None if plan.then is None else plan.then.cls)
     kept = keep(error, source, folder)
     document = {
         "workflow": error.workflow,

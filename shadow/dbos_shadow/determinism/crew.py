@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.bridge.proto import ActivityTaskCompletion
+from temporalio.converter import PayloadCodec
 
 from dbos_compat.bridge.activity_tasks import outcome_of
 from dbos_compat.convert.answers import answer
@@ -15,6 +16,7 @@ from dbos_core.activities.spec import AttemptOutcome
 from dbos_shadow.determinism.callers import stamped
 from dbos_shadow.determinism.children import PREFIX, StubbedChild
 from dbos_shadow.determinism.clocks import START_MS
+from dbos_shadow.determinism.decoded import decoded
 from dbos_shadow.determinism.loop import stepped_loop
 from dbos_shadow.determinism.plan import Message, Plan
 from dbos_shadow.determinism.stage import IDENTITY, Stage
@@ -145,14 +147,22 @@ class Crew:
     def _ending(self, completion: ActivityTaskCompletion, text: str) -> ReadyEnding:
         return ReadyEnding(outcome_of(completion, IDENTITY), text)
 
+    @property
+    def codec(self) -> PayloadCodec | None:
+        """By which payloads in records can be read."""
+        return self._converter.payload_codec
+
+    def decoded(self, record: Any) -> Any:
+        """A record as it would be without a codec."""
+        return record if self.codec is None else self._run(decoded(record, self.codec))
+
     def answer(self, text: str) -> tuple[Any, ...]:
         """A query's answer such that two that mean the same are the same: a codec may write one in many ways."""
         found = answer(text)
         if found.failure is not None:
             error = self._run(self._converter.decode_failure(found.failure))
             return type(error).__name__, getattr(error, "type", None), str(error)
-        codec = self._converter.payload_codec
-        payloads = found.payloads if codec is None else self._run(codec.decode(found.payloads))
+        payloads = found.payloads if self.codec is None else self._run(self.codec.decode(found.payloads))
         return tuple((sorted(p.metadata.items()), p.data) for p in payloads)
 
     # -- values ----------------------------------------------------------------------------------------------------

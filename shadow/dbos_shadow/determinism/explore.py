@@ -218,20 +218,22 @@ def _sample(explored: Explored, most: int) -> list[tuple[int, ...]]:
 def _accepted(crew: Crew, how: Profile, explored: Explored) -> None:
     """Temporal's Replayer takes the histories of some of them."""
     most = 1 + (explored.schedules // how.replayer_every if how.replayer_every else 0)
-    found: list[tuple[Lived, str]] = []
+    by_code: dict[bool, list[tuple[Lived, str]]] = {False: [], True: []}
     for decisions in _sample(explored, most):
         lived = live(crew, Listed(decisions), limits=Limits(actions=how.actions))
-        if not any(happening.kind is Kind.NEW_CODE for happening in lived.happenings):
-            found += [(lived, history) for history in lived.histories]
-    answer = refused(crew.plan, [history for _, history in found], WORKFLOW_ID)
-    if answer is not None:
+        new_code = any(happening.kind is Kind.NEW_CODE for happening in lived.happenings)
+        by_code[new_code] += [(lived, history) for history in lived.histories]
+    for new_code, found in by_code.items():
+        answer = refused(crew.plan, [history for _, history in found], WORKFLOW_ID, new_code=new_code)
+        explored.replayed += len(found)
+        if answer is None:
+            continue
         lived, history = found[answer[0]]
         what = f"it says: {answer[1].splitlines()[0]}."
         raise DeterminismError(
             Rule.HISTORY, what, workflow=crew.plan.name, decisions=lived.decisions, happenings=lived.happenings,
             history=history,
         )  # fmt: skip
-    explored.replayed = len(found)
 
 
 def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Reference | None) -> None:

@@ -39,6 +39,9 @@ def inferred(workflow: Any, **options: Any) -> Plan:
     definition = workflow_definition(workflow)
     module = sys.modules[definition.cls.__module__]
     known = dict(_activities(module))
+    if options.get("then") is not None:
+        changed = sys.modules[workflow_definition(options["then"]).cls.__module__]
+        known = {**dict(_activities(changed)), **known}
     given: dict[str, Any] = {
         kind: [h.function for h in definition.handlers if h.name and h.kind == kind.removesuffix("s")]
         for kind in ("signals", "updates")

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from temporalio.converter import PayloadCodec
+
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
 from dbos_core.errands.spec import Errand, ErrandKey, ErrandKind
 from dbos_core.runner import Decision, Interpreter
 from dbos_core.store.memory_tables import Run
+from dbos_shadow.determinism.decoded import decoded
 from dbos_shadow.determinism.failure import Rule
 
 Broken = Callable[[Rule, str], NoReturn]
@@ -67,8 +70,10 @@ class Awaited:
 class Journal:
     """One run's."""
 
-    def __init__(self, run: Run, broken: Broken) -> None:
+    def __init__(self, run: Run, broken: Broken, codec: PayloadCodec | None = None) -> None:
+        """``codec``: by which its payloads can be read."""
         self.run = run
+        self.codec = codec
         self._broken = broken
         self.records: list[Mapping[str, Any]] = []
         self.scheduled: dict[tuple[str, int], Mapping[str, Any]] = {}
@@ -173,15 +178,18 @@ class Journal:
             if decision.failure is not None:
                 self._broken(Rule.REPLAY, f"{decision.failure.message}")
             for spec in decision.schedule:
-                self._same_inputs(spec, position)
+                await self._same_inputs(spec, position)
             self.pending.take(decision, self.records[position - 1])
             self.followed = position
 
-    def _same_inputs(self, spec: ActivitySpec, position: int) -> None:
+    async def _same_inputs(self, spec: ActivitySpec, position: int) -> None:
         """Temporal's check looks at kinds, order and names. A workflow that asks the same with other values is broken too."""
         key = ("activity", spec.seq)
         asked = self.scheduled.get(key)
-        if asked is not None and json.loads(spec.record)["in"] != asked["in"]:
+        inputs = json.loads(spec.record)["in"]
+        if asked is None or inputs == asked["in"]:
+            return
+        if await decoded(inputs, self.codec) != await decoded(asked["in"], self.codec):
             self._broken(
                 Rule.REPLAY,
                 f"task {position} asks for {self.name(key)} (id {spec.activity_id!r}) with other arguments.",

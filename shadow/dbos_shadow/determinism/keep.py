@@ -38,16 +38,18 @@ class Source:
         return cls(name, place=f"below {name} in {Path(file).name}" if isinstance(file, str) else f"below {name}")
 
     @classmethod
-    def of_class(cls, workflow: type) -> Source:
-        """Of a workflow class whose stubs are inferred."""
-        return cls(
-            f"inferred({workflow.__qualname__})",
-            (
-                "from dbos_shadow.determinism import inferred",
-                f"from {workflow.__module__} import {workflow.__qualname__.partition('.')[0]}",
-            ),
-            "into any test file",
-        )
+    def of_class(cls, workflow: type, then: type | None = None) -> Source:
+        """Of a workflow class whose stubs are inferred; ``then`` takes over from it."""
+        imports = [
+            "from dbos_shadow.determinism import inferred",
+            f"from {workflow.__module__} import {workflow.__qualname__.partition('.')[0]}",
+        ]
+        takes_over = ""
+        if then is not None:
+            name, _, inner = then.__qualname__.partition(".")
+            imports.append(f"from {then.__module__} import {name} as Changed")
+            takes_over = f", then=Changed{'.' * bool(inner)}{inner}"
+        return cls(f"inferred({workflow.__qualname__}{takes_over})", tuple(imports), "into any test file")
 
 
 def name_of(error: DeterminismError) -> str:

@@ -156,6 +156,12 @@ def plan(
     worker = dict(worker_options or {})
     if not sandboxed:
         worker.setdefault("workflow_runner", UnsandboxedWorkflowRunner())
+    takes_over = None if then is None else workflow_definition(then)
+    if takes_over is not None and takes_over.name != definition.name:
+        raise ValueError(
+            f"{takes_over.cls.__name__} cannot take over: it is workflow {takes_over.name!r}, and what is tested is "
+            f"{definition.name!r}; give it that name, by @workflow.defn(name=...)"
+        )
     return Plan(
         definition=definition,
         args=sources,
@@ -164,7 +170,7 @@ def plan(
         real_children=tuple(real),
         messages=messages,
         invariants=tuple(invariants),
-        then=None if then is None else workflow_definition(then),
+        then=takes_over,
         fallback=fallback,
         cancels=cancels,
         must_end=must_end,

@@ -6,6 +6,9 @@ with the other processes of its world, and attempts of activities go to a :class
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import inspect
 import logging
 import time
 import uuid
@@ -42,6 +45,8 @@ MAX_CACHED = 1000
 LEAVE_S = 0.4
 """Processor time in which an instance has to be torn down. It takes a millisecond, unless its code goes round and round."""
 SLOTS = 1000
+CLOSE_MAX = 10
+"""So often a coroutine is told to close that awaits something on its way out."""
 
 
 class Numbered:
@@ -65,6 +70,21 @@ class World:
         self.notes: Notes = {}
         self.asked: list[Asked] = []
         """Queries that were answered since somebody looked."""
+
+        self.left_behind: list[asyncio.Task[Any]] = []
+        """What a process was doing when it died in the middle of an activation. Python would close that some time or other,
+        and the SDK report it as the end of whichever activation has the same run id by then."""
+
+    def bury(self) -> None:
+        """It is over: nobody can mistake what was left behind for something else."""
+        for task in self.left_behind:
+            coro = task.get_coro()
+            for _ in range(CLOSE_MAX):
+                if not inspect.iscoroutine(coro) or inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED:
+                    break
+                with contextlib.suppress(BaseException):
+                    coro.close()
+        self.left_behind.clear()
 
     def has_answered(self, run_id: str, position: int, payload: str, answer: str) -> None:
         """An instance that has lived through so many rows has answered a query."""
@@ -236,7 +256,8 @@ class Process:
         self.clock.drop()
         self.store.cut()
         self.stage.door.call_engine = None
-        abandon(self.stage.host)
+        if abandon(self.stage.host):
+            self.world.left_behind += asyncio.all_tasks(self.loop) - self.stage.own_tasks
         runs = list(self.kernel.live_runs.values())
         stuck: list[str] = []
         for run in runs:

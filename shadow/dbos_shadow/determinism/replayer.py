@@ -19,15 +19,24 @@ _REPLAYER = (
 """Options that a Worker and a Replayer share."""
 
 
-def refused(plan: Plan, histories: Sequence[str], workflow_id: str) -> tuple[int, str] | None:
-    """The first history that the Replayer refuses, and why. None: it takes them all."""
+def refused(
+    plan: Plan, histories: Sequence[str], workflow_id: str, *, new_code: bool = False
+) -> tuple[int, str] | None:
+    """The first history that the Replayer refuses, and why. None: it takes them all.
+
+    Args:
+        plan: what was tested.
+        histories: as JSON.
+        workflow_id: of all of them.
+        new_code: they end with the code that took over (``then``).
+    """
     if not histories:
         return None
     answer: list[Any] = []
 
     def work() -> None:
         try:
-            answer.append(asyncio.run(_refused(plan, histories, workflow_id)))
+            answer.append(asyncio.run(_refused(plan, histories, workflow_id, new_code)))
         except BaseException as error:
             answer.append(error)
 
@@ -40,11 +49,13 @@ def refused(plan: Plan, histories: Sequence[str], workflow_id: str) -> tuple[int
     return found
 
 
-async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str) -> tuple[int, str] | None:
+async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str, new_code: bool) -> tuple[int, str] | None:
+    definition = plan.then if new_code else plan.definition
+    assert definition is not None
     options = {name: plan.worker_options[name] for name in _REPLAYER if name in plan.worker_options}
     if "data_converter" in plan.client_options:
         options["data_converter"] = plan.client_options["data_converter"]
-    replayer = Replayer(workflows=[plan.definition.cls], **options)
+    replayer = Replayer(workflows=[definition.cls], **options)
     for index, text in enumerate(histories):
         history = WorkflowHistory.from_json(workflow_id, text)
         result = await replayer.replay_workflow(history, raise_on_replay_failure=False)

@@ -122,6 +122,7 @@ class Schedule:
             finally:
                 with contextlib.suppress(Unevictable):
                     self._tear_down()
+                self.world.bury()
 
     def _relive(self) -> None:
         """Without whatever befell its processes the workflow asks for the same."""
@@ -330,7 +331,7 @@ class Schedule:
             return None
         found = self.journals.get(workflow_uuid)
         if found is None or found.run is not run:
-            found = self.journals[workflow_uuid] = Journal(run, self.broken)
+            found = self.journals[workflow_uuid] = Journal(run, self.broken, self.crew.codec)
         for record in found.read():
             self._tell_step(found, record)
         return found

@@ -138,6 +138,8 @@ class Stage:
         self.client = Client(private.EngineServiceClient(config, self.door), namespace=NAMESPACE, **client_options)
         self.loop.run(self._begin(workflows, worker_options))
         self.loop.settle()
+        self.own_tasks = asyncio.all_tasks(self.loop)
+        """Of the worker, which outlives all processes."""
         (self._bridge,) = self.door.bridges
         assert self._bridge.host is not None
         self.host = self._bridge.host

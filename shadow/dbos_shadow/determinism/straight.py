@@ -13,6 +13,7 @@ from typing import Any
 
 from dbos_core.commit import Entry, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
+from dbos_shadow.determinism.decoded import decoded
 from dbos_shadow.determinism.failure import Rule
 from dbos_shadow.determinism.journals import Broken, Journal
 
@@ -80,7 +81,10 @@ class Noted:
 
 
 async def relive(
-    journal: Journal, notes: Notes, open_: Callable[[RunRow, str], Interpreter], broken: Broken
+    journal: Journal,
+    notes: Notes,
+    open_: Callable[[RunRow, str], Interpreter],
+    broken: Broken,
 ) -> Interpreter:
     """Live the journal straight. The interpreter is to be torn down."""
     run = journal.run
@@ -96,7 +100,8 @@ async def relive(
             decision = await decision
         if decision.failure is not None:
             broken(Rule.CRASH_FREE, f"without a crash its task {position} fails: {decision.failure.message}")
-        before, after = commands(journal.records[position - 1]), commands(json.loads(decision.record or "{}"))
+        again = json.loads(decision.record or "{}")
+        before, after = [commands(await decoded(r, journal.codec)) for r in (journal.records[position - 1], again)]
         if before != after:
             broken(
                 Rule.CRASH_FREE,

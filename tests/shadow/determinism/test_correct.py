@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,6 +160,30 @@ def test_with_a_codec_and_interceptors() -> None:
     lived = run_schedule(tested, [])
     assert lived.error is None
     assert "cmV2ZXJzZWQ" in lived.histories[0]  # "reversed", in the metadata of payloads
+
+
+class Salting(PayloadCodec):
+    """As a codec that encrypts: the same value is never written the same way."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(metadata={"encoding": b"salted"}, data=os.urandom(8) + p.SerializeToString()) for p in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload.FromString(p.data[8:]) for p in payloads]
+
+
+SALTED = dataclasses.replace(DataConverter.default, payload_codec=Salting())
+test_with_a_codec_that_encrypts = determinism_test(
+    SubscriptionWorkflow.run,
+    args=Subscription("ada", 900, 3600.0),
+    activities={charge: returns("paid")},
+    signals=[SubscriptionWorkflow.end],
+    updates=[SubscriptionWorkflow.change_price],
+    queries=[SubscriptionWorkflow.months_paid],
+    client_options={"data_converter": SALTED},
+    sandboxed=False,
+    profile=Profile(name="salted", schedules=60, seconds=30, hash_seeds=1),
+)
 
 
 def test_a_plain_day() -> None:

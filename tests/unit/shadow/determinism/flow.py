@@ -29,6 +29,17 @@ class Holds:
         return await workflow.execute_activity(ship, found, start_to_close_timeout=MINUTE)
 
 
+@workflow.defn(name="Holds")
+class Swapped:
+    """The same two, the other way round: no run that has begun can go on with it."""
+
+    @workflow.run
+    async def run(self, item: str) -> int:
+        await workflow.execute_activity(ship, item, start_to_close_timeout=MINUTE)
+        await workflow.execute_activity(reserve, item, start_to_close_timeout=MINUTE)
+        return 1
+
+
 _runs: list[str] = []
 
 

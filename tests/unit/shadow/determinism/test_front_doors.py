@@ -19,7 +19,7 @@ from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, 
 from tests.fixtures.process import REPOSITORY
 from tests.shadow.gallery.shapes import handler_races_end, update_lost
 from tests.unit.shadow.determinism import flow
-from tests.unit.shadow.determinism.flow import Breaks, Holds
+from tests.unit.shadow.determinism.flow import Breaks, Holds, Swapped
 
 FLOW = "tests.unit.shadow.determinism.flow"
 command = CliRunner()
@@ -53,10 +53,10 @@ def test_a_plain_day_completes() -> None:
 
 
 def test_workflows_by_their_place() -> None:
-    assert workflows_of(flow) == [Holds, Breaks]
+    assert workflows_of(flow) == [Holds, Swapped, Breaks]
     assert workflow_at(f"{FLOW}:Holds") is Holds
     assert workflow_at(str(Path(flow.__file__)) + ":Breaks").__name__ == "Breaks"
-    with pytest.raises(NoWorkflow, match="It has: Holds, Breaks"):
+    with pytest.raises(NoWorkflow, match="It has: Holds, Swapped, Breaks"):
         workflow_at(f"{FLOW}:Nobody")
     with pytest.raises(NoWorkflow, match="which workflow"):
         workflow_at(FLOW)
@@ -97,6 +97,29 @@ def test_check_finds_it(tmp_path: Path) -> None:
     answer = command.invoke(app, words)
     assert answer.exit_code == 1, answer.output
     assert "Breaks breaks the rule that" in answer.output
+
+
+def test_code_that_takes_over(tmp_path: Path) -> None:
+    """As before a deployment: is there a moment at which open runs break?"""
+    words = ["determinism", "check", f"{FLOW}:Holds", "--unsandboxed", "--keep", str(tmp_path), "--json"]
+    answer = command.invoke(app, [*words, "--then", f"{FLOW}:Swapped"])
+    assert answer.exit_code == 1, answer.output
+    document = json.loads(answer.output)
+    assert document["rule"] == "replay"
+    assert "inferred(Holds, then=Changed)" in (Path(document["kept"]) / "again.py").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(document["kept"]) / "again.py")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Workers with other code take over" in done.stdout
+    other = command.invoke(app, [*words, "--then", f"{FLOW}:Breaks"])
+    assert other.exit_code == 2
+    assert "cannot take over" in other.output
 
 
 @pytest.mark.timeout(120)
