@@ -405,7 +405,7 @@ class Campaign:
         candidate, found = read.candidate, read.found
         if candidate is None or not isinstance(found, Recorded):
             return False
-        shape = shape_of(history.trace(found.events, closed=found.closed))
+        shape = _shape(found)
         if not self._shapes.is_rare(candidate.workflow_type, shape, floor):
             self.counts.passed_over[candidate.workflow_type] += 1
             return False
@@ -521,6 +521,14 @@ async def _read(source: Source, wanted: _Wanted) -> _Read:
         return _Read(None, wanted)
     candidate = wanted.candidate if isinstance(wanted, _Scout) else wanted
     return _Read(candidate, await source.read(candidate), isinstance(wanted, _Scout))
+
+
+def _shape(found: Recorded) -> str:
+    """What a run did; empty, which is always rare, if it cannot be read: whoever judges it says why."""
+    try:
+        return shape_of(history.trace(found.events, closed=found.closed))
+    except Exception:
+        return ""
 
 
 def _first(error: BaseExceptionGroup[BaseException]) -> BaseException:

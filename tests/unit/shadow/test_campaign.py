@@ -357,6 +357,18 @@ class TestScouts:
         assert len(judge.judged) == 1
         assert work.counts.reasons["excluded"] == 1, "only the one of the sample"
 
+    async def test_what_cannot_be_understood_is_judged_and_told(
+        self, results: LineResults, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> str:
+            raise AttributeError("an event of tomorrow")
+
+        monkeypatch.setattr("dbos_shadow.campaign.shape_of", broken)
+        judge = Judge()
+        work = campaign(results, judge)
+        assert await work.run(Selection(rate=0, floor=2, scouts=10), self.source()) is End.DONE
+        assert len(judge.judged) == 12
+
     async def test_where_shapes_are_known_nobody_scouts(self, results: LineResults) -> None:
         source = Source(run(number, shape="known") for number in range(50))
         await campaign(results, Seeing()).run(Selection(rate=0, floor=5, scouts=300), source)
