@@ -23,9 +23,9 @@ TRIES_MAX = 20
 _WAIT = frozenset({State.READY, State.OFFERED, State.WITHDRAWING, State.BACKOFF})
 _CLOCKS = {
     TimeoutKind.START_TO_CLOSE: "start-to-close",
-    TimeoutKind.SCHEDULE_TO_START: "schedule-to-start: no worker took it",
+    TimeoutKind.SCHEDULE_TO_START: "schedule-to-start (no worker took it)",
     TimeoutKind.SCHEDULE_TO_CLOSE: "schedule-to-close",
-    TimeoutKind.HEARTBEAT: "no heartbeat",
+    TimeoutKind.HEARTBEAT: "heartbeat",
 }
 
 

@@ -41,7 +41,7 @@ class ReadyEnding:
 
 
 HANGS = ReadyEnding(None, "")
-BEATS = ReadyEnding(None, "it goes on heartbeating")
+BEATS = ReadyEnding(None, "but heartbeats")
 HOPELESS = ReadyEnding(None, "nor will any attempt after it")
 
 

@@ -62,8 +62,11 @@ def _begins_one_of(happening: Happening, asked: Sequence[str], at_ms: int) -> bo
 
 
 def _goes_without_saying(before: Happening | None, happening: Happening, after: Happening | None) -> bool:
-    if happening.kind is Kind.CLOCK and after is not None and after.kind is Kind.CLOCK:
-        return not happening.fault
+    if happening.kind is Kind.CLOCK:  # the times beside the lines tell
+        return not happening.fault and after is not None
+    if happening.kind is Kind.CLOSED and before is not None and before.kind is Kind.STEP:
+        own_doing = any(word in _ENDS for word in before.text.split(", "))
+        return own_doing and before.workflow_id == happening.workflow_id
     return (
         happening.kind is Kind.ACTIVITY_STARTED
         and happening.attempt <= 1
@@ -182,6 +185,8 @@ def sentence(happening: Happening) -> str:
         process=happening.process,
         attempt=f", attempt {happening.attempt}" if happening.attempt > 1 else "",
     )
+    if kind is Kind.ACTIVITY_HANGS and text:
+        return f"{plain}, {text}"
     if kind is Kind.DATABASE:
         return f"The database is away: {text}"
     return f"{plain} ({text})" if kind is Kind.CLOCK_JUMP else f"{plain}: {text}" if text else plain

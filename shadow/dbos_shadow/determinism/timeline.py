@@ -53,7 +53,9 @@ def layout(happenings: Sequence[Happening], workflow: str) -> Picture:
     running: dict[str, int] = {}
     worker = 1
     begun_ms = happenings[0].at_ms if happenings else 0
-    for happening in happenings:
+    for happening, after in zip(happenings, (*happenings[1:], None), strict=False):
+        if happening.kind is Kind.CLOCK and after is not None and after.kind is Kind.CLOCK and not happening.fault:
+            continue  # one line for both
         lane = picture.lane(happening.name)
         if happening.kind is Kind.ACTIVITY_STARTED:
             running[lane] = running.get(lane, 0) + 1
