@@ -3,7 +3,7 @@
 A schedule becomes a *script*: how each activity ends, and which messages come after how many of them. The script is played
 once in peace and once for each place at which the worker is killed (SIGKILL at a failpoint); another worker goes on. The
 ending must be the same, and Temporal's ``Replayer`` has to accept every history. Timers are real here: scripts in which a
-workflow sleeps for long are left out, and so are those with children or with several runs.
+workflow sleeps for long or an activity times out are left out, and so are those with several runs. Children are stubs here, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.inferred import inferred
 from dbos_shadow.determinism.plan import Plan
 from dbos_shadow.determinism.run import Lived, run_schedule
-from dbos_shadow.trace import ArrivalKind, Plain, StepKind
+from dbos_shadow.trace import Arrival, ArrivalKind, Plain, StepKind
 
 NAMESPACE = "determinism"
 PLACES: Sequence[tuple[str, int]] = (
@@ -55,7 +55,12 @@ SCRIPTS_MAX = 3
 SLEEPS_MS_MAX = 2_000
 WITHIN_S = 60.0
 _READY = "ready"
-_STEPS = frozenset({StepKind.ACTIVITY, StepKind.LOCAL_ACTIVITY, StepKind.TIMER, StepKind.PATCH, StepKind.CANCEL_TIMER})
+_STEPS = frozenset(
+    {
+        StepKind.ACTIVITY, StepKind.LOCAL_ACTIVITY, StepKind.TIMER, StepKind.PATCH, StepKind.CANCEL_TIMER,
+        StepKind.CANCEL_ACTIVITY, StepKind.CHILD,
+    }
+)  # fmt: skip
 _UPDATES = frozenset({StepKind.UPDATE_ACCEPTED, StepKind.UPDATE_COMPLETED})
 
 
@@ -78,6 +83,12 @@ class Script:
     endings: Mapping[str, tuple[bool, str]]
     """Id of an activity → does it complete, and its JSON result or the type of its error."""
     messages: tuple[Said, ...]
+    waiting: tuple[str, ...] = ()
+    """Ids of activities that go on until they are cancelled."""
+    children: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+    """How children end, by workflow id, and by type for those whose ids are made up."""
+    bounded: bool = False
+    """Some attempt may not be made again, so that whoever kills its worker changes how it ends."""
 
 
 @dataclass(slots=True)
@@ -108,24 +119,43 @@ def script_of(lived: Lived) -> Script:
         raise LeftOut("it has not ended, or continued as new")
     trace = lived.traces[0]
     if any(step.kind not in _STEPS | _UPDATES for step in trace.steps):
-        raise LeftOut("it has children or other workflows in it")
+        raise LeftOut("it signals or cancels other workflows")
     rung = [trace.steps[a.step] for a in trace.arrivals if a.kind is ArrivalKind.TIMER and a.step is not None]
     if sum(timer.duration_ms or 0 for timer in rung) > SLEEPS_MS_MAX:
         raise LeftOut("it sleeps for long")
     endings: dict[str, tuple[bool, str]] = {}
     messages: list[Said] = []
+    waiting: list[str] = []
+    children: dict[str, tuple[bool, str]] = {}
     for arrival in trace.arrivals:
         if arrival.kind in (ArrivalKind.ACTIVITY, ArrivalKind.LOCAL_ACTIVITY) and arrival.step is not None:
-            if arrival.how not in ("completed", "failed"):
-                raise LeftOut("an activity hangs or is cancelled")
             step = trace.steps[arrival.step]
-            failed = arrival.failure.cause or arrival.failure if arrival.failure is not None else None
-            endings[step.id] = (
-                (False, failed.type) if failed is not None else (True, (_json(arrival.values) or ("null",))[0])
-            )
+            if arrival.how == "canceled" and arrival.kind is ArrivalKind.ACTIVITY:
+                waiting.append(step.id)
+            elif arrival.how in ("completed", "failed"):
+                endings[step.id] = _end_of(arrival)
+            else:
+                raise LeftOut("an activity times out")
+        elif arrival.kind in (ArrivalKind.CHILD_STARTED, ArrivalKind.CHILD) and arrival.step is not None:
+            step = trace.steps[arrival.step]
+            if arrival.how not in ("completed", "failed") or (
+                arrival.kind is ArrivalKind.CHILD_STARTED and arrival.how == "failed"
+            ):
+                raise LeftOut("a child is cancelled, or cannot be started")
+            if arrival.kind is ArrivalKind.CHILD:
+                children[f"id {step.id}"] = end = _end_of(arrival)
+                children.setdefault(f"type {step.name}", end)
         elif arrival.is_message:
             messages.append(Said(len(endings), arrival.kind.value, arrival.name, _json(arrival.values)))
-    return Script(lived.decisions, _json(trace.inputs), endings, tuple(messages))
+    bounded = any(
+        name == "retry_maximum_attempts" and most for step in trace.steps for name, most in step.options or ()
+    )
+    return Script(lived.decisions, _json(trace.inputs), endings, tuple(messages), tuple(waiting), children, bounded)
+
+
+def _end_of(arrival: Arrival) -> tuple[bool, str]:
+    failed = arrival.failure.cause or arrival.failure if arrival.failure is not None else None
+    return (False, failed.type) if failed is not None else (True, (_json(arrival.values) or ("null",))[0])
 
 
 def _json(values: Sequence[Any]) -> tuple[str, ...]:
@@ -161,7 +191,8 @@ def run_durably(
         except LeftOut as reason:
             report.left_out[str(reason)] += 1
         else:
-            found.setdefault(repr((script.inputs, script.endings, script.messages)), script)
+            told = script.inputs, script.endings, script.messages, script.waiting, script.children
+            found.setdefault(repr(told), script)
     stage = _Stage(workflow, plan, url, sandboxed)
     asyncio.run(stage.play(list(found.values()), report))
     report.seconds = time.monotonic() - begun
@@ -183,7 +214,9 @@ class _Stage:
                 peaceful = [await self._once(client, script, None, report) for _ in range(2)]
                 if peaceful[0] != peaceful[1]:
                     continue  # messages and activities race in it: no ending is the right one
-                for place, passing in PLACES:
+                if script.bounded:
+                    report.left_out["kills, as an attempt that dies may not be made again"] += 1
+                for place, passing in PLACES if not script.bounded else ():
                     ending = await self._once(client, script, f"{place}=kill@{passing}", report)
                     if ending != peaceful[0]:
                         what = (
@@ -267,6 +300,8 @@ class _Stage:
                         "queue": queue,
                         "sandboxed": self.sandboxed,
                         "endings": script.endings,
+                        "waiting": script.waiting,
+                        "children": script.children,
                     }
                 )
             )
