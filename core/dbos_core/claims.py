@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 PULSE_EVERY_S = 1.5
 """An idle process sends less than one statement a second."""
+AGAIN_S = 0.5
+"""While the database is away."""
+AFTER_A_BUG_S = 5.0
 CLAIM_AGAIN_MS = 50
 """Where some runs were due others may follow: look again so soon, as long as there are any."""
 CLAIM_RUNS_MAX = 200
@@ -313,7 +316,7 @@ class Claims:
                 break
             except StoreUnavailable:
                 self._in_doubt = True
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(AGAIN_S)
         run = self._kernel.live_runs.get(workflow_uuid)
         if run is None:
             await self._kernel.waiting.look([workflow_uuid])
@@ -341,9 +344,26 @@ class Claims:
         uuid = run.row.workflow_uuid
 
         def ring() -> None:
-            self._kernel.spawn(self.time_out(uuid), f"time out {uuid}")
+            self._kernel.spawn(self._until_timed_out(uuid), f"time out {uuid}")
 
         run.deadline = self._kernel.clock.call_at(run.row.deadline_ms, ring)
+
+    async def _until_timed_out(self, workflow_uuid: str) -> None:
+        """Its alarm rings once, and nobody else watches over a run that we own."""
+        while workflow_uuid in self._kernel.live_runs:
+            try:
+                await self.time_out(workflow_uuid)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_S)
+            except Exception:
+                logger.exception("run %s could not be timed out; it is tried again", workflow_uuid)
+                await asyncio.sleep(AFTER_A_BUG_S)
+
+    async def let_go(self, workflow_uuids: Sequence[str]) -> None:
+        """Release runs that are not live here, now or as soon as the database is back."""
+        with self.doubting():
+            await self._kernel.store.release(self._kernel.process_id, workflow_uuids)
 
     async def _time_out_expired(self) -> None:
         """Beside the pulse: there may be thousands, and the lease does not wait."""

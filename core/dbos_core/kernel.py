@@ -262,9 +262,9 @@ class Kernel:
                 run.gone()
                 uuids.append(run.row.workflow_uuid)
         try:
-            await self.store.release(self.process_id, uuids)
+            await self.claims.let_go(uuids)
         except StoreUnavailable:
-            logger.warning("%d runs could not be released; their lease will lapse", len(uuids))
+            logger.warning("%d runs could not be released; that is tried again, or their lease lapses", len(uuids))
         if runners:
             self.claims.wake()
         if self._evictions:  # workflow code that refuses to end is not waited for

@@ -71,7 +71,7 @@ class Succession:
             return  # a look at what we own has found it first
         runner = kernel.runner_for(new.task_queue, new.workflow_type)
         if runner is None or kernel.closing:
-            kernel.spawn(kernel.store.release(kernel.process_id, [uuid]), f"release {uuid}")
+            kernel.spawn(kernel.claims.let_go([uuid]), f"release {uuid}")
             return
         run = LiveRun(kernel, runner, row_of(new, kernel.process_id), new.inputs)
         run.interpreter = runner.open(run.row, run.inputs)

@@ -29,6 +29,7 @@ from dbos_core.commit import (
     UpdateRow,
     Verdict,
 )
+from dbos_core.errors import StoreUnavailable
 from dbos_core.kernel import Kernel
 from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, OUTCOME, OWN_ID, UPDATE
 from dbos_core.retry import RetryPolicy
@@ -61,7 +62,7 @@ class Gates:
         for name in names:
             self._closed.pop(name).set()
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
         if not asyncio.iscoroutinefunction(found):
             return found
@@ -168,7 +169,7 @@ class Shop:
         """A process that serves the queue if it has a script."""
         gates = Gates(self.store.sibling())
         kernel = await Kernel.open(
-            gates,  # type: ignore[arg-type]
+            gates,
             identity=f"process {len(self.kernels)}",
             application_version="1",
             clock=self.clock,
@@ -453,6 +454,57 @@ async def test_a_run_that_cannot_be_timed_out_is_in_nobodys_way(shop: Shop) -> N
         RunStatus.TIMED_OUT,
         RunStatus.TIMED_OUT,
     ]
+
+
+# -- the database is away ----------------------------------------------------------------------------------------------
+
+
+class Away:
+    """Says that the database is away when it is called first, and is another function from then on."""
+
+    def __init__(self, then: Callable[..., Any]) -> None:
+        self._then = then
+        self.calls = 0
+
+    async def __call__(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == 1:
+            raise StoreUnavailable("away")
+        return await self._then(*args, **options)
+
+
+async def test_a_deadline_that_passes_while_the_database_is_away_is_kept_when_it_is_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "AGAIN_S", 0.001)
+    kernel, gates = await shop.process(Script())
+    await shop.start(kernel, deadline_ms=shop.clock.now_ms() + 60_000)
+    load = Away(gates.load)
+    monkeypatch.setattr(gates, "load", load, raising=False)
+
+    await shop.clock.advance(60_000)
+
+    async def timed_out() -> bool:
+        return (await shop.row()).status is RunStatus.TIMED_OUT
+
+    await eventually(timed_out, what="the run has timed out")
+    assert load.calls > 1
+
+
+async def test_runs_whose_release_has_failed_are_let_go_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their worker has left, and the process lives on: its lease would hold them for ever."""
+    script = Script()
+    kernel, gates = await shop.process(script)
+    await shop.start(kernel)
+    monkeypatch.setattr(gates, "release", Away(gates.release), raising=False)
+    await kernel.unserve(script)
+    assert (await shop.row()).owner == kernel.process_id, "the run was released: this would prove nothing"
+
+    await kernel.claims.look_around()
+    await settle()
+
+    other, _ = await shop.process(Script())
+    assert other.live(ID) is not None
 
 
 # -- steps that raise --------------------------------------------------------------------------------------------------
