@@ -11,7 +11,7 @@ import nexusrpc.handler
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.worker import WorkerTuner
+from temporalio.worker import ResourceBasedSlotConfig, WorkerTuner
 
 from .calls import Call, Order, Retry, start_call
 from .support import Connect, MakeWorker, chain, eventually
@@ -401,6 +401,19 @@ async def test_several_kinds_of_slots(client: Client, make_worker: MakeWorker, q
         counter.go.set()
         assert await handle.result() == 5
     assert counter.most == 2
+
+
+async def test_a_resource_based_tuner_is_taken(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    counter = Counter()
+    counter.go.set()
+    tuner = WorkerTuner.create_resource_based(
+        target_memory_usage=0.95,
+        target_cpu_usage=0.95,
+        activity_config=ResourceBasedSlotConfig(minimum_slots=1, maximum_slots=2),
+    )
+    async with make_worker(client, task_queue=queue, workflows=[Fan], activities=[counter.count_me], tuner=tuner):
+        assert await client.execute_workflow(Fan.run, 5, id=wid, task_queue=queue) == 5
+    assert counter.most <= 2
 
 
 async def test_activities_are_started_at_the_rate_of_the_worker(
