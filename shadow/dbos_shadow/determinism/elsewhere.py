@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 TIMEOUT_S = 300.0
@@ -75,12 +77,7 @@ def run_elsewhere(
 def _load(reference: Reference) -> Any:
     if reference.module == "__main__" or importlib.util.find_spec(reference.module.partition(".")[0]) is None:
         assert reference.file is not None, "a test typed into a prompt cannot be found by another process"
-        spec = importlib.util.spec_from_file_location("determinism_elsewhere", reference.file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["determinism_elsewhere"] = module
-        spec.loader.exec_module(module)
+        module = _from_file(Path(reference.file))
     else:
         module = importlib.import_module(reference.module)
     found = getattr(module, reference.attribute)
@@ -91,6 +88,22 @@ def _load(reference: Reference) -> Any:
 
         return inferred(found, sandboxed=False)  # which asks for the same, and begins sooner
     return getattr(found, "plan", found)
+
+
+def _from_file(file: Path) -> ModuleType:
+    """A script as a module, under a name by which the sandbox can import it again."""
+    name = file.stem
+    sys.path.insert(0, str(file.parent))
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    if found is not None and found.origin is not None and Path(found.origin).resolve() == file.resolve():
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location("determinism_elsewhere", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["determinism_elsewhere"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> None:

@@ -156,6 +156,22 @@ def test_lint_on_the_command_line(tmp_path: Path) -> None:
     assert command.invoke(app, ["determinism", "lint", str(REPOSITORY / "docs")]).exit_code == 0
 
 
+@pytest.mark.timeout(120)
+def test_a_script_of_ones_own_in_the_sandbox(tmp_path: Path) -> None:
+    """Other processes find what is tested in it, too."""
+    script = Path(flow.__file__).read_text() + (
+        "\nfrom dbos_shadow.determinism import Profile, determinism_test, returns\n"
+        "FEW = Profile(name='few', schedules=6, seconds=20)\n"
+        "holds = determinism_test(Holds.run, activities={reserve: returns('a'), ship: returns(1)}, profile=FEW)\n"
+        "if __name__ == '__main__':\n    holds()\n    print('it holds')\n"
+    )
+    (tmp_path / "my_script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "my_script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout == "it holds\n", done.stderr
+
+
 # -- pytest --determinism ------------------------------------------------------------------------------------------------
 
 
