@@ -36,6 +36,8 @@ from dbos_shadow.determinism.straight import relive
 from dbos_shadow.determinism.watch import Watch
 
 WORKFLOW_ID = "determinism"
+MOMENT_MS = 2_000
+"""Longer than from one pulse of a process to the next."""
 TURNS_MAX = 100_000
 """Turns of the loop without any time passing: far more than anything that makes progress needs."""
 
@@ -286,9 +288,10 @@ class Schedule:
         self.settle_fully()
 
     def jump(self, ms: int) -> None:
-        """Somebody sets the wall clock."""
+        """Somebody sets the wall clock, and a moment goes by in which processes look around."""
         self.world.time.set_to(max(self.world.time.now_ms() + ms, START_MS))
         self._later()
+        self._pass(MOMENT_MS)
         for process in self.awake:
             if process.clock.next_ms is not None and process.clock.next_ms <= self.world.time.now_ms():
                 process.loop.call_soon(process.clock.ring_due)
