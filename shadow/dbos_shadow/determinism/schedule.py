@@ -262,12 +262,24 @@ class Schedule:
 
     @property
     def next_alarm_ms(self) -> int | None:
-        """When the next alarm of a process rings."""
-        return min([due for p in self.awake if (due := p.clock.next_ms) is not None], default=None)
+        """When the next alarm of a process rings, or a run that nobody has in memory is to wake."""
+        alarms = [due for p in self.awake if (due := p.clock.next_ms) is not None]
+        return min([*alarms, *self._wakes()], default=None)
+
+    def _wakes(self) -> list[int]:
+        """When runs that wait in the store alone go on."""
+        if not self.process.serving:
+            return []
+        runs = self.world.tables.runs.values()
+        return [run.row.wake_at_ms for run in runs if run.open and run.row.wake_at_ms is not None]
 
     def pass_time(self) -> None:
         """Until the next alarm; what is due before rings before."""
         alarms = [(due, index) for index, p in enumerate(self.awake) if (due := p.clock.next_ms) is not None]
+        wakes_ms = min(self._wakes(), default=None)
+        if wakes_ms is not None and (not alarms or wakes_ms < min(alarms)[0]):
+            self._pass(max(wakes_ms + 1 - self.world.time.now_ms(), MOMENT_MS))
+            return
         if not alarms:
             return
         when_ms, index = min(alarms)
@@ -279,9 +291,6 @@ class Schedule:
     def _pass(self, ms: int) -> None:
         """The time is another one. Nobody dies of it: on the way everybody gave signs of life."""
         self.world.time.pass_ms(ms)
-        self._later()
-
-    def _later(self) -> None:
         for process in self.awake:
             process.renew()
             process.loop.ring()
@@ -290,7 +299,6 @@ class Schedule:
     def jump(self, ms: int) -> None:
         """Somebody sets the wall clock, and a moment goes by in which processes look around."""
         self.world.time.set_to(max(self.world.time.now_ms() + ms, START_MS))
-        self._later()
         self._pass(MOMENT_MS)
         for process in self.awake:
             if process.clock.next_ms is not None and process.clock.next_ms <= self.world.time.now_ms():

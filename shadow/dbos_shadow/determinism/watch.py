@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHistory
-from temporalio.workflow import UnfinishedSignalHandlersWarning
+from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning
 
 from dbos_compat.history.events import events
 from dbos_core.activities.attempt import Attempt
@@ -209,7 +209,8 @@ class Watch:
                     self._lost("it belongs to a process that does not run it", run.row.workflow_id)
                 due_ms = min(journal.rings(), default=None)
                 wakes_ms = run.row.wake_at_ms
-                if not journal.records or (wakes_ms is not None and wakes_ms <= kernel.clock.now_ms()):
+                begins_late = not journal.records and wakes_ms is None  # else a delay, or a schedule, says when
+                if begins_late or (wakes_ms is not None and wakes_ms <= kernel.clock.now_ms()):
                     self._lost("nobody runs it", run.row.workflow_id)
                 if due_ms is not None and (wakes_ms is None or wakes_ms > due_ms):
                     self._lost("it left memory, and nobody will wake it in time for its timer", run.row.workflow_id)
@@ -290,6 +291,8 @@ class Watch:
         own = (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW)  # what is cancelled or fails may leave them
         ended = any(journal.run.row.status in own for journal in schedule.journals.values())
         for warning in warned if ended and "unfinished-handlers" not in allow else ():
+            if not issubclass(warning.category, (UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning)):
+                continue  # some library's own
             kind = "signal" if issubclass(warning.category, UnfinishedSignalHandlersWarning) else "update"
             schedule.broken(
                 Rule.HANDLERS_FINISH,

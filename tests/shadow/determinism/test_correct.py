@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from dbos_compat.hello import Greet, compose, find_greeting
 from dbos_shadow.determinism import (
+    Kind,
     Profile,
     check_workflow,
     determinism_test,
@@ -184,6 +186,22 @@ test_with_a_codec_that_encrypts = determinism_test(
     sandboxed=False,
     profile=Profile(name="salted", schedules=60, seconds=30, hash_seeds=1),
 )
+
+
+def test_a_run_that_begins_later_though_the_clock_is_set() -> None:
+    tested = greeting(sandboxed=False, start_options={"start_delay": timedelta(seconds=50)})
+    assert check_workflow(tested, profile=Profile(name="few", schedules=60, seconds=60, hash_seeds=0)).schedules == 60
+
+
+@pytest.mark.parametrize("options", [{"start_delay": timedelta(hours=2)}, {"cron_schedule": "0 * * * *"}])
+def test_a_run_that_begins_later(options: dict[str, Any]) -> None:
+    """Until its first task nobody has it in memory, and that is no lost wake-up."""
+    lived = run_schedule(greeting(sandboxed=False, cancels=False, start_options=options), [])
+    assert lived.error is None
+    assert lived.traces
+    assert all(trace.outcome.status is Status.COMPLETED for trace in lived.traces)
+    closed = next(h for h in lived.happenings if h.kind is Kind.CLOSED)
+    assert closed.at_ms - lived.happenings[0].at_ms > 60_000
 
 
 def test_a_plain_day() -> None:

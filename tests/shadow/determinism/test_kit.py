@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, NoReturn
 
 import pytest
 from temporalio import activity, workflow
@@ -19,6 +21,7 @@ from dbos_shadow.determinism import (
     Rule,
     check_workflow,
     from_type,
+    inferred,
     may_fail,
     plan,
     returns,
@@ -202,6 +205,42 @@ def test_values_begin_with_the_simplest_and_are_always_the_same() -> None:
     assert None in pool(from_type(int | None), lambda value: True)
     with pytest.raises(ValueError, match="data converter"):
         pool(from_type(str), lambda value: False)
+
+
+@dataclass
+class Told:
+    who: str
+    facts: dict[str, Any]
+
+
+@pytest.mark.parametrize("type_", [Any, dict[str, Any], list[Any], Any | None, tuple[int, Any], Told, list[Told]])
+def test_anything_may_be_anywhere_in_a_type(type_: Any) -> None:
+    values = pool(from_type(type_), lambda value: True)
+    assert len(values) > 1
+    assert values == pool(from_type(type_), lambda value: True)
+
+
+@workflow.defn
+class Watches:
+    """Its activity never returns."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(
+            watch_for_ever, start_to_close_timeout=SOON, retry_policy=RetryPolicy(maximum_attempts=2)
+        )
+
+
+@activity.defn
+async def watch_for_ever() -> NoReturn:
+    raise RuntimeError
+
+
+def test_an_activity_that_never_returns_fails() -> None:
+    lived = run_schedule(inferred(Watches, sandboxed=False), [])
+    assert lived.error is None
+    (trace,) = lived.traces
+    assert trace.outcome.status is Status.FAILED
 
 
 def test_a_callback_without_end_is_stopped() -> None:

@@ -79,7 +79,7 @@ def main(
         outcomes = list(pool.map(one, chosen))
     console.print(table(outcomes))
     if write_docs:
-        document.write(DOCUMENT, outcomes, LEFT_OUT, _revision(samples))
+        document.write(DOCUMENT, outcomes, LEFT_OUT, revision_of(samples))
     raise typer.Exit(0 if all(outcome.well for outcome in outcomes) else 1)
 
 
@@ -204,7 +204,8 @@ def table(outcomes: list[Outcome]) -> Table:
     return shown
 
 
-def _revision(samples: Path) -> str:
+def revision_of(samples: Path) -> str:
+    """The commit of a checkout, as far as git can tell."""
     answer = subprocess.run(
         ["git", "-C", str(samples), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
