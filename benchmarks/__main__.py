@@ -31,6 +31,7 @@ class Part(StrEnum):
     OPERATIONS = "operations"
     MIRROR = "mirror"
     SHADOW = "shadow"
+    DETERMINISM = "determinism"
 
 
 DEFAULT_CONTENDERS = ",".join(contender.name for contender in CONTENDERS if contender.default)
@@ -83,6 +84,7 @@ def main(
     ] = "compat-unsandboxed,compat-sandboxed,temporal",
     starts: Annotated[int, typer.Option(min=50, help="Starts per round with and without the mirror.")] = 400,
     histories: Annotated[int, typer.Option(min=100, help="Histories that the shadow replays.")] = 10_000,
+    schedules: Annotated[int, typer.Option(min=100, help="Schedules per row that the determinism kit tries.")] = 1_500,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
     check: Annotated[bool, typer.Option(help="Exit 1 when a budget is missed or could not be measured.")] = False,
     write_readme_: Annotated[
@@ -123,6 +125,8 @@ def main(
         mirror_rounds=rounds,
         histories=histories if Part.SHADOW in parts else 0,
         replay_rounds=rounds,
+        schedules=schedules if Part.DETERMINISM in parts else 0,
+        schedule_rounds=rounds,
     )
     progress = Console(stderr=True)
     document = load() if render else measure(options, progress)
@@ -197,6 +201,9 @@ def missed(document: dict[str, Any], parts: Sequence[Part]) -> list[str]:
     if Part.SHADOW in parts and (section := document.get("shadow")):
         kept = section["results"] is not None and section["results"]["kept"]
         problems += [] if kept else ["replay of recorded histories over Temporal's replayer"]
+    if Part.DETERMINISM in parts and (section := document.get("determinism")):
+        kept = section["results"] is not None and section["results"]["kept"]
+        problems += [] if kept else ["schedules per second of the determinism kit"]
     if Part.OPERATIONS in parts and (section := document.get("operations")):
         problems += [
             f"{failed['operation']} of {failed['contender']}: {failed['error']}"

@@ -15,6 +15,7 @@ TITLES = {
     "operations": "Operations",
     "mirror": "Mirror",
     "shadow": "Replays of the shadow",
+    "determinism": "Determinism kit",
 }
 
 

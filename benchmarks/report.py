@@ -15,6 +15,10 @@ from benchmarks.mirror import ADDED_BUDGET, MirrorFigures
 from benchmarks.operations import ROWS, Operations
 from benchmarks.replays import AT_LEAST, Replays
 from benchmarks.results import Failure, Summary, Throughput
+from benchmarks.schedules import AT_LEAST as SCHEDULES_AT_LEAST
+from benchmarks.schedules import JUDGED as JUDGED_ROW
+from benchmarks.schedules import ROWS as SCHEDULE_ROWS
+from benchmarks.schedules import Schedules
 from benchmarks.sleepers import RSS_BUDGET_MB, Sleepers
 
 KEPT, MISSED, UNMEASURED = "pass", "MISS", "not measured"
@@ -189,6 +193,26 @@ def replays_grid(found: Replays) -> Grid:
     return grid
 
 
+def schedules_grid(found: Schedules) -> Grid:
+    grid = Grid(
+        "Schedules of a five-step workflow, every step replayed",
+        ("what happens", "schedules per CPU second", "steps per schedule", "budget", "verdict"),
+    )
+    for row, what in SCHEDULE_ROWS.items():
+        judged = row == JUDGED_ROW
+        grid.rows.append(
+            (
+                what,
+                number(found.per_second[row]),
+                number(found.steps[row]),
+                f"≥ {SCHEDULES_AT_LEAST:g}" if judged else "",
+                verdict_word(found.kept) if judged else "",
+            )
+        )
+    grid.note = "Processor time of one process, medians over the rounds; every eighth schedule is run twice."
+    return grid
+
+
 def operations_grids(results: Operations) -> list[Grid]:
     """One line per figure: every contender, then how many times better we are than each of theirs."""
     names = [name for name in BY_NAME if name in results.contenders]
@@ -280,6 +304,12 @@ def grids(document: dict[str, Any]) -> list[Grid]:
         else:
             figures = {field.name: section["results"][field.name] for field in fields(Replays)}
             found.append(replays_grid(Replays(**figures)))
+    if section := document.get("determinism"):
+        if section["results"] is None:
+            found.append(failure_grid("Schedules: not measured", {"schedules": section["error"]}))
+        else:
+            results = section["results"]
+            found.append(schedules_grid(Schedules(per_second=results["per_second"], steps=results["steps"])))
     if section := document.get("operations"):
         found += operations_grids(Operations.from_json(section["results"]))
     if section := document.get("mirror"):

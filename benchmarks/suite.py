@@ -23,6 +23,9 @@ from benchmarks.replays import measure_replays
 from benchmarks.report import number
 from benchmarks.results import Cell, Failure
 from benchmarks.runner import Plan, Runner, Watcher
+from benchmarks.schedules import ROWS as SCHEDULE_ROWS
+from benchmarks.schedules import Visit as ScheduleVisit
+from benchmarks.schedules import measure_schedules
 from benchmarks.sleepers import measure_sleepers
 from benchmarks.stands import describe_error
 
@@ -42,6 +45,8 @@ class SuiteOptions:
     mirror_rounds: int = 3
     histories: int = 0
     replay_rounds: int = 3
+    schedules: int = 0
+    schedule_rounds: int = 3
 
 
 @dataclass
@@ -69,6 +74,8 @@ class Suite:
         with self.progress:
             if self.options.histories:
                 document["shadow"] = await self._shadow()
+            if self.options.schedules:
+                document["determinism"] = await self._schedules()
             if not self._needs_a_database:
                 return document
             starting = self.progress.add_task("starting an embedded Postgres", total=None)
@@ -115,6 +122,24 @@ class Suite:
             )
         except Exception as error:
             self._say(f"[red]replays:[/] {escape(describe_error(error))}")
+            return {"run": run, "results": None, "error": describe_error(error)}
+        finally:
+            self.progress.remove_task(bar)
+        return {"run": run, "results": found.to_json(), "error": None}
+
+    async def _schedules(self) -> dict[str, Any]:
+        run = describe_run()
+        rounds = self.options.schedule_rounds
+        bar = self.progress.add_task("schedules", total=len(SCHEDULE_ROWS) * rounds)
+
+        def told(one: ScheduleVisit) -> None:
+            self.progress.advance(bar)
+            self._say(f"{one.row:<10}{number(one.schedules / one.cpu_seconds):>8} schedules a second of CPU")
+
+        try:
+            found = await measure_schedules(self.options.schedules, rounds, told=told)
+        except Exception as error:
+            self._say(f"[red]schedules:[/] {escape(describe_error(error))}")
             return {"run": run, "results": None, "error": describe_error(error)}
         finally:
             self.progress.remove_task(bar)

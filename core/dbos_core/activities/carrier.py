@@ -198,6 +198,12 @@ class Carrier:
             failed = AttemptOutcome(kind=OutcomeKind.FAILED, error_type=type(error).__name__, record=record)
             self.completed(attempt.token, failed)
 
+    def serve_local(self, lane: LocalLane, executor: Executor) -> None:
+        """A worker of this process begins to run local activities: as the others, only while our runs are surely ours."""
+        lane.may_start = lambda: self.may_start()
+        self.local_lanes.append(lane)
+        lane.open(executor)
+
     def start_held(self) -> None:
         """What is ours is known again: start what was held back and is still wanted."""
         held, self._held = self._held, []

@@ -93,7 +93,6 @@ class EngineWorker(BridgeWorker):
         self._serves_remote: bool = tasks.enable_remote_activities
         self._serves_activities: bool = tasks.enable_remote_activities or tasks.enable_local_activities
         self._local_lane = LocalLane(self._slots.local_activities)
-        self._local_lane.may_start = lambda: kernel.activities.may_start()
         if tasks.enable_nexus:
             # Nobody can make an endpoint, so nothing is lost but hope; the rest of the worker is of use.
             logger.warning(
@@ -149,8 +148,7 @@ class EngineWorker(BridgeWorker):
             return
         executor = self._executor = ActivityExecutor(host, self._config.namespace, self._metrics)
         service, lane = self._kernel.activities, self._local_lane
-        service.local_lanes.append(lane)
-        lane.open(executor)
+        service.serve_local(lane, executor)
         if self._serves_remote:
             service.serve(
                 self._config.task_queue,

@@ -300,6 +300,7 @@ def wake(schedule: Schedule) -> None:
         if process.frozen:
             schedule.note(Kind.WAKE, process=process.number)
             process.frozen = False
+            process.take_activities()  # its workers have had time enough
             process.loop.ring()
     schedule.settle()
 

@@ -193,7 +193,7 @@ class Process:
         self.hands = hands
         hands.process = self
         self.number = number
-        self.dead = self.frozen = self.serving = False
+        self.dead = self.frozen = self.serving = self.starved = False
         stage.steady_ms = world.time.steady_ms
         self.local_lane = LocalLane(SLOTS)
         kernel: Kernel = self.loop.run(
@@ -219,14 +219,14 @@ class Process:
             return
         self.serving = True
         service = self.kernel.activities
-        service.local_lanes.append(self.local_lane)
-        self.local_lane.open(self.hands)
+        service.serve_local(self.local_lane, self.hands)
         service.serve(TASK_QUEUE, self.hands, SLOTS)
         self.loop.call_soon(self.kernel.serve, self.runner)
 
     def starve_activities(self, *, full: bool) -> None:
         """Start no activities for now. ``full``: the worker is there, and all its slots are taken."""
         service = self.kernel.activities
+        self.starved = True
 
         def starve() -> None:
             service.unserve(TASK_QUEUE, self.hands)
@@ -236,7 +236,10 @@ class Process:
         self.loop.call_soon(starve)
 
     def take_activities(self) -> None:
-        """Begin to run activities again."""
+        """Begin to run activities again, if none were to start."""
+        if not self.starved:
+            return
+        self.starved = False
         self.loop.call_soon(lambda: self.kernel.activities.serve(TASK_QUEUE, self.hands, SLOTS))
 
     def ended(self, token: bytes, outcome: AttemptOutcome) -> bool:
