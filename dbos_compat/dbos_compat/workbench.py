@@ -35,6 +35,7 @@ from dbos_compat.bridge.build_ids import build_id_of
 from dbos_compat.bridge.guided import GuidedInterpreter, HintedInterpreter
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.errors import rpc_error
+from dbos_compat.native_threads import outlive_native_threads
 from dbos_compat.private_workbench import BenchHost
 from dbos_core.commit import RunRow
 from dbos_core.runner import Interpreter
@@ -152,6 +153,7 @@ class Workbench:
     def replayer(self) -> Replayer:
         """Temporal's own replayer with the same workflows, converter, interceptors and plug-ins, and as many of the worker's
         options as it takes. Raises what ``temporalio.worker.Replayer`` raises."""
+        outlive_native_threads()
         taken = inspect.signature(Replayer).parameters
         options = {"runtime": _silent(), **self._options}
         return Replayer(

@@ -35,6 +35,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 import dbos_compat
+from dbos_compat.native_threads import outlive_native_threads
 from dbos_core import failpoints
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.inferred import inferred
@@ -257,6 +258,7 @@ class _Stage:
             history = await handle.fetch_history()
             if victim.poll() is not None:
                 report.kills += victim.returncode == -signal.SIGKILL
+        outlive_native_threads()
         replayed = await Replayer(
             workflows=[self.workflow],
             workflow_runner=UnsandboxedWorkflowRunner(),

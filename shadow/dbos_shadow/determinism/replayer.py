@@ -10,6 +10,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
+from dbos_compat.native_threads import outlive_native_threads
 from dbos_shadow.determinism.plan import Plan
 
 _REPLAYER = (
@@ -55,6 +56,7 @@ async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str, new_c
     options = {name: plan.worker_options[name] for name in _REPLAYER if name in plan.worker_options}
     if "data_converter" in plan.client_options:
         options["data_converter"] = plan.client_options["data_converter"]
+    outlive_native_threads()
     replayer = Replayer(workflows=[definition.cls], **options)
     for index, text in enumerate(histories):
         history = WorkflowHistory.from_json(workflow_id, text)
