@@ -70,14 +70,15 @@ class WorkflowItem(pytest.Item):
         from dbos_shadow.determinism.inferred import inferred
 
         option = self.config.getoption
-        plan = inferred(self.workflow, sandboxed=not option("--determinism-unsandboxed"))
+        sandboxed = not option("--determinism-unsandboxed")
+        plan = inferred(self.workflow, sandboxed=sandboxed)
         reference = reference_to(self.workflow, self.workflow.__module__)
         explored = check_workflow(plan, profile=option("--determinism-profile"), reference=reference)
         sentence = f"{explored.schedules} schedules, {explored.steps} steps, {explored.seconds:.1f} s"
         if url := option("--determinism-durable"):
             from dbos_shadow.determinism.durable import run_durably
 
-            sentence += f"; {run_durably(self.workflow, explored.kept, url)}"
+            sentence += f"; {run_durably(self.workflow, explored.kept, url, sandboxed=sandboxed)}"
         self.add_report_section("call", MARK, sentence)
         self.user_properties.append((MARK, sentence))
 

@@ -58,7 +58,7 @@ def check(
         typer.Option(
             "--durable",
             metavar="URL",
-            help="Then run what was found on this Postgres, in a worker process that is killed at each of its commits.",
+            help="Then play what was found on this Postgres, with worker processes that are killed at their commits.",
         ),
     ] = None,
     as_json: Json = False,
@@ -69,13 +69,15 @@ def check(
     from dbos_shadow.determinism.failure import DeterminismError
 
     cls, plan = _plan(place, unsandboxed, then)
+    played: dict[str, Any] = {}
     try:
         reference = None if plan.then else reference_to(cls, cls.__module__)  # which leads to the class alone
         explored = check_workflow(plan, profile=_profile(profile), seed=seed, reference=reference)
         if durable is not None:
             from dbos_shadow.determinism.durable import run_durably
 
-            report = run_durably(cls, explored.kept, durable)
+            report = run_durably(cls, explored.kept, durable, sandboxed=not unsandboxed)
+            played = {"durable": report.document()}
             _say(as_json, str(report), {})
     except DeterminismError as error:
         _broken(error, cls, plan, keep, as_json)
@@ -89,6 +91,7 @@ def check(
             "schedules": explored.schedules,
             "seconds": round(explored.seconds, 3),
             "steps": explored.steps,
+            **played,
         },
     )
 

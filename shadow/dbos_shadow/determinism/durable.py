@@ -1,50 +1,54 @@
 """Durable: what was found in memory, on a real Postgres, with a real worker process that is really killed.
 
-A schedule becomes a *script*: how each activity ends, and which messages come after how many of them. The script is played
-once in peace and once for each place at which the worker is killed (SIGKILL at a failpoint); another worker goes on. The
-ending must be the same, and Temporal's ``Replayer`` has to accept every history. Timers are real here: scripts in which a
-workflow sleeps for long or an activity times out are left out, and so are those with several runs. Children are stubs here, too.
+A schedule becomes a :class:`~dbos_shadow.determinism.durable_script.Script`. It is played in peace, where its ending has to
+be the one that it has in memory, and once for each place at which the worker is killed (SIGKILL at a failpoint) and
+another worker goes on. Where a kill changes the ending, what came to the workflow then is played once more, in peace: that
+has to end the same. Temporal's ``Replayer`` has to accept every history.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from temporalio.client import (
-    Client,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError
+from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-import dbos_compat
+from dbos_compat.connect import URL_VARIABLE
+from dbos_compat.convert.payloads import payload
 from dbos_compat.native_threads import outlive_native_threads
-from dbos_core import failpoints
+from dbos_shadow.determinism.crew import Crew
+from dbos_shadow.determinism.decisions import Decisions, Listed
+from dbos_shadow.determinism.durable_mother import Mother
+from dbos_shadow.determinism.durable_play import Play, Played, PlayFailed, Stuck, TaskFails
+from dbos_shadow.determinism.durable_script import (
+    Ending,
+    LeftOut,
+    Script,
+    Told,
+    comings,
+    messages,
+    script,
+    script_of,
+    wire,
+)
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.inferred import inferred
 from dbos_shadow.determinism.plan import Plan
-from dbos_shadow.determinism.run import Lived, run_schedule
-from dbos_shadow.trace import Arrival, ArrivalKind, Plain, StepKind
+from dbos_shadow.determinism.run import live
+from dbos_shadow.determinism.silence import quiet
+from dbos_shadow.determinism.singles import singles
+from dbos_shadow.sources.messages import value
+from dbos_shadow.trace import ArrivalKind, Status
 
-NAMESPACE = "determinism"
 PLACES: Sequence[tuple[str, int]] = (
+    ("writer.before_flush", 1),
     ("writer.before_flush", 2),
     ("writer.after_flush", 1),
     ("writer.after_flush", 2),
@@ -52,44 +56,23 @@ PLACES: Sequence[tuple[str, int]] = (
     ("activity.before_report", 1),
 )
 """Where the worker is killed, and at which passing. A place that a script does not pass is no harm."""
-SCRIPTS_MAX = 3
-SLEEPS_MS_MAX = 2_000
-WITHIN_S = 60.0
-_READY = "ready"
-_STEPS = frozenset(
-    {
-        StepKind.ACTIVITY, StepKind.LOCAL_ACTIVITY, StepKind.TIMER, StepKind.PATCH, StepKind.CANCEL_TIMER,
-        StepKind.CANCEL_ACTIVITY, StepKind.CHILD,
-    }
-)  # fmt: skip
-_UPDATES = frozenset({StepKind.UPDATE_ACCEPTED, StepKind.UPDATE_COMPLETED})
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message, and after how many ended activities it comes."""
-
-    after: int
-    kind: str
-    name: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A schedule, as far as processes can play it."""
-
-    decisions: tuple[int, ...]
-    inputs: tuple[str, ...]
-    endings: Mapping[str, tuple[bool, str]]
-    """Id of an activity → does it complete, and its JSON result or the type of its error."""
-    messages: tuple[Said, ...]
-    waiting: tuple[str, ...] = ()
-    """Ids of activities that go on until they are cancelled."""
-    children: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
-    """How children end, by workflow id, and by type for those whose ids are made up."""
-    bounded: bool = False
-    """Some attempt may not be made again, so that whoever kills its worker changes how it ends."""
+FURTHER: Sequence[tuple[frozenset[str], tuple[str, int]]] = (
+    (frozenset({"timer completed"}), ("timer.ring", 1)),
+    (frozenset({"signal completed", "update completed", "cancel completed"}), ("mail.received", 1)),
+    (frozenset({"local_activity completed", "local_activity failed"}), ("local.after_run", 1)),
+    (frozenset({"external_signaled completed", "external_signaled failed"}), ("errand.after", 1)),
+    (frozenset({"external_canceled completed", "external_canceled failed"}), ("errand.after", 1)),
+    (frozenset({"child_started completed"}), ("errand.after", 1)),
+    (frozenset({"continued_as_new"}), ("successor.committed", 1)),
+)
+"""And where else, in scripts with one of these."""
+SCRIPTS_MAX = 5
+SEARCH_S = 3.0
+SEARCH_DECISIONS = 60
+"""How long scripts are looked for beside the corpus, and among how many choices."""
+CHANCE = 4
+"""So often more a play is repeated before its ending is held against somebody: it may follow from chance."""
+_OWN_ENDS = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 
 
 @dataclass(slots=True)
@@ -105,64 +88,10 @@ class Report:
         left = "".join(f"; {count} left out: {why}" for why, count in sorted(self.left_out.items()))
         return f"{self.scripts} scripts on Postgres with {self.kills} kills in {self.seconds:.0f} s{left}"
 
-
-class LeftOut(Exception):
-    """Why a schedule is no script."""
-
-
-def script_of(lived: Lived) -> Script:
-    """The script of a schedule.
-
-    Raises:
-        LeftOut: processes cannot play it in reasonable time.
-    """
-    if len(lived.traces) != 1:
-        raise LeftOut("it has not ended, or continued as new")
-    trace = lived.traces[0]
-    if any(step.kind not in _STEPS | _UPDATES for step in trace.steps):
-        raise LeftOut("it signals or cancels other workflows")
-    rung = [trace.steps[a.step] for a in trace.arrivals if a.kind is ArrivalKind.TIMER and a.step is not None]
-    if sum(timer.duration_ms or 0 for timer in rung) > SLEEPS_MS_MAX:
-        raise LeftOut("it sleeps for long")
-    endings: dict[str, tuple[bool, str]] = {}
-    messages: list[Said] = []
-    waiting: list[str] = []
-    children: dict[str, tuple[bool, str]] = {}
-    for arrival in trace.arrivals:
-        if arrival.kind in (ArrivalKind.ACTIVITY, ArrivalKind.LOCAL_ACTIVITY) and arrival.step is not None:
-            step = trace.steps[arrival.step]
-            if arrival.how == "canceled" and arrival.kind is ArrivalKind.ACTIVITY:
-                waiting.append(step.id)
-            elif arrival.how in ("completed", "failed"):
-                endings[step.id] = _end_of(arrival)
-            else:
-                raise LeftOut("an activity times out")
-        elif arrival.kind in (ArrivalKind.CHILD_STARTED, ArrivalKind.CHILD) and arrival.step is not None:
-            step = trace.steps[arrival.step]
-            if arrival.how not in ("completed", "failed") or (
-                arrival.kind is ArrivalKind.CHILD_STARTED and arrival.how == "failed"
-            ):
-                raise LeftOut("a child is cancelled, or cannot be started")
-            if arrival.kind is ArrivalKind.CHILD:
-                children[f"id {step.id}"] = end = _end_of(arrival)
-                children.setdefault(f"type {step.name}", end)
-        elif arrival.is_message:
-            messages.append(Said(len(endings), arrival.kind.value, arrival.name, _json(arrival.values)))
-    bounded = any(
-        name == "retry_maximum_attempts" and most for step in trace.steps for name, most in step.options or ()
-    )
-    return Script(lived.decisions, _json(trace.inputs), endings, tuple(messages), tuple(waiting), children, bounded)
-
-
-def _end_of(arrival: Arrival) -> tuple[bool, str]:
-    failed = arrival.failure.cause or arrival.failure if arrival.failure is not None else None
-    return (False, failed.type) if failed is not None else (True, (_json(arrival.values) or ("null",))[0])
-
-
-def _json(values: Sequence[Any]) -> tuple[str, ...]:
-    if not all(isinstance(value, Plain) for value in values):
-        raise LeftOut("a value is no JSON")
-    return tuple(value.text for value in values)
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        left_out = dict(sorted(self.left_out.items()))
+        return {"scripts": self.scripts, "kills": self.kills, "left_out": left_out, "seconds": round(self.seconds, 3)}
 
 
 def run_durably(
@@ -173,180 +102,240 @@ def run_durably(
     Args:
         workflow: the class; stubs are inferred from annotations.
         kept: decision lists, as ``check_workflow(...).kept`` has them.
-        url: of the database; namespace ``determinism`` is used.
-        scripts_max: how many different scripts are played.
+        url: of the database. Each play has a namespace of its own (``determinism_...``), which is dropped at its end.
+        scripts_max: how many different scripts are played, of the corpus and of schedules with one thing out of the
+            ordinary: those that have most that the ones before do not have.
         sandboxed: the workers run workflows in Temporal's sandbox.
 
     Raises:
-        DeterminismError: a kill changes how the workflow ends, or Temporal's Replayer refuses a history.
+        DeterminismError: it ends otherwise than in memory, a kill changes how it ends, something is lost, comes twice or
+            is made up, or Temporal's Replayer refuses a history.
     """
     plan = inferred(workflow, sandboxed=False)
     report = Report()
     begun = time.monotonic()
+    crew = Crew(plan)
+    try:
+        scripts = _chosen(_scripts(crew, kept, report), scripts_max, report)
+        file = getattr(sys.modules.get(workflow.__module__), "__file__", None)
+        with Mother(workflow.__module__, file, {URL_VARIABLE: url}) as mother:
+            asyncio.run(_Stage(workflow, crew, mother, url, sandboxed, report).play(scripts))
+    finally:
+        crew.close()
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def _scripts(crew: Crew, kept: Sequence[Sequence[int]], report: Report) -> list[Script]:
+    """All different ones: the plain one, those of the corpus, and those with one thing out of the ordinary."""
     found: dict[str, Script] = {}
-    for decisions in ((), *kept):
-        if len(found) == scripts_max:
-            break
+
+    def add(decisions: Decisions) -> None:
+        with quiet():
+            lived = live(crew, decisions)
         try:
-            script = script_of(run_schedule(plan, decisions))
+            told = script_of(lived)
         except LeftOut as reason:
             report.left_out[str(reason)] += 1
         else:
-            told = script.inputs, script.endings, script.messages, script.waiting, script.children
-            found.setdefault(repr(told), script)
-    stage = _Stage(workflow, plan, url, sandboxed)
-    asyncio.run(stage.play(list(found.values()), report))
-    report.seconds = time.monotonic() - begun
-    return report
+            course = [[(c.key, c.how, c.answer, c.arrival.values) for c in run] for run in told.runs]
+            found.setdefault(repr((told.inputs, course)), told)
+
+    for decisions in ((), *kept):
+        add(Listed(decisions))
+    until = time.monotonic() + SEARCH_S
+    for _ in singles(add, SEARCH_DECISIONS):
+        if time.monotonic() > until:
+            break
+    return list(found.values())
+
+
+def _chosen(scripts: Sequence[Script], most: int, report: Report) -> list[Script]:
+    """The plain one, and those that add most to it."""
+    left, chosen, seen = list(scripts), list[Script](), frozenset[str]()
+    while left and len(chosen) < most:
+        best = max(left, key=lambda s: len(s.variety - seen)) if chosen else left[0]
+        left.remove(best)
+        chosen.append(best)
+        seen |= best.variety
+    if left:
+        report.left_out[f"more than {most} scripts"] += len(left)
+    return chosen
 
 
 @dataclass(slots=True)
 class _Stage:
     workflow: type
-    plan: Plan
+    crew: Crew
+    mother: Mother
     url: str
     sandboxed: bool
+    report: Report
+    _played: list[Played] = field(default_factory=list)
+    """What Temporal's Replayer has to look at."""
 
-    async def play(self, scripts: Sequence[Script], report: Report) -> None:
-        client = await dbos_compat.connect(self.url, namespace=NAMESPACE)
+    @property
+    def plan(self) -> Plan:
+        return self.crew.plan
+
+    async def play(self, scripts: Iterable[Script]) -> None:
+        for told in scripts:
+            self.report.scripts += 1
+            first, second = await self._peace(told), await self._peace(told)
+            same = first.ending == second.ending
+            if not same:
+                self.report.left_out["comparisons, as its ending is another one each time"] += 1
+            elif first.ending != told.ending:
+                await self._unlike_memory(told, first)
+            kills = 0
+            for place, passing in _places(told):
+                killed = await self._once(told, f"{place}=kill@{passing}")
+                kills += killed.kills
+                if same and killed.ending != first.ending:
+                    await self._changed_by(f"{place}, {passing}", told, first, killed)
+            self.report.kills += kills
+            if not kills:
+                self.report.left_out["kills, as it passes no place for one"] += 1
+            await self._replayed(told)
+
+    async def _peace(self, told: Script) -> Played:
+        return await self._once(told, None)
+
+    async def _unlike_memory(self, told: Script, played: Played) -> None:
+        if not told.in_step:
+            self.report.left_out["comparisons with memory, where several things came at once"] += 1
+            return
+        if not await self._steady(told, played.ending):
+            self.report.left_out["comparisons, as its ending is another one each time"] += 1
+            return
+        self._broken(
+            Rule.DURABLE, f"in memory it {_told(told.ending)}, on Postgres it {_told(played.ending)}.", told, played
+        )
+
+    async def _changed_by(self, place: str, told: Script, peaceful: Played, killed: Played) -> None:
+        """It ended otherwise. Is that because other things came to it?"""
+        what = f"in peace it {_told(peaceful.ending)}, with its worker killed ({place}) it {_told(killed.ending)}"
+        if killed.course == peaceful.course:
+            self._broken(Rule.CRASH_FREE, f"{what}, though the same came to it.", told, killed)
         try:
-            for script in scripts:
-                report.scripts += 1
-                peaceful = [await self._once(client, script, None, report) for _ in range(2)]
-                if peaceful[0] != peaceful[1]:
-                    continue  # messages and activities race in it: no ending is the right one
-                if script.bounded:
-                    report.left_out["kills, as an attempt that dies may not be made again"] += 1
-                for place, passing in PLACES if not script.bounded else ():
-                    ending = await self._once(client, script, f"{place}=kill@{passing}", report)
-                    if ending != peaceful[0]:
-                        what = (
-                            f"in peace it is {peaceful[0]}, with its worker killed ({place}, {passing}) it is {ending}."
-                        )
-                        raise self._broken(Rule.CRASH_FREE, what, script)
-        finally:
-            await dbos_compat.disconnect(client)
-
-    async def _once(self, client: Client, script: Script, kill: str | None, report: Report) -> str:
-        """One life of the script; how the workflow has ended."""
-        queue = f"determinism-{uuid.uuid4()}"
-        async with contextlib.AsyncExitStack() as stack:
-            start = await stack.enter_async_context(self._workers(script, queue))
-            victim = await start(kill)
-            values = [json.loads(text) for text in script.inputs]
-            name = self.plan.name
-            handle = await client.start_workflow(name, args=values, id=queue, task_queue=queue)
-            telling = asyncio.ensure_future(self._tell(client, handle, script))
-            ended = asyncio.ensure_future(_ending(handle))
-            deadline = time.monotonic() + WITHIN_S
-            while not ended.done() and time.monotonic() < deadline:
-                await asyncio.wait([ended], timeout=0.05)
-                if victim.poll() is not None and not ended.done():
-                    assert victim.returncode == -signal.SIGKILL, f"a worker ended by itself with {victim.returncode}"
-                    report.kills += 1
-                    victim = await start(None)
-            telling.cancel()
-            (told,) = await asyncio.gather(telling, return_exceptions=True)
-            if isinstance(told, Exception):
-                raise told
-            if not ended.done():
-                ended.cancel()
-                await handle.terminate()
-                raise self._broken(
-                    Rule.WAKE_UP, f"it has not ended within {WITHIN_S:.0f} s ({kill or 'no kill'}).", script
-                )
-            history = await handle.fetch_history()
-            if victim.poll() is not None:
-                report.kills += victim.returncode == -signal.SIGKILL
-        outlive_native_threads()
-        replayed = await Replayer(
-            workflows=[self.workflow],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            namespace=NAMESPACE,
-        ).replay_workflow(history, raise_on_replay_failure=False)
-        if replayed.replay_failure is not None:
-            raise self._broken(Rule.HISTORY, f"{replayed.replay_failure}", script, history.to_json())
-        return ended.result()
-
-    async def _tell(self, client: Client, handle: WorkflowHandle[Any, Any], script: Script) -> None:
-        """Send the messages, each once so many activities have ended; or after a second, if it is what the workflow waits for."""
-        for message in script.messages:
-            wait_until = time.monotonic() + 1.0
-            while time.monotonic() < wait_until:
-                events = (await handle.fetch_history()).events
-                if sum(e.WhichOneof("attributes") in _ENDED for e in events) >= message.after:
-                    break
-                await asyncio.sleep(0.02)
-            values = [json.loads(text) for text in message.values]
-            # It may have ended, or its handler refuse: as in the schedule, the caller bears it.
-            with contextlib.suppress(RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                if message.kind == "signal":
-                    await handle.signal(message.name, args=values)
-                elif message.kind == "update":
-                    await handle.execute_update(message.name, args=values)
-                else:
-                    await handle.cancel()
-
-    @contextlib.asynccontextmanager
-    async def _workers(self, script: Script, queue: str) -> AsyncIterator[Callable[[str | None], Any]]:
-        """Starts worker processes; those that live at the end are ended."""
-        started: list[subprocess.Popen[str]] = []
-        with tempfile.TemporaryDirectory() as folder:
-            order = Path(folder) / "order.json"
-            cls = self.workflow
-            order.write_text(
-                json.dumps(
-                    {
-                        "module": cls.__module__,
-                        "name": cls.__qualname__,
-                        "queue": queue,
-                        "sandboxed": self.sandboxed,
-                        "endings": script.endings,
-                        "waiting": script.waiting,
-                        "children": script.children,
-                    }
-                )
+            other = script(killed.traces, told.decisions)
+        except LeftOut as reason:
+            self.report.left_out[f"a kill's ending: {reason}"] += 1
+            return
+        again = await self._peace(other)
+        if again.ending == killed.ending:
+            return
+        if not other.in_step:
+            self.report.left_out["a kill's ending, where several things came at once"] += 1
+        elif not await self._steady(other, again.ending):
+            self.report.left_out["comparisons, as its ending is another one each time"] += 1
+        else:
+            self._broken(
+                Rule.CRASH_FREE, f"{what}; where the same comes to it in peace it {_told(again.ending)}.", told, killed
             )
 
-            async def start(kill: str | None) -> subprocess.Popen[str]:
-                env = {
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                    "DBOS_SYSTEM_DATABASE_URL": self.url,
-                    failpoints.ENVIRONMENT: kill or "",
-                }
-                command = [sys.executable, "-m", "dbos_shadow.determinism.durable_worker", str(order)]
-                worker = await asyncio.to_thread(subprocess.Popen, command, env=env, stdout=subprocess.PIPE, text=True)
-                started.append(worker)
-                assert worker.stdout is not None
-                line = await asyncio.to_thread(worker.stdout.readline)
-                assert line.strip() == _READY or worker.poll() is not None, f"a worker said {line!r}"
-                return worker
+    async def _steady(self, told: Script, ending: Ending) -> bool:
+        """Does it always end so?"""
+        for _ in range(CHANCE):
+            if (await self._peace(told)).ending != ending:
+                return False
+        return True
 
-            try:
-                yield start
-            finally:
-                for worker in started:
-                    worker.kill()
-                    worker.wait()
-                    if worker.stdout is not None:
-                        worker.stdout.close()
+    async def _once(self, told: Script, kill: str | None) -> Played:
+        """One play, and what must hold of any."""
+        try:
+            async with Play(
+                told,
+                self.mother,
+                self.workflow,
+                self.plan.name,
+                self.url,
+                sandboxed=self.sandboxed,
+                boring=self._boring,
+            ) as play:
+                played = await play.run(kill)
+        except Stuck as error:
+            self._broken(Rule.WAKE_UP, f"{error} ({kill or 'no kill'})", told)
+        except TaskFails as error:
+            self._broken(Rule.TASK_FAILS, f"{error} ({kill or 'no kill'})", told)
+        except PlayFailed as error:
+            self._broken(Rule.ENGINE, f"{error} ({kill or 'no kill'})", told)
+        self._accounted(told, played, kill)
+        self._played.append(played)
+        return played
 
-    def _broken(self, rule: Rule, what: str, script: Script, history: str | None = None) -> DeterminismError:
-        return DeterminismError(
-            rule, f"On Postgres {what}", workflow=self.plan.name, decisions=script.decisions, history=history
+    def _accounted(self, told: Script, played: Played, kill: str | None) -> None:
+        """Whatever came, came once, in order, and from somebody."""
+        where = f"({kill or 'no kill'})"
+        for trace in played.traces:
+            keys = Counter(coming.key for coming in comings(trace))
+            twice = [key for key, count in keys.items() if count > 1]
+            if twice:
+                self._broken(Rule.STEP_ONCE, f"{twice[0][0]} {twice[0][2] + 1} has ended twice {where}.", told, played)
+        if played.strange:
+            self._broken(
+                Rule.CRASH_FREE, f"{played.strange[0]!r} has a result that no attempt reported {where}.", told, played
+            )
+        sent = list(messages([[c for c in played.sent if c.kind is not ArrivalKind.UPDATE]]))
+        heard = list(messages([[c for c in comings(t) if c.kind is not ArrivalKind.UPDATE] for t in played.traces]))
+        if heard != sent[: len(heard)]:
+            names = [name or kind for kind, name, _ in heard], [name or kind for kind, name, _ in sent]
+            self._broken(Rule.SIGNAL_ONCE, f"it hears {names[0]}, and was sent {names[1]} {where}.", told, played)
+        if len(heard) < len(sent) and played.traces[-1].outcome.status in _OWN_ENDS:
+            lost = sent[len(heard)][1] or sent[len(heard)][0]
+            self._broken(Rule.SIGNAL_ONCE, f"{lost!r} was acknowledged, and it ended without it {where}.", told, played)
+
+    async def _replayed(self, told: Script) -> None:
+        """Temporal's Replayer, once for all plays of a script."""
+        outlive_native_threads()
+        replayer = Replayer(workflows=[self.workflow], workflow_runner=UnsandboxedWorkflowRunner())
+        played = [(one, history) for one in self._played for history in one.histories]
+        self._played.clear()
+
+        async def histories() -> AsyncIterator[WorkflowHistory]:
+            for _, history in played:
+                yield history
+
+        number = 0
+        async with replayer.workflow_replay_iterator(histories()) as answers:
+            async for answer in answers:
+                if answer.replay_failure is not None:
+                    self._broken(Rule.HISTORY, f"{answer.replay_failure}", told, played[number][0])
+                number += 1
+        assert number == len(played), "each of them has an answer"
+
+    def _boring(self, activity_type: str) -> Told:
+        for ending in self.crew.endings(activity_type) or ():
+            outcome = ending.outcome
+            if outcome is not None and outcome.kind.value == "completed":
+                form = None if outcome.record is None else json.loads(outcome.record)
+                return {"how": "completed", "values": [] if form is None else [wire(value(payload(form)))]}
+        failure = {"message": "failed", "type": "Failed", "non_retryable": True, "details": [], "cause": None}
+        return {"how": "failed", "failure": failure}
+
+    def _broken(self, rule: Rule, what: str, told: Script, played: Played | None = None) -> NoReturn:
+        history = played.histories[-1].to_json() if played is not None and played.histories else None
+        raise DeterminismError(
+            rule, f"On Postgres {what}", workflow=self.plan.name, decisions=told.decisions, history=history
         )
 
 
-_ENDED = frozenset(f"activity_task_{how}_event_attributes" for how in ("completed", "failed", "timed_out", "canceled"))
+def _places(told: Script) -> list[tuple[str, int]]:
+    further = [place for features, place in FURTHER if features & told.features]
+    return list(dict.fromkeys((*PLACES, *further)))
 
 
-async def _ending(handle: WorkflowHandle[Any, Any]) -> str:
-    try:
-        return f"completed with {await handle.result()!r}"
-    except WorkflowFailureError as error:
-        cause = error.cause
-        return f"ended by {type(cause).__name__} {getattr(cause, 'type', '')}".rstrip()
+def _told(ending: Ending) -> str:
+    """How it ended, for people."""
+    _, outcome = ending[-1]
+    runs = f" as run {len(ending)}" if len(ending) > 1 else ""
+    failure = outcome.failure
+    while failure is not None and failure.cause is not None:
+        failure = failure.cause
+    if failure is not None:
+        return f"ends as {outcome.status}{runs} with {failure.type or failure.kind} {failure.message!r}"
+    values = ", ".join(getattr(v, "text", repr(v)) for v in outcome.values)
+    return f"ends as {outcome.status}{runs} with {values or 'nothing'}"
 
 
 __all__ = ["LeftOut", "Report", "Script", "run_durably", "script_of"]

@@ -74,13 +74,16 @@ def run_elsewhere(
     return answer
 
 
+def module_at(name: str, file: str | None) -> ModuleType:
+    """A module of another process, in this one: by its name, or where that is of no use here by its file."""
+    if name == "__main__" or importlib.util.find_spec(name.partition(".")[0]) is None:
+        assert file is not None, "what was typed into a prompt cannot be found by another process"
+        return _from_file(Path(file))
+    return importlib.import_module(name)
+
+
 def _load(reference: Reference) -> Any:
-    if reference.module == "__main__" or importlib.util.find_spec(reference.module.partition(".")[0]) is None:
-        assert reference.file is not None, "a test typed into a prompt cannot be found by another process"
-        module = _from_file(Path(reference.file))
-    else:
-        module = importlib.import_module(reference.module)
-    found = getattr(module, reference.attribute)
+    found = getattr(module_at(reference.module, reference.file), reference.attribute)
     if reference.key is not None:
         found = found[reference.key]
     if isinstance(found, type):

@@ -33,6 +33,7 @@ class Rule(enum.StrEnum):
     PROGRESS = "a closed run stays closed and a journal only grows"
     ENDS = "the workflow ends"
     INVARIANT = "the invariants of the test hold"
+    DURABLE = "what comes to a workflow has the same end on Postgres and in memory"
     QUERY = "a query changes nothing"
     ENGINE = "the engine does not fail"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import WorkflowHistory
 from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning
 
+from dbos_compat.convert.records import close_record
 from dbos_compat.history.events import events
 from dbos_core.activities.attempt import Attempt
 from dbos_core.activities.local import LocalSpec
@@ -18,6 +19,7 @@ from dbos_core.activities.spec import AttemptOutcome
 from dbos_core.commit import RunStatus
 from dbos_core.errands.spec import ErrandKind, child_run_id
 from dbos_core.phase import Phase
+from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.callers import Call
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Kind
@@ -338,11 +340,11 @@ class Watch:
 
     def traces(self) -> list[Trace]:
         """Of the runs of the workflow under test that have ended, oldest first."""
-        schedule = self._schedule
+        journals = self._schedule.journals
         return [
-            journal_source.trace(journal.run.loaded())
-            for journal in schedule.journals.values()
-            if journal.closed and journal.run.row.workflow_id == schedule.world_id
+            journal_source.trace(run.loaded())
+            for run in self._own_runs()
+            if (journal := journals.get(run.row.workflow_uuid)) is not None and journal.closed
         ]
 
     def history(self) -> str | None:
@@ -352,9 +354,16 @@ class Watch:
 
     def histories(self) -> list[WorkflowHistory]:
         """Of all runs of the workflow under test, oldest first."""
-        schedule = self._schedule
-        return [
-            WorkflowHistory(run.row.workflow_id, events(run.loaded()))
-            for run in schedule.world.tables.runs.values()
-            if run.row.workflow_id == schedule.world_id
-        ]
+        return [WorkflowHistory(run.row.workflow_id, events(run.loaded())) for run in self._own_runs()]
+
+    def _own_runs(self) -> list[Run]:
+        """Of the workflow under test, each before the one that continues it; the store may have it the other way round."""
+        runs = [r for r in self._schedule.world.tables.runs.values() if r.row.workflow_id == self._schedule.world_id]
+        following = {r.row.run_id: close_record(r.row.close).new_run_id for r in runs if r.row.close}
+        by_run_id, in_order = {r.row.run_id: r for r in runs}, list[Run]()
+        for first in (r for r in runs if r.row.run_id not in following.values()):
+            run: Run | None = first
+            while run is not None:
+                in_order.append(run)
+                run = by_run_id.get(following.get(run.row.run_id, ""))
+        return in_order

@@ -13,12 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_shadow.determinism import PROFILES, Lived, Profile, inferred, run_schedule
-from dbos_shadow.determinism.durable import LeftOut, run_durably, script_of
+from dbos_shadow.determinism import PROFILES, Profile, inferred, run_schedule
 from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, workflows_of
 from tests.fixtures.process import REPOSITORY
-from tests.shadow.gallery.shapes import handler_races_end, update_lost
-from tests.unit.shadow.determinism import family, flow
+from tests.shadow.gallery.shapes import handler_races_end
+from tests.unit.shadow.determinism import flow
 from tests.unit.shadow.determinism.flow import Breaks, Holds, Swapped
 
 FLOW = "tests.unit.shadow.determinism.flow"
@@ -222,54 +221,7 @@ def test_pytest_tells_the_story(team: Path) -> None:
     assert "from orders import Breaks" in found.stdout
 
 
-# -- durable -------------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_no_script() -> None:
-    with pytest.raises(LeftOut, match="continued as new"):
-        script_of(run_schedule(update_lost.SHAPE.mended, []))
-    script = script_of(run_schedule(inferred(Holds, sandboxed=False), []))
-    assert list(script.endings) == ["1", "2"]
-    assert all(completes for completes, _ in script.endings.values())
-
-
-@pytest.mark.timeout(300)
-def test_a_schedule_on_postgres_with_kills(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "dbos_shadow.determinism.durable.PLACES", [("writer.after_flush", 2), ("activity.before_report", 1)]
-    )
-    report = run_durably(Holds, [], postgres_url, scripts_max=1, sandboxed=False)
-    assert (report.scripts, report.kills) == (1, 2), str(report)
-
-
-def with_a_cancelled_activity() -> Lived:
-    """The children end first, and the activity hears that it is cancelled."""
-    tested = inferred(family.Family, sandboxed=False)
-    for way in ([0, another] for another in range(1, 6)):
-        for more in ([], [0], [1], [2]):
-            lived = run_schedule(tested, [*way, *more, *way[1:], 0])
-            if lived.error is None and lived.traces and any(a.how == "canceled" for a in lived.traces[0].arrivals):
-                return lived
-    raise AssertionError("no such schedule")
-
-
-@pytest.mark.timeout(300)
-def test_children_and_cancelled_activities_on_postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lived = with_a_cancelled_activity()
-    script = script_of(lived)
-    assert script.waiting
-    assert not script.bounded
-    assert "type Child" in script.children
-    monkeypatch.setattr("dbos_shadow.determinism.durable.PLACES", [("activity.before_report", 1)])
-    report = run_durably(family.Family, [lived.decisions], postgres_url, scripts_max=2, sandboxed=False)
-    assert (report.scripts, report.kills, dict(report.left_out)) == (2, 2, {}), str(report)
-
-
-@pytest.mark.timeout(300)
-def test_whose_only_attempt_would_die_is_not_killed(postgres_url: str) -> None:
-    report = run_durably(family.Once, [], postgres_url, scripts_max=1, sandboxed=False)
-    assert (report.scripts, report.kills) == (1, 0), str(report)
-    assert "may not be made again" in str(report)
+# -- imports ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_plugin_imports_next_to_nothing() -> None:
