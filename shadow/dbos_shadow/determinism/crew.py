@@ -79,7 +79,8 @@ class Crew:
             plan = self.plan
             tested = plan.then if new_code else plan.definition
             assert tested is not None
-            workflows = [tested.cls, *plan.real_children, StubbedChild]
+            children = [child for child in plan.real_children if child is not plan.definition.cls]  # it may be its own
+            workflows = [tested.cls, *children, StubbedChild]
             found = self._stages[name, new_code] = Stage(
                 workflows, client_options=plan.client_options, worker_options=plan.worker_options, stamp=stamped
             )

@@ -21,7 +21,7 @@ from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Happening, Kind
 from dbos_shadow.determinism.keep import Source, tell
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
-from dbos_shadow.determinism.replayer import refused
+from dbos_shadow.determinism.replayer import can_be_replayed, refused
 from dbos_shadow.determinism.run import Lived, live
 from dbos_shadow.determinism.schedule import WORKFLOW_ID, Limits
 from dbos_shadow.determinism.shrink import shrink
@@ -222,7 +222,7 @@ def _accepted(crew: Crew, how: Profile, explored: Explored) -> None:
     for decisions in _sample(explored, most):
         lived = live(crew, Listed(decisions), limits=Limits(actions=how.actions))
         new_code = any(happening.kind is Kind.NEW_CODE for happening in lived.happenings)
-        by_code[new_code] += [(lived, history) for history in lived.histories]
+        by_code[new_code] += [(lived, history) for history in lived.histories if can_be_replayed(history)]
     for new_code, found in by_code.items():
         answer = refused(crew.plan, [history for _, history in found], WORKFLOW_ID, new_code=new_code)
         explored.replayed += len(found)

@@ -47,7 +47,8 @@ def inferred(workflow: Any, **options: Any) -> Plan:
         for kind in ("signals", "updates")
     }
     given["queries"] = [h.function for h in definition.handlers if h.name and h.kind == "query"]
-    given["children"] = {child.name: _stub(child.run) for child in _workflows(module) if child.name}
+    others = [other for other in _workflows(module) if other.name not in (None, definition.name)]
+    given["children"] = {child.name: _stub(child.run) for child in others}
     given["fallback"] = lambda name: known.get(name) or returns(None)
     return plan(definition.cls, **{**given, **options})
 

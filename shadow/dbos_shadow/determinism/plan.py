@@ -153,6 +153,11 @@ def plan(
             real.append(workflow_definition(child).cls)
         else:
             stubs[child if isinstance(child, str) else workflow_definition(child).name or ""] = stub
+    if definition.name in stubs:
+        raise ValueError(
+            f"children of type {definition.name!r} cannot be stubs: that is the workflow under test, whose code runs "
+            f"for each run of that type; give None for it"
+        )
     worker = dict(worker_options or {})
     if not sandboxed:
         worker.setdefault("workflow_runner", UnsandboxedWorkflowRunner())

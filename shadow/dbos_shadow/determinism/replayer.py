@@ -27,7 +27,7 @@ def refused(
 
     Args:
         plan: what was tested.
-        histories: as JSON.
+        histories: as JSON, such as can be replayed.
         workflow_id: of all of them.
         new_code: they end with the code that took over (``then``).
     """
@@ -48,6 +48,11 @@ def refused(
         raise answer[0]
     found: tuple[int, str] | None = answer[0]
     return found
+
+
+def can_be_replayed(history: str) -> bool:
+    """There is more to it than its start. The Replayer waits for ever for the first task of a run that is yet to begin."""
+    return len(WorkflowHistory.from_json("", history).events) > 1
 
 
 async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str, new_code: bool) -> tuple[int, str] | None:

@@ -28,6 +28,7 @@ from dbos_shadow.determinism import (
     run_schedule,
 )
 from dbos_shadow.determinism.elsewhere import Reference
+from dbos_shadow.determinism.replayer import can_be_replayed
 from dbos_shadow.trace import Status, Trace
 from examples.checkout import activities
 from examples.checkout.shared import CheckoutInput
@@ -191,6 +192,15 @@ test_with_a_codec_that_encrypts = determinism_test(
 def test_a_run_that_begins_later_though_the_clock_is_set() -> None:
     tested = greeting(sandboxed=False, start_options={"start_delay": timedelta(seconds=50)})
     assert check_workflow(tested, profile=Profile(name="few", schedules=60, seconds=60, hash_seeds=0)).schedules == 60
+
+
+def test_a_run_that_is_yet_to_begin_is_not_replayed() -> None:
+    """A cron schedule never ends: the newest run waits for its time, and Temporal's Replayer would wait with it."""
+    tested = greeting(sandboxed=False, cancels=False, start_options={"cron_schedule": "* * * * *"})
+    lived = run_schedule(tested, [])
+    assert [can_be_replayed(history) for history in lived.histories] == [True] * len(lived.traces) + [False]
+    explored = check_workflow(tested, profile=Profile(name="few", schedules=20, seconds=60, hash_seeds=0))
+    assert explored.replayed == len(lived.traces)
 
 
 @pytest.mark.parametrize("options", [{"start_delay": timedelta(hours=2)}, {"cron_schedule": "0 * * * *"}])

@@ -101,6 +101,8 @@ TOLD: Mapping[str, Options] = {
     "hello/hello_continue_as_new.py:LoopingWorkflow": lambda m: {
         "args": st.sampled_from([8, 9, 10])  # from 11 on it never ends
     },
+    "hello/hello_cron.py:GreetingWorkflow": lambda m: {"start_options": {"cron_schedule": "* * * * *"}},
+    "hello/hello_patch.py:MyWorkflow": lambda m: {"then": m.MyWorkflowPatched},
     "hello/hello_search_attributes.py:GreetingWorkflow": lambda m: {
         "start_options": {"search_attributes": {"CustomKeywordField": ["old-value"]}}
     },
