@@ -10,7 +10,8 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.failure.v1 import Failure
@@ -19,6 +20,8 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from dbos_compat.convert.failures import failure_text
 from dbos_compat.convert.payloads import dumps, payload_map_text, payload_text, payloads_text
 
+T = TypeVar("T")
+
 TRY_CANCEL, WAIT_CANCELLATION_COMPLETED, ABANDON = 0, 1, 2
 
 TERMINAL = frozenset({"complete", "fail", "cancel", "continue_as_new"})
@@ -26,6 +29,11 @@ TERMINAL = frozenset({"complete", "fail", "cancel", "continue_as_new"})
 UNCHECKED = frozenset({"patch", "local_activity", "cancel_local"})
 """Kinds of command that are not in the digest, since Temporal lets a replay differ in them: see ``patches`` and
 ``local_activities``."""
+
+
+_IN_ANY_ORDER = frozenset({"cancel_activity", "cancel_timer", "cancel_child"})
+"""Of requests of one of these kinds that follow each other Temporal compares how many there are, not what they are for.
+``asyncio.TaskGroup`` keeps its tasks in a set, and cancels them in whichever order that has."""
 
 
 class UnsupportedCommand(Exception):
@@ -456,6 +464,36 @@ def cut(commands: Sequence[Command], checked: int) -> tuple[list[Command], list[
         else:
             ahead.append(command)
     return kept, ahead
+
+
+def as_recorded(
+    commands: Sequence[Command], recorded: Sequence[Mapping[str, Any]]
+) -> tuple[list[Command], list[Command]]:
+    """The commands that a replay has asked for, as far as the journal has them, and those beyond. Of requests to cancel whose
+    order is nobody's concern (``_IN_ANY_ORDER``) in the order in which they are recorded."""
+    commands, ahead = cut(commands, sum(c["k"] not in UNCHECKED for c in recorded))
+    if sum(c.kind in _IN_ANY_ORDER for c in commands) > 1:
+        place = {(c["k"], c["seq"]): index for index, c in enumerate(recorded) if c["k"] in _IN_ANY_ORDER}
+        last = len(recorded)
+        commands = _ordered(commands, lambda c: c.kind, lambda c: place.get((c.kind, c.seq), last))
+    return commands, ahead
+
+
+def in_one_order(recorded: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Recorded commands such that two lists which Temporal takes for the same are the same: see ``_IN_ANY_ORDER``."""
+    return _ordered(recorded, lambda c: c["k"], lambda c: c["seq"])
+
+
+def _ordered(commands: Sequence[T], kind: Callable[[T], str], place: Callable[[T], int]) -> list[T]:
+    """With neighbours whose order is nobody's concern by their place. What is not in the digest stands between none."""
+    found = list(commands)
+    checked = [index for index, command in enumerate(found) if kind(command) not in UNCHECKED]
+    for kind_, group in groupby(checked, lambda index: kind(found[index])):
+        if kind_ in _IN_ANY_ORDER:
+            indices = list(group)
+            for index, command in zip(indices, sorted([found[i] for i in indices], key=place), strict=True):
+                found[index] = command
+    return found
 
 
 def digest(commands: Sequence[Command]) -> str:

@@ -35,7 +35,7 @@ from dbos_compat.bridge.commands import (
     Command,
     Rejected,
     UnsupportedCommand,
-    cut,
+    as_recorded,
     digest,
     normalise,
     read,
@@ -475,7 +475,7 @@ class TemporalInterpreter:
         commands, _ = normalise([c for c in task.commands if c not in task.void] if task.void else task.commands)
         self._ahead = []
         if task.recorded is not None:
-            commands, self._ahead = cut(commands, sum(c["k"] not in UNCHECKED for c in task.recorded["cmds"]))
+            commands, self._ahead = as_recorded(commands, task.recorded["cmds"])
             mismatch = self._mismatch(task, commands)
             if mismatch is not None:
                 return self._void(task, mismatch)

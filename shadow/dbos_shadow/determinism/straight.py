@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dbos_compat.bridge.commands import in_one_order
 from dbos_core.commit import Entry, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
 from dbos_shadow.determinism.decoded import decoded
@@ -113,7 +114,7 @@ async def relive(
 
 def commands(record: Mapping[str, Any]) -> str:
     """What a task asked for, with all values, as a text that is the same in every process."""
-    return json.dumps(_plain(record.get("cmds", [])), sort_keys=True)
+    return json.dumps(_plain(in_one_order(record.get("cmds", []))), sort_keys=True)
 
 
 def _plain(value: Any) -> Any:

@@ -225,6 +225,11 @@ class Watch:
                 self._lost(f"it stands still while {live.phase.value}", run.row.workflow_id)
             if run.mail or live.inbox:
                 self._lost("a message waits for it", run.row.workflow_id)
+            deadline_ms = live.row.deadline_ms
+            if deadline_ms is not None and deadline_ms <= kernel.clock.now_ms():
+                if live.deadline is None:
+                    self._lost("its time is up, and no alarm ends it", run.row.workflow_id)
+                continue  # it rings next, and until then nothing that it waits for comes
             self._pending(process, journal)
         for call in schedule.callers.waiting:
             done = any(journal.completed[call.id] for journal in schedule.journals.values())

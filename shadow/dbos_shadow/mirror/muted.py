@@ -19,6 +19,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
+from dbos_compat.bridge.commands import in_one_order
 from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
@@ -141,7 +142,8 @@ class MutedInterpreter:
                 return decision
             if decision.record is not None:
                 break
-        if json.loads(decision.record)["cmds"] != json.loads(entry.record)["cmds"]:
+        again, before = [in_one_order(json.loads(record)["cmds"]) for record in (decision.record, entry.record)]
+        if again != before:
             message = f"Taken again, the task of position {entry.position} asks for something else than it did."
             decision = Decision(record=None, name="", failure=TaskFailure(message, "NON_DETERMINISTIC_ERROR"))
             self._heard.decided(self._taken - 1, decision)
