@@ -480,8 +480,10 @@ def as_recorded(
 
 
 def in_one_order(recorded: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Recorded commands such that two lists which Temporal takes for the same are the same: see ``_IN_ANY_ORDER``."""
-    return _ordered(recorded, lambda c: c["k"], lambda c: c["seq"])
+    """Recorded commands such that two lists which Temporal takes for the same are the same: see ``_IN_ANY_ORDER``. Requests to
+    cancel a local activity, of which Temporal keeps nothing, are the last."""
+    found = sorted(recorded, key=lambda c: c["seq"] + 1 if c["k"] == "cancel_local" else 0)
+    return _ordered(found, lambda c: c["k"], lambda c: c["seq"])
 
 
 def _ordered(commands: Sequence[T], kind: Callable[[T], str], place: Callable[[T], int]) -> list[T]:

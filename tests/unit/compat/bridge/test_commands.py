@@ -72,3 +72,17 @@ def test_the_digest_sees_identities_and_order_and_nothing_else() -> None:
     assert commands.digest([scheduled("a", b"1")]) == commands.digest([scheduled("a", b"2")])
     assert commands.digest([scheduled("a", b"1")]) != commands.digest([scheduled("b", b"1")])
     assert commands.digest([timer, scheduled("a", b"1")]) != commands.digest([scheduled("a", b"1"), timer])
+
+
+def test_cancels_of_one_kind_that_follow_each_other_may_come_in_another_order() -> None:
+    """Temporal's core compares their kind alone, and a task group cancels its tasks in the order of a set."""
+    then = [_command(cancel_timer=1), _command(cancel_timer=2), _command(request_cancel_local_activity=5)]
+    then += [_command(cancel_timer=3), _command(request_cancel_activity=4), _command(cancel_timer=6)]
+    recorded = [{"k": c.kind, "seq": c.seq} for c in then]
+    now = [then[3], then[2], then[1], then[0], then[4], then[5]]
+    replayed, ahead = commands.as_recorded([*now, _command(start_timer=7)], recorded)
+    assert commands.digest(replayed) == commands.digest(then)
+    assert [c.kind for c in ahead] == ["timer"]
+    assert commands.in_one_order([{"k": c.kind, "seq": c.seq} for c in now]) == commands.in_one_order(recorded)
+    other = [then[4], *then[:4], then[5]]  # one of another kind stands between
+    assert commands.digest(commands.as_recorded(other, recorded)[0]) != commands.digest(then)
