@@ -76,13 +76,8 @@ class ClaimedAttempts:
 
     def claim(self, queue: TaskQueue) -> None:
         """Take what is offered on a queue with free slots, one claim at a time."""
-        slots: list[Lane] = []
         # Half of the free slots, so that our own attempts need not wait for the answer.
-        for _ in range(min(CLAIM_MAX, (queue.free + 1) // 2)):
-            lane = queue.take_slot()
-            if lane is None:
-                break
-            slots.append(lane)
+        slots = queue.take_slots(min(CLAIM_MAX, (queue.free + 1) // 2))
         if slots:
             queue.claiming = True
             self._service.spawn(self._claim(queue, slots), f"claim activities of {queue.name}")
@@ -104,8 +99,7 @@ class ClaimedAttempts:
             self._under_way.discard(queue.name)
             for offered in taken:
                 self._begin_or_refuse(offered, slots.pop())
-            for lane in slots:
-                queue.give_back(lane)
+            queue.give_back(*slots)
         queue.pump()
 
     def _begin_or_refuse(self, offered: OfferedActivity, lane: Lane) -> None:

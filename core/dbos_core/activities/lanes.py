@@ -133,12 +133,27 @@ class TaskQueue:
         lane.free -= 1
         return lane
 
-    def give_back(self, lane: Lane) -> None:
-        """A slot that was taken was not used."""
-        for limit in (self.limit, lane.limit):
-            if limit is not None:
-                limit.give_back()
-        lane.release()
+    def take_slots(self, most: int) -> list[Lane]:
+        """Take so many slots, or those that there are."""
+        if len(self.lanes) == 1 and self.limit is None and self.lanes[0].limit is None:  # nearly always
+            (lane,) = self.lanes
+            count = max(min(most, lane.free), 0)
+            lane.free -= count
+            return [lane] * count
+        taken: list[Lane] = []
+        while len(taken) < most and (free := self.take_slot()) is not None:
+            taken.append(free)
+        return taken
+
+    def give_back(self, *lanes: Lane) -> None:
+        """Slots that were taken were not used."""
+        for lane in lanes:
+            for limit in (self.limit, lane.limit):
+                if limit is not None:
+                    limit.give_back()
+            lane.free += 1
+        if lanes and (self.backlog or self.offers_wait):
+            self.pump()
 
     def pump(self) -> None:
         """Use the free slots: for our own backlog, and for the offers of others."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from hypothesis import strategies as st
@@ -52,10 +52,10 @@ class Rolled:
     Some are quiet and some are wild: how often a choice is the boring one is thrown as well.
     """
 
-    def __init__(self, data: st.DataObject, *, most: int) -> None:
-        """``most``: after so many choices everything is boring."""
-        self.drawn = (data.draw(st.integers(0, 2**48)),)
-        self._dice = random.Random(self.drawn[0])
+    def __init__(self, thrown: int, *, most: int) -> None:
+        """``thrown``: what the dice begin with. ``most``: after so many choices everything is boring."""
+        self.drawn = (thrown,)
+        self._dice = random.Random(thrown)
         self._quiet = self._dice.choice((0.0, 0.3, 0.6, 0.8))
         self._most = most
         self.made: list[int] = []
@@ -68,6 +68,12 @@ class Rolled:
         return self.made[-1]
 
 
+def thrown(data: st.DataObject, count: int) -> Iterator[int]:
+    """Of so many schedules what their dice begin with. It is one choice of Hypothesis, since several would be alike."""
+    first = data.draw(st.integers(0, 2**48)) * count
+    return iter(range(first, first + count))
+
+
 class Drawn:
     """Choices each of which Hypothesis makes, so that it can go from one schedule to one that is like it.
 
@@ -78,7 +84,7 @@ class Drawn:
     def __init__(self, data: st.DataObject, *, most: int) -> None:
         """``most``: after so many choices everything is boring."""
         length = data.draw(st.integers(0, most))
-        self.drawn = tuple(data.draw(_lists(length)))
+        self.drawn = tuple(data.draw(_bytes(length)))  # one choice of Hypothesis: a list of so many costs it a schedule
         self.made: list[int] = []
 
     def choose(self, count: int, meaning: int | None = None) -> int:
@@ -91,8 +97,8 @@ class Drawn:
 
 
 @functools.cache
-def _lists(length: int) -> st.SearchStrategy[list[int]]:
-    return st.lists(st.integers(0, 2**10), min_size=length, max_size=length)
+def _bytes(length: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=length, max_size=length)
 
 
 def trimmed(decisions: Sequence[int]) -> list[int]:

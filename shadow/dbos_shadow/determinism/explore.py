@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Protocol
 
 import hypothesis
@@ -15,7 +16,7 @@ from hypothesis.errors import Flaky
 
 from dbos_shadow.determinism.clocks import START_MS
 from dbos_shadow.determinism.crew import Crew
-from dbos_shadow.determinism.decisions import Drawn, Listed, Rolled
+from dbos_shadow.determinism.decisions import Drawn, Listed, Rolled, thrown
 from dbos_shadow.determinism.elsewhere import Reference, reference_to, run_elsewhere
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Happening, Kind
@@ -59,6 +60,8 @@ SINGLES_SHARE = 0.6
 """So much of the time, and of the schedules, at most for those in which one thing is out of the ordinary."""
 TOWARDS = 6
 """One in so many schedules is chosen for more attempts at once, or a deeper replay, than those before."""
+AT_ONCE = 10
+"""So many schedules by chance make an example of Hypothesis."""
 SPARE = 100
 """Draws beyond those that are missing: of these, too, some may have been drawn before."""
 ELSEWHERE = 20
@@ -115,8 +118,9 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     seen: dict[tuple[int, ...], tuple[int, int]] = {}
     """Width and depth of what has been lived, by what was drawn."""
 
-    def any_one(data: st.DataObject) -> None:
-        one(Rolled(data, most=how.decisions))
+    def any_few(data: st.DataObject) -> None:
+        for begin in thrown(data, AT_ONCE):  # what Hypothesis does around an example is not for nothing
+            one(Rolled(begin, most=how.decisions))
 
     def like_others(data: st.DataObject) -> None:
         width, depth = one(Drawn(data, most=how.decisions))
@@ -132,8 +136,9 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         return measured
 
     def fresh(decisions: Drawn | Rolled) -> tuple[int, int]:
-        lived = live(crew, decisions, limits=limits, whole=False)
-        if lived.error is None and explored.schedules % how.twice_every == 0:
+        twice = explored.schedules % how.twice_every == 0
+        lived = live(crew, decisions, limits=limits, whole=False, compared=twice)
+        if lived.error is None and twice:
             lived = _twice(crew, lived, limits)
         if lived.error is not None:
             best.append(lived)
@@ -147,7 +152,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         return lived.width, lived.depth
 
     def single(decisions: Noting) -> None:
-        lived = live(crew, decisions, limits=limits, whole=False)
+        lived = live(crew, decisions, limits=limits, whole=False, compared=False)
         if lived.error is not None:
             raise _smallest(crew, lived, limits) if shrinks else lived.error
         explored.schedules += 1
@@ -162,12 +167,13 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     towards = how.schedules // TOWARDS
     by_chance = max(how.schedules - explored.schedules - towards, 1)
     try:
-        _hypothesis(any_one, by_chance, [Phase.generate], seed)()
+        _hypothesis(any_few, ceil(by_chance / AT_ONCE), [Phase.generate], seed)()
         if towards:
             _hypothesis(like_others, towards, [Phase.generate, Phase.target], 1 if seed is None else seed + 1)()
         missing = how.schedules - explored.schedules
         if missing > 0 and time.monotonic() < deadline:  # some of those were drawn more than once
-            _hypothesis(any_one, missing + SPARE, [Phase.generate], 2 if seed is None else seed + 2)()
+            more = ceil((missing + SPARE) / AT_ONCE)
+            _hypothesis(any_few, more, [Phase.generate], 2 if seed is None else seed + 2)()
     except (DeterminismError, Flaky):
         if not best:
             raise

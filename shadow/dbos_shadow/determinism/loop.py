@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class Turn:
     """A callback that waits for its turn, or for its time. What ``call_soon`` and ``call_at`` return."""
 
-    __slots__ = ("_args", "_callback", "_context", "_when_s")
+    __slots__ = ("_when_s", "args", "callback", "context")
 
     def __init__(
         self,
@@ -40,25 +40,20 @@ class Turn:
         context: contextvars.Context | None,
         when_s: float = 0.0,
     ) -> None:
-        self._callback: Callable[..., object] | None = callback
-        self._args = args
-        self._context = contextvars.copy_context() if context is None else context
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = contextvars.copy_context() if context is None else context
         self._when_s = when_s
 
     def cancel(self) -> None:
-        self._callback = None
-        self._args = ()
+        self.callback = None
+        self.args = ()
 
     def cancelled(self) -> bool:
-        return self._callback is None
+        return self.callback is None
 
     def when(self) -> float:
         return self._when_s
-
-    def run(self) -> None:
-        callback = self._callback
-        if callback is not None:
-            self._context.run(callback, *self._args)
 
 
 class Stuck(BaseException):
@@ -168,10 +163,12 @@ class SteppedLoop(asyncio.AbstractEventLoop):
 
         What escapes from a callback is kept in ``raised``.
         """
+        ready = self._ready
+        if not ready:
+            return 0
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         begun = self.turns
-        ready = self._ready
         try:
             while ready and self.turns - begun < turns_max:
                 self._turn()
@@ -184,9 +181,12 @@ class SteppedLoop(asyncio.AbstractEventLoop):
     def _turn(self) -> None:
         turn = self._ready.popleft()
         self.turns += 1
+        callback = turn.callback
+        if callback is None:
+            return
         _guard.begin()
         try:
-            turn.run()
+            turn.context.run(callback, *turn.args)
         except (Exception, Stuck) as error:
             self.raised = self.raised or error
         finally:

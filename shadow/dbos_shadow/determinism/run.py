@@ -26,7 +26,7 @@ class Lived:
     traces: tuple[Trace, ...]
     """Of the runs of the workflow that have ended."""
     commands: tuple[str, ...]
-    """What every task of every run asked for, in order: the same in every process."""
+    """What every task of every run asked for, in order: the same in every process. Empty if nobody wants to compare."""
     histories: tuple[str, ...]
     """Temporal histories as JSON, oldest run first."""
     error: DeterminismError | None = field(default=None)
@@ -37,7 +37,14 @@ class Lived:
     """The most attempts that were under way at once."""
 
 
-def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whole: bool = True) -> Lived:
+def live(
+    crew: Crew,
+    decisions: Decisions,
+    *,
+    limits: Limits | None = None,
+    whole: bool = True,
+    compared: bool = True,
+) -> Lived:
     """Live one schedule.
 
     Args:
@@ -45,6 +52,7 @@ def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whol
         decisions: where choices come from.
         limits: how long it may be.
         whole: False spares what only readers want: traces and histories.
+        compared: False spares what is there to be compared with other lives: the commands.
     """
     schedule = Schedule(crew, decisions, limits)
     error: DeterminismError | None = None
@@ -53,14 +61,15 @@ def live(crew: Crew, decisions: Decisions, *, limits: Limits | None = None, whol
     except DeterminismError as broken:
         error = broken
     journals = schedule.journals.values()
+    records = [record for journal in journals for record in journal.records]
     return Lived(
         decisions=tuple(trimmed(decisions.made)),
         happenings=tuple(schedule.happenings),
         traces=tuple(schedule.watch.traces()) if whole else (),
-        commands=tuple(commands(crew.decoded(record)) for journal in journals for record in journal.records),
+        commands=tuple(commands(crew.decoded(record)) for record in records) if compared else (),
         histories=tuple(h.to_json() for h in schedule.watch.histories()) if whole else (),
         error=error,
-        depth=sum(len(journal.records) for journal in journals),
+        depth=len(records),
         width=schedule.attempts.width,
     )
 
