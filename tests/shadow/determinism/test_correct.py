@@ -220,3 +220,10 @@ def test_a_plain_day() -> None:
     assert [trace.outcome.status for trace in lived.traces] == [Status.COMPLETED]
     assert not any(happening.fault for happening in lived.happenings)
     assert lived.decisions == ()
+
+
+def test_as_many_schedules_as_were_asked_for() -> None:
+    """No schedule is counted twice, and Hypothesis draws the same ones again and again when it is asked the wrong way."""
+    tested = greeting(sandboxed=False)
+    explored = check_workflow(tested, profile=Profile(name="many", schedules=500, seconds=300, hash_seeds=0))
+    assert explored.schedules == 500
