@@ -167,7 +167,7 @@ class Play:
             "module": workflow.__module__,
             "file": getattr(sys.modules.get(workflow.__module__), "__file__", None),
             "name": workflow.__qualname__,
-            "queue": TASK_QUEUE,
+            "queues": sorted({TASK_QUEUE, *script.queues}),
             "sandboxed": sandboxed,
             "namespace": self._namespace,
         }

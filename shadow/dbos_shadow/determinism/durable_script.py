@@ -94,6 +94,8 @@ class Script:
     begins_ms: int
     ending: Ending
     """In memory."""
+    queues: frozenset[str]
+    """Those that its activities and children are on."""
     in_step: bool
     """Nothing came together with something else, so that a play of it shows the workflow the same, task by task."""
 
@@ -144,6 +146,13 @@ def script(traces: Sequence[Trace], decisions: Sequence[int]) -> Script:
         inputs=traces[0].inputs,
         begins_ms=traces[0].at_ms,
         ending=ending_of(traces),
+        queues=frozenset(
+            str(option)
+            for trace in traces
+            for step in trace.steps
+            for name, option in step.options or ()
+            if name == "queue"
+        ),
         in_step=all(_in_step(run, first=run is runs[0]) for run in runs),
     )
 

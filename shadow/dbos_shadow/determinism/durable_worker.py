@@ -8,6 +8,7 @@ another time, and its activities do nothing: an attempt waits until it is told h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -138,7 +139,8 @@ class Player:
         for machine in (m for uuid in kernel.live_runs for m in kernel.activities.pending(uuid)):
             spec, run = machine.spec, machine.run
             key = key_of(spec.activity_type, run.workflow_id, run.run_id, spec.activity_id)
-            idle.append(key) if machine.state in _IDLE else lively.add(key)
+            unserved = machine.state is State.OFFERED and not kernel.activities.serves(spec.task_queue)
+            idle.append(key) if unserved or machine.state in _IDLE else lively.add(key)
         locals_here = sum(local for _, _, local in _waiting)
         return {
             "process": kernel.process_id,
@@ -203,9 +205,10 @@ async def main(descriptor: int) -> None:
     options: dict[str, Any] = {"build_id": BUILD_ID}
     if not order["sandboxed"]:
         options["workflow_runner"] = UnsandboxedWorkflowRunner()
-    async with Worker(
-        client, task_queue=order["queue"], workflows=[found, PlayedChild], activities=[scripted], **options
-    ):
+    async with contextlib.AsyncExitStack() as workers:
+        for queue in order["queues"]:
+            worker = Worker(client, task_queue=queue, workflows=[found, PlayedChild], activities=[scripted], **options)
+            await workers.enter_async_context(worker)
         await say("serves")
         while True:
             told = await heard()
