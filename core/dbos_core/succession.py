@@ -46,8 +46,10 @@ class Succession:
 
     def _expect(self, new: NewRun) -> None:
         """Before the commit: shall this process own the run that follows?"""
-        kernel = self._kernel
-        here = new.execution_ms <= kernel.clock.now_ms() and len(kernel.live_runs) < OWNED_RUNS_MAX
+        kernel, now_ms = self._kernel, self._kernel.clock.now_ms()
+        if new.start_ms == new.execution_ms > now_ms:  # a clock was set back; nobody asked for a delay
+            new.start_ms = new.execution_ms = now_ms
+        here = new.execution_ms <= now_ms and len(kernel.live_runs) < OWNED_RUNS_MAX
         new.claimed = here and not kernel.closing and kernel.runner_for(new.task_queue, new.workflow_type) is not None
         if new.claimed:
             kernel.claims.expect(new.workflow_uuid)

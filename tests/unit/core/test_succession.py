@@ -29,9 +29,11 @@ class Legs(AnyRunner):
 
     task_queue = QUEUE
 
-    def __init__(self, count: int, *, delay_ms: int = 0, queue: str = QUEUE) -> None:
+    def __init__(self, count: int, *, delay_ms: int = 0, ahead_ms: int = 0, queue: str = QUEUE) -> None:
+        """``ahead_ms``: so much later than the clock says they think it is, since it was set back."""
         self.left = count
         self.delay_ms = delay_ms
+        self.ahead_ms = ahead_ms
         self.queue = queue
         self.seen: list[str] = []
 
@@ -52,7 +54,8 @@ class Leg:
         elif legs.left > 0:
             legs.left -= 1
             new = following(self._run, run_id=f"run-{legs.left}")
-            new.start_ms, new.execution_ms = activation.at_ms, activation.at_ms + legs.delay_ms
+            new.start_ms = activation.at_ms + legs.ahead_ms
+            new.execution_ms = new.start_ms + legs.delay_ms
             new.task_queue = legs.queue
             decision.close = Close(
                 status=RunStatus.CONTINUED_AS_NEW, close_ms=activation.at_ms, record='{"kind":"on"}', successor=new
@@ -155,6 +158,21 @@ async def test_a_run_on_a_queue_that_others_serve_is_left_to_them(track: Track) 
     await settle()
     assert (await track.current()).owner == other.process_id
     assert there.seen == ["start"]
+    await track.ends(kernel)
+
+
+@pytest.mark.parametrize("queue", [QUEUE, "elsewhere"])
+async def test_a_clock_that_was_set_back_delays_nothing(track: Track, queue: str) -> None:
+    kernel, other = await track.kernel(), await track.kernel()
+    kernel.serve(Legs(1, ahead_ms=3_600_000, queue=queue))
+    there = Legs(0)
+    there.task_queue = "elsewhere"
+    other.serve(there)
+    await track.start(kernel)
+    await settle()
+    row = await track.current()
+    assert (row.run_id, row.owner) == ("run-0", (kernel if queue == QUEUE else other).process_id)
+    assert row.start_ms == row.execution_ms == track.clock.now_ms()
     await track.ends(kernel)
 
 
