@@ -150,6 +150,12 @@ def _one_process_number(m: ModuleType) -> dict[str, Any]:
 
 
 KNOWN: Mapping[str, Known] = {
+    "custom_decorator/worker.py:WaitForCancelWorkflow": Known(
+        Rule.TASK_FAILS,
+        "A signal that comes before the first task, when no worker is there yet, is handled before `run`, which makes the "
+        "attribute that the handler uses: the task fails for ever, on a Temporal server too. `@workflow.init` is for that.",
+        lambda m: {"signals": []},
+    ),
     "hello/hello_change_log_level.py:GreetingWorkflow": Known(
         Rule.TASK_FAILS,
         "It raises an error that is no failure, to show how that is logged: its task fails for ever.",
