@@ -18,6 +18,7 @@ from dbos_core.activities.moves import State
 from dbos_core.activities.spec import AttemptOutcome
 from dbos_core.commit import RunStatus
 from dbos_core.errands.spec import ErrandKind, child_run_id
+from dbos_core.mailbox import is_signal
 from dbos_core.phase import Phase
 from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.callers import Call
@@ -45,6 +46,12 @@ _ERRANDS = {
 
 def key_of(attempt: Attempt) -> Key:
     return ("local" if isinstance(attempt.spec, LocalSpec) else "activity", attempt.spec.seq)
+
+
+def _is_put_off(run: Run, journal: Journal) -> bool:
+    """It begins at its time, whatever signals come before (as on Temporal; an update and a cancel request hasten it)."""
+    waits = not journal.records and run.row.wake_at_ms == run.row.execution_ms
+    return waits and all(is_signal(message.topic) for message in run.mail.values())
 
 
 class Watch:
@@ -205,7 +212,7 @@ class Watch:
             kernel = process.kernel
             live, journal = kernel.live_runs.get(uuid), schedule.journals[uuid]
             if live is None:
-                if run.mail:
+                if run.mail and not _is_put_off(run, journal):
                     self._lost("mail waits for it", run.row.workflow_id)
                 if run.row.owner == kernel.process_id:
                     self._lost("it belongs to a process that does not run it", run.row.workflow_id)
@@ -232,10 +239,16 @@ class Watch:
                 continue  # it rings next, and until then nothing that it waits for comes
             self._pending(process, journal)
         for call in schedule.callers.waiting:
-            done = any(journal.completed[call.id] for journal in schedule.journals.values())
+            done = self._has_completed(call.id)
             # One that asked a process which has lost the run meanwhile hears of it with that process's next look around.
             if call.kind == "update" and done and call.process is schedule.process:
                 self._lost(f"update {call.name!r} has completed, and its caller waits", "")
+
+    def _has_completed(self, update_id: str) -> bool:
+        """In some run, and is under way in none: in the next run of a chain the same id is another update."""
+        journals = self._schedule.journals.values()
+        under_way = any(not j.closed and j.accepted[update_id] > j.completed[update_id] for j in journals)
+        return not under_way and any(j.completed[update_id] for j in journals)
 
     def _pending(self, process: Process, journal: Journal) -> None:
         uuid, kernel = journal.run.row.workflow_uuid, process.kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from datetime import timedelta
 
@@ -13,9 +14,10 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from dbos_shadow.determinism import Plan, Profile, Rule, check_workflow, plan, returns, run_schedule, times_out
 from dbos_shadow.determinism.elsewhere import Reference
-from tests.shadow.determinism.tricky import life, messages, tasks
+from tests.shadow.determinism.tricky import chains, life, messages, tasks
 
-PLANS: dict[str, Plan] = {**tasks.PLANS, **messages.PLANS, **life.PLANS}
+PLANS: dict[str, Plan] = {**tasks.PLANS, **messages.PLANS, **life.PLANS, **chains.PLANS}
+ENDLESS = frozenset({"by a schedule"})
 FEW = Profile(name="few", schedules=40, seconds=10, hash_seeds=0)
 NIGHTLY = Profile(name="tricky at night", schedules=10_000, seconds=1_800, replayer_every=500, hash_seeds=2)
 
@@ -31,8 +33,9 @@ def test_a_few_schedules(name: str) -> None:
 @pytest.mark.timeout(2_400)
 @pytest.mark.parametrize("name", PLANS)
 def test_many_schedules(name: str) -> None:
-    explored = check_workflow(PLANS[name], profile=NIGHTLY, reference=Reference(__name__, __file__, "PLANS", key=name))
-    assert explored.schedules >= NIGHTLY.schedules
+    how = dataclasses.replace(NIGHTLY, schedules=3_000) if name in ENDLESS else NIGHTLY
+    explored = check_workflow(PLANS[name], profile=how, reference=Reference(__name__, __file__, "PLANS", key=name))
+    assert explored.schedules >= how.schedules
     assert explored.elsewhere
     assert not explored.unchecked
 
@@ -119,6 +122,19 @@ async def test_the_order_of_cancels_is_no_concern_where_it_is_none_of_temporal(c
 def test_a_run_whose_time_is_up_waits_for_nothing() -> None:
     """Workers are busy and a process dies in the moment in which a child's time is up: nobody begins what it waits for."""
     assert run_schedule(PLANS["child or bust"], [2, 0, 4]).error is None
+
+
+@pytest.mark.parametrize("name", ["by a schedule", "against time"])
+def test_a_signal_does_not_hasten_a_run_that_begins_later(name: str) -> None:
+    """It waits in the store until the run's time comes, and no wake-up is lost."""
+    lived = run_schedule(PLANS[name], [0, 9] if name == "against time" else [])
+    assert lived.error is None
+    assert any(happening.name in ("bump", "hear") for happening in lived.happenings)
+
+
+def test_the_same_update_id_in_the_next_run_is_another_update() -> None:
+    """Its caller waits for that one, though the run before has completed one of this id."""
+    assert run_schedule(PLANS["by a schedule"], [0, 0, 0, 0, 0, 6]).error is None
 
 
 def test_a_workflow_that_is_its_own_child() -> None:
