@@ -185,6 +185,7 @@ class Play:
         self._traces: list[Trace] = []
         self._parked = False
         self._patience = 0
+        self._kills = 0
 
     async def __aenter__(self) -> Self:
         self._client = await connect_store(self._store, namespace=self._namespace, clock=self._clock)
@@ -219,19 +220,18 @@ class Play:
         )
         for coming in script.early:
             await self._send(0, coming)
-        kills = 0
         worker: Worker | None = None
         deadline = time.monotonic() + WITHIN_S
         while True:
             try:
                 if worker is None:
-                    worker = await self._start(None if kills else kill)
+                    worker = await self._start(None if self._kills else kill)
                     await worker.serve(self._clock.now_ms())
                 if await self._step(worker):
                     await worker.do("state")  # it may die of its last commit
                     break
             except Died:
-                kills, worker = kills + 1, None
+                self._kills, worker = self._kills + 1, None
                 self._given.clear()
                 await self._database.expire([])
             if time.monotonic() > deadline:
@@ -241,7 +241,7 @@ class Play:
         return Played(
             traces=tuple(self._traces),
             histories=tuple(histories),
-            kills=kills,
+            kills=self._kills,
             strange=tuple(self._strange()),
             sent=tuple(
                 c
@@ -324,6 +324,9 @@ class Play:
         still = not state["busy"] and (self._parked or self._runs[-1] in state["runs"])
         if not still:
             self._patience = 0
+            if self._kills and self._runs[-1] not in state["runs"]:
+                # The last statement of one who was killed may come through after its death, and renew its lease.
+                await self._database.expire([state["process"]])
             await asyncio.sleep(LOOK_EVERY_S)
             return False
         self._patience += 1

@@ -208,12 +208,8 @@ def _playable(coming: Coming) -> None:
     said = said_by(arrival)
     if arrival.how == "timed_out" and said is not None and said.type == "schedule_to_start":
         raise LeftOut("an activity finds no worker in time")
-    if (
-        arrival.how == "failed"
-        and arrival.kind in (ArrivalKind.ACTIVITY, ArrivalKind.LOCAL_ACTIVITY)
-        and not coming.answer
-    ):
-        raise LeftOut("an activity fails otherwise than by an application error")
+    if arrival.how == "failed" and arrival.kind in _ANSWERED and not coming.answer:
+        raise LeftOut("an activity or a child fails otherwise than by an application error")
     if arrival.how == "failed" and said is not None and said.sealed is not None:
         raise LeftOut("a failure can be read by a codec only")
     if arrival.is_message or coming.answer:
