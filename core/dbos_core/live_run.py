@@ -373,7 +373,9 @@ class LiveRun:
         if self.phase is Phase.GONE or seq not in self.timers:
             return
         hit("timer.ring")
-        self.timers[seq] = (self.timers[seq][0], None)
+        due_ms = self.timers[seq][0]
+        self.timers[seq] = (due_ms, None)
+        self.last_at_ms = max(self.last_at_ms, due_ms)  # the clock may be set back before the workflow hears of it
         self.deliver(Event(EventKind.TIMER, timer=seq))
 
     def closed(

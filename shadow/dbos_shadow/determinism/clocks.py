@@ -72,8 +72,8 @@ class ProcessClock:
         return max(self._alarms[0][0], self.now_ms()) if self._alarms else None
 
     def ring_next(self) -> None:
-        """Ring the next alarm, whatever the time is."""
-        if self.next_ms is None:
+        """Ring the next alarm, unless the clock has been set back since somebody meant to: alarms are never early."""
+        if self.next_ms is None or self.next_ms > self.now_ms():
             return
         alarm = heapq.heappop(self._alarms)[2]
         callback, alarm.callback = alarm.callback, None

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from temporalio import workflow
 
 from dbos_compat.hello import Greet, compose, find_greeting
 from dbos_shadow.determinism import plan, returns
@@ -20,6 +21,18 @@ from dbos_shadow.determinism.silence import quiet
 GREETING = plan(
     Greet.run, activities={find_greeting: returns("Hello"), compose: returns("Hello, Ada!")}, sandboxed=False
 )
+
+
+@workflow.defn
+class Naps:
+    @workflow.run
+    async def run(self) -> float:
+        begun = workflow.now()
+        await workflow.sleep(10)
+        return (workflow.now() - begun).total_seconds()
+
+
+NAPS = plan(Naps.run, sandboxed=False)
 
 
 @pytest.fixture
@@ -61,3 +74,21 @@ def test_a_clock_that_is_set_back_does_not_hide_a_take_over(crew: Crew, turns: i
     wake(schedule)  # raises if it begins what the journal says has ended
     end(schedule)
     assert not first.kernel.live_runs
+
+
+@pytest.mark.parametrize("turns", range(TURNS + 1))
+def test_a_clock_that_is_set_back_does_not_make_a_timer_early(turns: int) -> None:
+    """Somebody sets it in the moment in which a timer rings: before, in between, or after the workflow has heard of it."""
+    crew = Crew(NAPS)
+    with contextlib.closing(crew), quiet():
+        schedule = Schedule(crew, Listed(()))
+        begin(schedule)
+        schedule.pass_time()
+        schedule.process.loop.settle(turns)
+        schedule.jump(-5_000)
+        schedule.settle()
+        with contextlib.suppress(Over):
+            while True:
+                act(schedule)  # raises if a row has a timer that is not due
+        assert not schedule.open_run
+        end(schedule)
