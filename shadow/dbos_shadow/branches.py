@@ -5,6 +5,8 @@ the record is chance, and each branch goes on where it was: their steps come in 
 traces show *the same resolutions in another order* to the code. Where it saw the same in the same order, it had no reason
 to ask in another one, and the order of its steps counts. Messages (signals, updates, a cancel request) are always seen in
 order.
+
+Neighbouring requests to cancel, of one kind, may stand in any order: Temporal does not tell them apart.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
-from dbos_shadow.trace import Arrival, ArrivalKind, Step, Trace
+from dbos_shadow.trace import Arrival, ArrivalKind, Step, StepKind, Trace
 
 __all__ = ["content", "in_the_order_of"]
 
@@ -52,11 +55,13 @@ def in_the_order_of(expected: Trace, actual: Trace) -> tuple[Trace, list[int]]:
         if len(mine.steps) != len(theirs.steps):
             break
         before, after = _woken(mine.arrivals, {}), _woken(theirs.arrivals, known)
+        found: Sequence[int] = theirs.steps
         if before != after and Counter(before) == Counter(after):
-            order += _matched(expected.steps, mine.steps, actual.steps, theirs.steps)
-        else:
-            order += theirs.steps
-        known.update(zip(order[-len(mine.steps) :], mine.steps, strict=True))
+            found = _matched(expected.steps, mine.steps, actual.steps, theirs.steps)
+        known.update(zip(found, mine.steps, strict=True))
+        found = _cancels_matched(expected.steps, mine.steps, actual.steps, found, known)
+        known.update(zip(found, mine.steps, strict=True))
+        order += found
     order += range(len(order), len(actual.steps))
     if all(index == place for place, index in enumerate(order)):
         return actual, order
@@ -91,6 +96,32 @@ def _matched(
             return free
         found.append(same)
         left.remove(same)
+    return found
+
+
+_CANCELS = frozenset({StepKind.CANCEL_ACTIVITY, StepKind.CANCEL_TIMER, StepKind.CANCEL_CHILD})
+
+
+def _cancels_matched(
+    expected: Sequence[Step], wanted: Sequence[int], actual: Sequence[Step], free: Sequence[int], known: dict[int, int]
+) -> Sequence[int]:
+    """With requests to cancel that are of one kind, and neighbours on both sides, in the wanted order, if they cancel the same.
+
+    Temporal does not compare what each of them is for: a task group cancels its tasks in the order of a set.
+    """
+    if sum(actual[index].kind in _CANCELS for index in free) < 2:
+        return free
+    found = list(free)
+    both = [(expected[i].kind, actual[j].kind) for i, j in zip(wanted, free, strict=True)]
+    for (kind, other), group in groupby(range(len(free)), lambda place: both[place]):
+        if kind is not other or kind not in _CANCELS:
+            continue
+        places = list(group)
+        by_target = {known.get(target): free[p] for p in places if (target := actual[free[p]].target) is not None}
+        targets = [expected[wanted[p]].target for p in places]
+        if set(targets) == set(by_target) and len(by_target) == len(places):
+            for place, target in zip(places, targets, strict=True):
+                found[place] = by_target[target]
     return found
 
 

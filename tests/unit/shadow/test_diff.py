@@ -146,6 +146,25 @@ def test_each_mutation_is_found_once_at_its_level_and_place(name: str) -> None:
     assert diff(before, before).clean
 
 
+def _cancelling(*cancelled: tuple[StepKind, int]) -> Trace:
+    asked = [activity("wait", 1), activity("wait", 2), timer(5), timer(6)]
+    return trace(asked + [Step(kind=kind, target=target, activation=2) for kind, target in cancelled])
+
+
+ONE, TWO = (StepKind.CANCEL_ACTIVITY, 0), (StepKind.CANCEL_ACTIVITY, 1)
+THREE, FOUR = (StepKind.CANCEL_TIMER, 2), (StepKind.CANCEL_TIMER, 3)
+
+
+def test_neighbours_of_one_kind_are_cancelled_in_any_order() -> None:
+    """As on Temporal: a task group cancels its tasks in the order of a set."""
+    expected = _cancelling(ONE, TWO, THREE, FOUR)
+    assert diff(expected, _cancelling(TWO, ONE, FOUR, THREE)).clean
+    assert diff(_cancelling(ONE, THREE, TWO), _cancelling(ONE, THREE, TWO)).clean
+    assert not diff(expected, _cancelling(THREE, TWO, ONE, FOUR)).clean  # of another kind
+    assert not diff(_cancelling(ONE, THREE, TWO), _cancelling(TWO, THREE, ONE)).clean  # no neighbours
+    assert not diff(_cancelling(THREE, FOUR), _cancelling(THREE, THREE)).clean  # of another one
+
+
 def test_branches_that_were_woken_in_another_order_may_go_on_in_another_order() -> None:
     both = [activity("a"), activity("b")]
     one = trace(
