@@ -39,6 +39,8 @@ _ALARMS_MAX = 1_000
 BUILD_ID = "determinism"
 """Without one the SDK reads all code there is to make one, at each start."""
 _FOR_EVER = timedelta(days=3650)
+_FAILED = "failed"
+"""Marks the payload by which a child is told with what error it ends."""
 _IDLE = frozenset({State.BACKOFF, State.SPENT})
 
 _answers: dict[str, Any] = {}
@@ -72,7 +74,7 @@ async def scripted(args: Sequence[RawValue]) -> Any:
                     activity.heartbeat()  # its answer may be that it is to stop
                     await asyncio.sleep(_BEAT_S)
                 else:
-                    return _end(answer)
+                    return _end(answer, of_child=info.activity_type.startswith(PREFIX))
             except asyncio.CancelledError:
                 why = activity.cancellation_details()
                 if why is None or not why.cancel_requested or asked_to_stop:
@@ -82,8 +84,11 @@ async def scripted(args: Sequence[RawValue]) -> Any:
         _waiting.remove(here)
 
 
-def _end(answer: Any) -> Any:
+def _end(answer: Any, *, of_child: bool) -> Any:
     if answer["how"] == "failed":
+        if of_child:  # which shall fail so at once, be it an error after which an activity is tried again
+            told = json.dumps(answer["failure"]).encode()
+            return RawValue(Payload(metadata={"encoding": b"json/plain", _FAILED: b"1"}, data=told))
         raise _error(answer["failure"])
     return raw(answer["values"][0]) if answer["values"] else None
 
@@ -113,7 +118,7 @@ class PlayedChild:
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> Any:
         try:
-            return await workflow.execute_activity(
+            ended: RawValue = await workflow.execute_activity(
                 PREFIX + workflow.info().workflow_type,
                 args=args,
                 schedule_to_close_timeout=_FOR_EVER,
@@ -121,6 +126,9 @@ class PlayedChild:
             )
         except ActivityError as error:
             raise (error.cause or error) from None
+        if _FAILED in ended.payload.metadata:
+            raise _error(json.loads(ended.payload.data))
+        return ended
 
 
 class Player:

@@ -100,6 +100,15 @@ class Neighbours:
         return told
 
 
+@workflow.defn
+class Parent:
+    """Ends as its only child does."""
+
+    @workflow.run
+    async def run(self) -> int:
+        return await workflow.execute_child_workflow(Child.run, 1)
+
+
 _ran: list[str] = []
 
 

@@ -169,6 +169,15 @@ def test_children_and_cancelled_activities(postgres_url: str, killed_at: Where) 
 
 
 @pytest.mark.timeout(300)
+def test_a_child_that_fails(postgres_url: str, killed_at: Where) -> None:
+    """By an error after which an activity would be tried again."""
+    killed_at(("activity.before_report", 1))
+    lived = first(lasting.Parent, lambda traces: "'Failed', non_retryable=False" in repr(traces[0].outcome))
+    assert has(ArrivalKind.CHILD, "failed")(lived.traces)
+    assert played(lasting.Parent, lived, postgres_url).scripts == 2
+
+
+@pytest.mark.timeout(300)
 def test_whose_only_attempt_dies_ends_by_its_clock(postgres_url: str, killed_at: Where) -> None:
     """That is no other ending than it has in peace when its attempt hangs."""
     killed_at(("activity.before_report", 1))
