@@ -68,6 +68,8 @@ class World:
         self.tables = Tables()
         self.entropy = Numbered()
         self.notes: Notes = {}
+        self.queues = [TASK_QUEUE]
+        """What anybody has asked for on, in order: there are workers for each."""
         self.asked: list[Asked] = []
         """Queries that were answered since somebody looked."""
 
@@ -149,11 +151,13 @@ class Hands:
         self._cancelled(token, reason)
 
 
-def runner_on(stage: Stage, world: World, local_lane: LocalLane | None = None) -> TemporalRunner:
+def runner_on(
+    stage: Stage, world: World, local_lane: LocalLane | None = None, task_queue: str = TASK_QUEUE
+) -> TemporalRunner:
     """The seam's runner on a stage's workflow host."""
     return TemporalRunner(
         stage.host,
-        task_queue=TASK_QUEUE,
+        task_queue=task_queue,
         namespace=NAMESPACE,
         identity=IDENTITY,
         max_cached=MAX_CACHED,
@@ -211,17 +215,26 @@ class Process:
         kernel.errands.relations = TemporalRelations(NAMESPACE)
         kernel.timeout_close = timeout_close(world.entropy.uuid)
         stage.door.call_engine = EngineService(kernel, namespace=NAMESPACE).call
-        self.runner = _Noting(runner_on(stage, world, self.local_lane), world)
 
     def serve(self) -> None:
         """Begin to run workflows and activities."""
         if self.serving:
             return
         self.serving = True
-        service = self.kernel.activities
-        service.serve_local(self.local_lane, self.hands)
-        service.serve(TASK_QUEUE, self.hands, SLOTS)
-        self.loop.call_soon(self.kernel.serve, self.runner)
+        self.kernel.activities.serve_local(self.local_lane, self.hands)
+        for queue in self.world.queues:
+            self.kernel.activities.serve(queue, self.hands, SLOTS)
+            self.loop.call_soon(self.kernel.serve, self._runner(queue))
+
+    def serve_too(self, queue: str) -> None:
+        """There are workers for another queue, too, where there are any."""
+        if self.serving:
+            if not self.starved:
+                self.loop.call_soon(self.kernel.activities.serve, queue, self.hands, SLOTS)
+            self.loop.call_soon(self.kernel.serve, self._runner(queue))
+
+    def _runner(self, queue: str) -> _Noting:
+        return _Noting(runner_on(self.stage, self.world, self.local_lane, queue), self.world)
 
     def starve_activities(self, *, full: bool) -> None:
         """Start no activities for now. ``full``: the worker is there, and all its slots are taken."""
@@ -229,9 +242,10 @@ class Process:
         self.starved = True
 
         def starve() -> None:
-            service.unserve(TASK_QUEUE, self.hands)
-            if full:
-                service.serve(TASK_QUEUE, self.hands, 0)
+            for queue in self.world.queues:
+                service.unserve(queue, self.hands)
+                if full:
+                    service.serve(queue, self.hands, 0)
 
         self.loop.call_soon(starve)
 
@@ -240,7 +254,8 @@ class Process:
         if not self.starved:
             return
         self.starved = False
-        self.loop.call_soon(lambda: self.kernel.activities.serve(TASK_QUEUE, self.hands, SLOTS))
+        for queue in self.world.queues:
+            self.loop.call_soon(self.kernel.activities.serve, queue, self.hands, SLOTS)
 
     def ended(self, token: bytes, outcome: AttemptOutcome) -> bool:
         """An attempt has ended, as its executor reports it. False: nobody waits for it any more."""

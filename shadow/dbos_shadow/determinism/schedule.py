@@ -352,6 +352,11 @@ class Schedule:
             if event["k"] == "activity" and event["o"] == OutcomeKind.TIMED_OUT.value:
                 self.attempts.tell_timeout(journal, event)
         asked = [c["type"] if "type" in c else c["k"].replace("_", " ") for c in record["cmds"]]
+        for queue in [c["queue"] for c in record["cmds"] if c.get("queue")]:
+            if queue not in self.world.queues:
+                self.world.queues.append(queue)
+                for process in self.processes:
+                    process.serve_too(queue)
         position = journal.records.index(record) + 1
         row = journal.run.row
         self.note(

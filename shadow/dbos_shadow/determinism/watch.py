@@ -135,7 +135,12 @@ class Watch:
         schedule = self._schedule
         if said:
             schedule.broken(Rule.ENGINE, f"it logs an error: {said[0]}.")
-        self._read()
+        queues = 0
+        while queues < len(schedule.world.queues):  # somebody asked for something on another queue: it is served now
+            if queues:
+                schedule.settle_fully()
+            queues = len(schedule.world.queues)
+            self._read()
         self._schedule.questions.look()
         for process in schedule.awake:
             if process.store.strange_writes:
