@@ -28,6 +28,7 @@ from dbos_shadow.determinism.decisions import Decisions, Listed
 from dbos_shadow.determinism.durable_mother import Mother
 from dbos_shadow.determinism.durable_play import Play, Played, PlayFailed, Stuck, TaskFails
 from dbos_shadow.determinism.durable_script import (
+    Coming,
     Ending,
     LeftOut,
     Script,
@@ -45,7 +46,7 @@ from dbos_shadow.determinism.run import live
 from dbos_shadow.determinism.silence import quiet
 from dbos_shadow.determinism.singles import singles
 from dbos_shadow.sources.messages import value
-from dbos_shadow.trace import ArrivalKind, Status
+from dbos_shadow.trace import ArrivalKind, Status, Trace
 
 PLACES: Sequence[tuple[str, int]] = (
     ("writer.before_flush", 1),
@@ -272,6 +273,8 @@ class _Stage:
             twice = [key for key, count in keys.items() if count > 1]
             if twice:
                 self._broken(Rule.STEP_ONCE, f"{twice[0][0]} {twice[0][2] + 1} has ended twice {where}.", told, played)
+            for coming in comings(trace):
+                self._in_bounds(coming, trace, where, told, played)
         if played.strange:
             self._broken(
                 Rule.CRASH_FREE, f"{played.strange[0]!r} has a result that no attempt reported {where}.", told, played
@@ -284,6 +287,26 @@ class _Stage:
         if len(heard) < len(sent) and played.traces[-1].outcome.status in _OWN_ENDS:
             lost = sent[len(heard)][1] or sent[len(heard)][0]
             self._broken(Rule.SIGNAL_ONCE, f"{lost!r} was acknowledged, and it ended without it {where}.", told, played)
+
+        updates = Counter(c.arrival.name for t in played.traces for c in comings(t) if c.kind is ArrivalKind.UPDATE)
+        more = [name for name, count in updates.items() if count > played.called[name]]
+        if more:
+            self._broken(
+                Rule.UPDATE_ONCE, f"update {more[0]!r} is accepted more often than it came {where}.", told, played
+            )
+
+    def _in_bounds(self, coming: Coming, trace: Trace, where: str, told: Script, played: Played) -> None:
+        """Not before its time, and not after more attempts than there may be."""
+        arrival = coming.arrival
+        if arrival.step is None:
+            return
+        step = trace.steps[arrival.step]
+        if coming.kind is ArrivalKind.TIMER and arrival.at_ms < step.at_ms + (step.duration_ms or 0):
+            self._broken(Rule.TIMERS, f"a timer rings before it is due {where}.", told, played)
+        most = dict(step.options or ()).get("retry_maximum_attempts")
+        if coming.kind is ArrivalKind.ACTIVITY and isinstance(most, int) and 0 < most < arrival.attempt:
+            what = f"activity {step.name!r} was tried {arrival.attempt} times; it may be {most} times {where}."
+            self._broken(Rule.ATTEMPTS, what, told, played)
 
     async def _replayed(self, told: Script) -> None:
         """Temporal's Replayer, once for all plays of a script."""

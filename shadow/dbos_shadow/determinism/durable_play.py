@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
@@ -90,6 +91,8 @@ class Played:
     """Activities and children with a result that no attempt of theirs has reported."""
     sent: tuple[Coming, ...]
     """Messages that were sent and acknowledged, in order."""
+    called: Counter[str]
+    """How often each update was sent."""
 
     @property
     def ending(self) -> Ending:
@@ -243,6 +246,7 @@ class Play:
             histories=tuple(histories),
             kills=self._kills,
             strange=tuple(self._strange()),
+            called=Counter(name for kind, name, _ in (key for _, key in self._sent) if kind is ArrivalKind.UPDATE),
             sent=tuple(
                 c
                 for (index, key), sent in self._sent.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from dbos_shadow.determinism.durable_play import Played
 from dbos_shadow.determinism.durable_script import LeftOut, script, script_of
 from dbos_shadow.determinism.run import live
 from dbos_shadow.determinism.silence import quiet
-from dbos_shadow.trace import Arrival, ArrivalKind, Failure, Opaque, Plain, Status, Trace
+from dbos_shadow.trace import Arrival, ArrivalKind, Failure, Opaque, Plain, Status, StepKind, Trace
 from tests.unit.shadow.determinism import family, lasting
 from tests.unit.shadow.determinism.flow import Holds
 
@@ -288,10 +289,18 @@ def test_what_came_is_accounted_for() -> None:
     (trace,) = lived.traces
     told = script_of(lived)
     (signal,) = (c for c in told.runs[0] if c.kind is ArrivalKind.SIGNAL)
-    fine = Played(traces=lived.traces, histories=(), kills=0, strange=(), sent=(signal,))
+    fine = Played(traces=lived.traces, histories=(), kills=0, strange=(), sent=(signal,), called=Counter())
     (activity,) = (a for a in trace.arrivals if a.kind is ArrivalKind.ACTIVITY)
     (heard,) = (a for a in trace.arrivals if a.kind is ArrivalKind.SIGNAL)
+    update = Arrival(kind=ArrivalKind.UPDATE, activation=2, name="never sent")
+    tried = replace(activity, attempt=3)
+    (asked,) = (s for s in trace.steps if s.kind is StepKind.ACTIVITY)
+    once = [replace(s, options=(("retry_maximum_attempts", 2),)) if s is asked else s for s in trace.steps]
+    early = Arrival(kind=ArrivalKind.TIMER, activation=2, step=0, at_ms=trace.at_ms + 1)
     broken = {
+        Rule.UPDATE_ONCE: replace(fine, traces=(replace(trace, arrivals=(*trace.arrivals, update)),)),
+        Rule.ATTEMPTS: replace(fine, traces=(replace(trace, steps=tuple(once), arrivals=(heard, tried)),)),
+        Rule.TIMERS: replace(fine, traces=(replace(trace, arrivals=(*trace.arrivals, early)),)),
         Rule.STEP_ONCE: replace(fine, traces=(replace(trace, arrivals=(*trace.arrivals, activity)),)),
         Rule.CRASH_FREE: replace(fine, strange=("charge",)),
         Rule.SIGNAL_ONCE: replace(fine, traces=(replace(trace, arrivals=(*trace.arrivals, heard)),)),
