@@ -297,6 +297,15 @@ _ENTRIES: tuple[Difference, ...] = (
         "cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these histories.",
     ),
     Difference(
+        slug="cancelled-while-signalling",
+        kind=Kind.DIFFERENT,
+        feature="A cancellation that comes together with the answer to a signal for another workflow fails no task",
+        advice="Temporal's Python SDK lets no cancellation through while a workflow sends a signal to another one: it is "
+        "lost, there and here. When it comes in the very task that has the answer, Temporal's worker fails that task again "
+        "and again (`Invalid transition in state machine`); here the run goes on. Where a cancellation has to be heard, wait "
+        "for `asyncio.shield(handle.signal(...))`.",
+    ),
+    Difference(
         slug="words-of-text-attributes",
         kind=Kind.DIFFERENT,
         feature="Words of Text search attributes are told apart by case outside ASCII",

@@ -172,6 +172,12 @@ KNOWN: Mapping[str, Known] = {
         "`except ActivityError` swallows the cancellation that reaches it through the activity: it polls on.",
         _not_cancelled,
     ),
+    "resource_pool/pool_client/resource_pool_workflow.py:ResourcePoolWorkflow": Known(
+        Rule.CANCEL_ENDS,
+        "A cancellation that comes while it sends a signal to another workflow is lost in the SDK, on a Temporal server too: "
+        "it goes on for ever. `asyncio.shield(handle.signal(...))` would hear of it.",
+        _not_cancelled,
+    ),
     "worker_multiprocessing/workflows.py:ParallelizedWorkflow": Known(
         Rule.HASH_SEED,
         "It gives `os.getpid()` to an activity, to show in which process it runs: another process, another input.",
