@@ -26,7 +26,7 @@ from dbos_shadow.determinism.durable_script import LeftOut, script, script_of
 from dbos_shadow.determinism.run import live
 from dbos_shadow.determinism.silence import quiet
 from dbos_shadow.trace import Arrival, ArrivalKind, Failure, Opaque, Plain, Status, StepKind, Trace
-from tests.unit.shadow.determinism import family, lasting
+from tests.unit.shadow.determinism import family, lasting, threaded
 from tests.unit.shadow.determinism.flow import Holds
 
 Where = Callable[..., None]
@@ -140,6 +140,13 @@ def test_a_schedule_with_kills(postgres_url: str, killed_at: Where) -> None:
     with psycopg.connect(postgres_url) as connection:
         rows = connection.execute("select nspname from pg_namespace where nspname like 'dbos%'").fetchall()
     assert rows == [], "nothing is left in the database"
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_cannot_be_forked(postgres_url: str, killed_at: Where) -> None:
+    killed_at(("writer.after_flush", 1))
+    report = run_durably(threaded.Threaded, [], postgres_url, scripts_max=1, sandboxed=False)
+    assert (report.scripts, report.kills, dict(report.left_out)) == (1, 1, {}), str(report)
 
 
 @pytest.mark.timeout(300)
