@@ -99,9 +99,12 @@ class Played:
         return ending_of(self.traces)
 
     @property
-    def course(self) -> list[list[tuple[Key, str, int]]]:
+    def course(self) -> list[list[tuple[Any, ...]]]:
         """What came, and when."""
-        return [[(c.key, c.how, c.at_ms) for c in comings(trace)] for trace in self.traces]
+        return [
+            [(c.key, c.how, c.at_ms, c.arrival.values, c.arrival.failure) for c in comings(trace)]
+            for trace in self.traces
+        ]
 
 
 class Worker:
@@ -358,6 +361,14 @@ class Play:
         by_itself = coming.kind in _AT_ONCE or (
             coming.kind is ArrivalKind.CHILD and coming.how in ("canceled", "terminated")
         )
+        answer = coming.answer
+        if answer is not None and answer["how"] == "hangs":
+            # Its first attempts fail, and the time that it took is that of those after them.
+            key = self._address(coming, trace)
+            if key not in self._given:
+                await self._answer(worker, key, answer)
+                return
+            answer = None
         if coming.at_ms > now_ms and not by_itself:
             exactly = next_ms is None or next_ms > coming.at_ms or coming.kind is ArrivalKind.TIMER
             await self._move(worker, coming.at_ms if exactly else next_ms)
@@ -368,7 +379,6 @@ class Play:
             else:
                 await asyncio.sleep(LOOK_EVERY_S)
             return
-        answer = coming.answer
         if answer is not None:
             key = self._address(coming, trace)
             if key not in self._given:

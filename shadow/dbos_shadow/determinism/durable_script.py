@@ -68,7 +68,7 @@ class Coming:
 
     @property
     def answer(self) -> Told | None:
-        """How an attempt has to end for that. None: it comes by itself, at its time."""
+        """How attempts have to end for that. None: it comes by itself, at its time."""
         if self.kind not in _ANSWERED:
             return None
         if self.how == "completed":
@@ -76,6 +76,9 @@ class Coming:
         if self.how == "canceled" and self.kind is not ArrivalKind.CHILD:
             return {"how": "canceled"}
         said = said_by(self.arrival)
+        if self.how == "timed_out" and said is not None and said.cause is not None and said.cause.kind == "application":
+            itself = said.message.startswith("Not enough time") or self.arrival.last_failure is None
+            return {"how": "hangs", "before": _failure(said.cause), "fail": self.arrival.attempt - (not itself)}
         if self.how == "failed" and said is not None and said.kind == "application":
             return {"how": "failed", "failure": _failure(said)}
         return None

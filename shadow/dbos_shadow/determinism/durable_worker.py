@@ -73,6 +73,10 @@ async def scripted(args: Sequence[RawValue]) -> Any:
                         raise asyncio.CancelledError
                     activity.heartbeat()  # its answer may be that it is to stop
                     await asyncio.sleep(_BEAT_S)
+                elif answer["how"] == "hangs":
+                    if info.attempt <= answer["fail"]:
+                        raise _error(answer["before"])
+                    await asyncio.Event().wait()
                 else:
                     return _end(answer, of_child=info.activity_type.startswith(PREFIX))
             except asyncio.CancelledError:

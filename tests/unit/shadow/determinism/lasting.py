@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import timedelta
+from typing import NoReturn
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
@@ -18,6 +19,11 @@ MINUTE = timedelta(minutes=1)
 
 @activity.defn
 async def charge(item: str) -> str:
+    raise NotImplementedError("the kit runs no activity")
+
+
+@activity.defn
+async def refuse() -> NoReturn:
     raise NotImplementedError("the kit runs no activity")
 
 
@@ -39,6 +45,17 @@ class Patient:
         except ActivityError as error:
             charged = f"{type(error.cause).__name__} {getattr(error.cause, 'type', None)}"
         return f"{charged} after {workflow.now() - began}"
+
+
+@workflow.defn
+class Refused:
+    """Two attempts, and it ends as they do."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(
+            refuse, start_to_close_timeout=MINUTE, retry_policy=RetryPolicy(maximum_attempts=2)
+        )
 
 
 @workflow.defn

@@ -214,6 +214,16 @@ def test_attempts_that_take_too_long(postgres_url: str, killed_at: Where) -> Non
 
 
 @pytest.mark.timeout(300)
+def test_an_attempt_that_fails_before_one_that_takes_too_long(postgres_url: str, killed_at: Where) -> None:
+    """The failure of the first stands below the time-out: in memory, and where the second dies with its worker."""
+    killed_at(("activity.before_start", 2))
+    both = ("type='start_to_close'", "type='Failed'")
+    lived = first(lasting.Refused, lambda traces: all(word in repr(traces[0].outcome) for word in both))
+    report = run_durably(lasting.Refused, [lived.decisions], postgres_url, sandboxed=False)
+    assert (report.scripts, report.kills, dict(report.left_out)) == (2, 2, {}), str(report)
+
+
+@pytest.mark.timeout(300)
 def test_a_timer_and_a_message(postgres_url: str, killed_at: Where) -> None:
     """Whichever is first in the schedule is first."""
     killed_at(("mail.received", 1), ("timer.ring", 1))
