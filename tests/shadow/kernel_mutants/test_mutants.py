@@ -8,8 +8,9 @@ from dbos_shadow.determinism import DeterminismError, Profile, check_workflow
 from tests.shadow.kernel_mutants.mutants import MUTANTS, Mutant
 from tests.shadow.kernel_mutants.programs import PLANS
 
-BOUND = Profile(name="mutants", schedules=2_500, seconds=600, hash_seeds=0)
-"""So many schedules are enough for each of them; most need fewer than a hundred."""
+BOUND = Profile(name="mutants", schedules=10_000, seconds=600, hash_seeds=0)
+"""Most need fewer than a hundred. One needs two things at exact moments: a thousand and a half on average, by chance, and what
+Hypothesis draws depends on the modules that are loaded."""
 
 
 def test_there_are_enough() -> None:
@@ -17,6 +18,7 @@ def test_there_are_enough() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.apply(monkeypatch)
