@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from hypothesis import strategies as st
@@ -68,10 +68,10 @@ class Rolled:
         return self.made[-1]
 
 
-def thrown(data: st.DataObject, count: int) -> Iterator[int]:
+def thrown(data: st.DataObject, count: int) -> range:
     """Of so many schedules what their dice begin with. It is one choice of Hypothesis, since several would be alike."""
     first = data.draw(st.integers(0, 2**48)) * count
-    return iter(range(first, first + count))
+    return range(first, first + count)
 
 
 class Drawn:
