@@ -78,6 +78,17 @@ async def acted(handle: ScheduleHandle, number: int) -> ScheduleDescription:
     return await eventually(so_often)
 
 
+async def stands(handle: ScheduleHandle, *, paused: bool, note: str) -> ScheduleDescription:
+    """Wait until it is described so; on Temporal's server a change is a message to the schedule's workflow."""
+
+    async def so() -> ScheduleDescription:
+        described = await handle.describe()
+        assert (described.schedule.state.paused, described.schedule.state.note) == (paused, note)
+        return described
+
+    return await eventually(so)
+
+
 def runs(described: ScheduleDescription) -> list[ScheduleActionExecutionStartWorkflow]:
     found = []
     for result in described.info.recent_actions:
@@ -198,11 +209,9 @@ async def test_trigger_starts_a_run_that_knows_where_it_comes_from(
 async def test_pause_unpause_and_update(client: Client, unique: str, queue: str) -> None:
     handle = await client.create_schedule(f"s-{unique}", at_no_time(unique, queue))
     await handle.pause()
-    described = await handle.describe()
-    assert (described.schedule.state.paused, described.schedule.state.note) == (True, "Paused via Python SDK")
+    await stands(handle, paused=True, note="Paused via Python SDK")
     await handle.unpause(note="go on")
-    described = await handle.describe()
-    assert (described.schedule.state.paused, described.schedule.state.note) == (False, "go on")
+    described = await stands(handle, paused=False, note="go on")
     assert described.info.last_updated_at is None
 
     async def change(update: ScheduleUpdateInput) -> ScheduleUpdate:
@@ -231,26 +240,28 @@ async def test_pause_unpause_and_update(client: Client, unique: str, queue: str)
 async def test_conflict_tokens_count_changes(client: Client, unique: str, queue: str) -> None:
     handle = await client.create_schedule(f"s-{unique}", at_no_time(unique, queue))
 
-    async def token() -> int:
-        return int.from_bytes((await handle.describe()).raw_description.conflict_token, "big")
+    async def counted(token: int) -> None:
+        """Each by itself: Temporal's server counts changes that it takes up together as one."""
 
-    assert await token() == 1
+        async def fact() -> None:
+            described = (await handle.describe()).raw_description
+            assert int.from_bytes(described.conflict_token, "big") == token
+
+        await eventually(fact)
+
+    await counted(1)
     await handle.pause()
+    await counted(2)
     await handle.unpause()
-    assert await token() == 3
+    await counted(3)
     described = (await handle.describe()).raw_description
-    service = client.workflow_service
-    for matching in (described.conflict_token, b""):
-        await service.update_schedule(
+    for token, matching in ((4, described.conflict_token), (5, b"")):
+        await client.workflow_service.update_schedule(
             UpdateScheduleRequest(
                 namespace=client.namespace, schedule_id=handle.id, schedule=described.schedule, conflict_token=matching
             )
         )
-
-    async def both() -> None:
-        assert await token() == 5
-
-    await eventually(both)
+        await counted(token)
     await handle.delete()
 
 
@@ -259,6 +270,7 @@ async def test_an_outdated_token_changes_nothing(client: Client, engine: str, un
     handle = await client.create_schedule(f"s-{unique}", at_no_time(unique, queue))
     described = (await handle.describe()).raw_description
     await handle.pause(note="meanwhile")
+    await stands(handle, paused=True, note="meanwhile")
     request = UpdateScheduleRequest(
         namespace=client.namespace,
         schedule_id=handle.id,
@@ -271,9 +283,7 @@ async def test_an_outdated_token_changes_nothing(client: Client, engine: str, un
         error = await refused(client.workflow_service.update_schedule(request))
         assert (error.status, error.message) == (RPCStatusCode.FAILED_PRECONDITION, "mismatched conflict token")
     await handle.unpause(note="after")  # behind it in the order of things
-    state = (await handle.describe()).schedule.state
-    assert state.note == "after"
-    assert (await handle.describe()).info.last_updated_at is None
+    assert (await stands(handle, paused=False, note="after")).info.last_updated_at is None
     await handle.delete()
 
 
