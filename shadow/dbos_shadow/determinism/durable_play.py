@@ -187,6 +187,7 @@ class Play:
         """How attempts were told to end, by key."""
         self._given: set[str] = set()
         """Keys of the endings that the worker of now has been told."""
+        self._first_run_id: str | None = None
         self._runs: list[str] = []
         self._traces: list[Trace] = []
         self._parked = False
@@ -221,9 +222,10 @@ class Play:
         """
         script, client = self._script, self._client
         assert client is not None
-        await client.start_workflow(
+        handle = await client.start_workflow(
             self._name, args=[raw(wire(v)) for v in script.inputs], id=WORKFLOW_ID, task_queue=TASK_QUEUE
         )
+        self._first_run_id = handle.first_execution_run_id
         for coming in script.early:
             await self._send(0, coming)
         worker: Worker | None = None
@@ -287,7 +289,7 @@ class Play:
     async def _look(self) -> None:
         """Read the journals, as far as they have been written."""
         if not self._runs:
-            first = await self._store.find(WORKFLOW_ID, None)
+            first = await self._store.find(WORKFLOW_ID, self._first_run_id)
             assert first is not None
             self._runs.append(first.workflow_uuid)
         while True:

@@ -9,6 +9,8 @@ from temporalio import workflow
 
 from dbos_shadow.determinism import Profile, check_workflow, inferred, run_schedule
 from dbos_shadow.determinism.durable import run_durably
+from dbos_shadow.determinism.durable_play import WORKFLOW_ID, Play
+from tests.fixtures.waiting import eventually
 
 MINUTE = timedelta(minutes=1)
 SOME = Profile(name="some", schedules=150, seconds=20, hash_seeds=0)
@@ -70,3 +72,26 @@ def test_on_postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None
     for tested in (Renders, Moves):
         report = run_durably(tested, [], postgres_url, sandboxed=False)
         assert (report.scripts, report.kills, dict(report.left_out)) == (1, 1, {}), str(report)
+
+
+@pytest.mark.timeout(300)
+def test_a_run_is_seen_that_has_ended_before_it_was_looked_at(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Play._look
+
+    async def look_late(play: Play) -> None:
+        async def moved() -> bool:
+            newest = await play._store.find(WORKFLOW_ID, None)
+            return newest is not None and newest.run_id != play._first_run_id
+
+        if not play._runs:
+            await eventually(moved)
+        await look(play)
+
+    monkeypatch.setattr(Play, "_look", look_late)
+    monkeypatch.setattr("dbos_shadow.determinism.durable.PLACES", [])
+    monkeypatch.setattr("dbos_shadow.determinism.durable.FURTHER", ())
+    monkeypatch.setattr("dbos_shadow.determinism.durable.singles", lambda *_: iter(()))
+    report = run_durably(Moves, [], postgres_url, sandboxed=False)
+    assert (report.scripts, dict(report.left_out)) == (1, {"kills, as it passes no place for one": 1})
