@@ -129,6 +129,9 @@ def normalise(
     run_timeout_ms: int | None,
 ) -> Timeouts:
     """Fill in and clamp the timeouts as they were asked for. None and 0 both mean absent."""
+    if not (run_timeout_ms or schedule_to_close_ms):  # nearly always: nothing to clamp by
+        hb = _least(heartbeat_ms, start_to_close_ms or None) if heartbeat_ms else None
+        return Timeouts(None, schedule_to_start_ms or None, start_to_close_ms or None, hb)
     run = run_timeout_ms or None
     close = _least(schedule_to_close_ms or run, run)
     start = _least(schedule_to_start_ms or close, close)

@@ -177,11 +177,11 @@ class TaskQueue:
 
     @property
     def free(self) -> int:
-        return sum(lane.free for lane in self.lanes if lane.free > 0)
+        return sum([lane.free for lane in self.lanes if lane.free > 0])
 
     @property
     def slots(self) -> int:
-        return sum(lane.slots for lane in self.lanes)
+        return sum([lane.slots for lane in self.lanes])
 
     def close(self) -> None:
         if self._timer is not None:

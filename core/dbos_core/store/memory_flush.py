@@ -7,7 +7,7 @@ Postgres would refuse are refused before the first of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dbos_core.commit import PARK_FOREVER, Commit, NewRun, Verdict
@@ -153,14 +153,16 @@ def _put_updates(tables: Tables, run: Run, commit: Commit) -> None:
 
 def refuse_bad_values(commit: Commit) -> None:
     """Raise ``BadCommit`` for what Postgres would not store: NUL bytes, lone surrogates, attributes not JSON."""
-    for text in _texts(commit):
-        if text is not None:
+    texts = _texts(commit)
+    together = "".join(texts)
+    if not together.isascii() or "\0" in together:
+        for text in texts:
             refuse_bad_text(commit.workflow_uuid, text)
     successor = commit.close.successor if commit.close is not None else None
     attributes = commit.search_attributes or (commit.start.search_attributes if commit.start else None)
-    for text in (attributes, successor.search_attributes if successor is not None else None):
-        if text is not None:
-            _refuse_bad_json(commit.workflow_uuid, text)
+    for json_text in (attributes, successor.search_attributes if successor is not None else None):
+        if json_text is not None:
+            _refuse_bad_json(commit.workflow_uuid, json_text)
 
 
 def refuse_bad_text(workflow_uuid: str, text: str) -> None:
@@ -182,20 +184,20 @@ def _refuse_bad_json(workflow_uuid: str, text: str) -> None:
         raise BadCommit(f"workflow {workflow_uuid!r}: its search attributes hold a NUL character, which jsonb cannot")
 
 
-def _texts(commit: Commit) -> Iterator[str | None]:
-    yield commit.workflow_uuid
-    yield commit.memo
+def _texts(commit: Commit) -> list[str]:
+    texts: list[str | None] = [commit.workflow_uuid, commit.memo]
     for new in (commit.start, commit.close.successor if commit.close is not None else None):
         if new is not None:
-            yield from (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
-            yield from (new.metadata, new.parent.workflow_uuid if new.parent else None)
+            texts += (new.workflow_id, new.workflow_type, new.task_queue, new.inputs, new.request_id, new.memo)
+            texts += (new.metadata, new.parent.workflow_uuid if new.parent else None)
     if commit.entry is not None:
-        yield from (commit.entry.name, commit.entry.record)
+        texts += (commit.entry.name, commit.entry.record)
     if commit.close is not None:
-        yield from (commit.close.record, commit.close.output, commit.close.error)
+        texts += (commit.close.record, commit.close.output, commit.close.error)
     for mail in commit.mail:
-        yield from (mail.mail_id, mail.topic, mail.message)
+        texts += (mail.mail_id, mail.topic, mail.message)
     for row in commit.activities:
-        yield from (row.task_queue, row.spec, row.heartbeat, row.last_failure, row.operator)
+        texts += (row.task_queue, row.spec, row.heartbeat, row.last_failure, row.operator)
     for update in commit.updates:
-        yield from (update.update_id, update.outcome)
+        texts += (update.update_id, update.outcome)
+    return [text for text in texts if text]

@@ -37,10 +37,10 @@ def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
     a = command.message.schedule_activity
     run_timeout = None if row.deadline_ms is None else row.deadline_ms - row.execution_ms
     times = normalise(
-        schedule_to_close_ms=ms(a.schedule_to_close_timeout),
-        schedule_to_start_ms=ms(a.schedule_to_start_timeout),
-        start_to_close_ms=ms(a.start_to_close_timeout),
-        heartbeat_ms=ms(a.heartbeat_timeout),
+        schedule_to_close_ms=ms(a.schedule_to_close_timeout) if a.HasField("schedule_to_close_timeout") else None,
+        schedule_to_start_ms=ms(a.schedule_to_start_timeout) if a.HasField("schedule_to_start_timeout") else None,
+        start_to_close_ms=ms(a.start_to_close_timeout) if a.HasField("start_to_close_timeout") else None,
+        heartbeat_ms=ms(a.heartbeat_timeout) if a.HasField("heartbeat_timeout") else None,
         run_timeout_ms=run_timeout,
     )
     record = f'{{"in":{command.inputs}'

@@ -44,14 +44,15 @@ class UnsupportedCommand(Exception):
         self.slug = slug
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Command:
     """One command: what a replay compares, and its text for the journal."""
 
     kind: str
     identity: str
     """Exactly what Temporal matches on (temporal-seam §8.4), plus the seq."""
-    text: str
+    written: str | Callable[[Command], str]
+    """``text``, or what writes it: a replay, which has the journal's, asks for few."""
     seq: int = 0
     message: Any = None
     """The protobuf that it came from."""
@@ -65,6 +66,13 @@ class Command:
     """Of an activity: its arguments as they stand in ``text``."""
     versions: Sequence[str] | None = None
     """Of a patch: the value of the search attribute that it brings."""
+
+    @property
+    def text(self) -> str:
+        """As it stands in the journal."""
+        if not isinstance(self.written, str):
+            self.written = self.written(self)
+        return self.written
 
     @property
     def record(self) -> dict[str, Any]:
@@ -127,10 +135,22 @@ def _user_metadata(command: WorkflowCommand) -> list[str]:
 
 def _schedule_activity(command: WorkflowCommand) -> Command:
     a = command.schedule_activity
-    inputs = payloads_text(a.arguments)
+    return Command(
+        "activity",
+        f"activity {a.seq} {a.activity_id} {a.activity_type}",
+        _activity_text,
+        seq=a.seq,
+        message=command,
+        cancellation_type=a.cancellation_type,
+        inputs=payloads_text(a.arguments),
+    )
+
+
+def _activity_text(command: Command) -> str:
+    a = command.message.schedule_activity
     parts = [
         f'"k":"activity","seq":{a.seq},"id":{dumps(a.activity_id)},"type":{dumps(a.activity_type)},'
-        f'"queue":{dumps(a.task_queue)},"in":{inputs}'
+        f'"queue":{dumps(a.task_queue)},"in":{command.inputs}'
     ]
     if a.headers:
         parts.append(f'"h":{payload_map_text(a.headers)}')
@@ -147,16 +167,8 @@ def _schedule_activity(command: WorkflowCommand) -> Command:
         parts.append(f'"ct":{a.cancellation_type}')
     if a.HasField("priority"):
         parts.append(f'"prio":"{b64encode(a.priority.SerializeToString()).decode()}"')
-    parts += _user_metadata(command)
-    return Command(
-        "activity",
-        f"activity {a.seq} {a.activity_id} {a.activity_type}",
-        "{" + ",".join(parts) + "}",
-        seq=a.seq,
-        message=command,
-        cancellation_type=a.cancellation_type,
-        inputs=inputs,
-    )
+    parts += _user_metadata(command.message)
+    return "{" + ",".join(parts) + "}"
 
 
 def _schedule_local_activity(command: WorkflowCommand) -> Command:
@@ -438,15 +450,16 @@ def normalise(commands: Sequence[Command]) -> tuple[list[Command], set[int]]:
         workflow must be told of these).
     """
     unsent: set[int] = set()
-    if any(command.kind in _TAKES_BACK for command in commands):
+    kinds = {command.kind for command in commands}
+    if not kinds.isdisjoint(_TAKES_BACK):
         asked = {(c.kind, c.seq) for c in commands}
         taken_back = {
             place for c in commands if c.kind in _TAKES_BACK and (place := (_TAKES_BACK[c.kind], c.seq)) in asked
         }
         unsent = {seq for kind, seq in taken_back if kind == "activity"}
         commands = [c for c in commands if (_TAKES_BACK.get(c.kind, c.kind), c.seq) not in taken_back]
-    terminal = [c for c in commands if c.kind in TERMINAL]
-    if terminal:
+    if not kinds.isdisjoint(TERMINAL):
+        terminal = [c for c in commands if c.kind in TERMINAL]
         commands = [c for c in commands if c.kind not in TERMINAL] + terminal[:1]
     return list(commands), unsent
 
@@ -471,8 +484,8 @@ def as_recorded(
 ) -> tuple[list[Command], list[Command]]:
     """The commands that a replay has asked for, as far as the journal has them, and those beyond. Of requests to cancel whose
     order is nobody's concern (``_IN_ANY_ORDER``) in the order in which they are recorded."""
-    commands, ahead = cut(commands, sum(c["k"] not in UNCHECKED for c in recorded))
-    if sum(c.kind in _IN_ANY_ORDER for c in commands) > 1:
+    commands, ahead = cut(commands, len([c for c in recorded if c["k"] not in UNCHECKED]))
+    if len([c for c in commands if c.kind in _IN_ANY_ORDER]) > 1:
         place = {(c["k"], c["seq"]): index for index, c in enumerate(recorded) if c["k"] in _IN_ANY_ORDER}
         last = len(recorded)
         commands = _ordered(commands, lambda c: c.kind, lambda c: place.get((c.kind, c.seq), last))

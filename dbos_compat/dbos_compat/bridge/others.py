@@ -61,6 +61,8 @@ class Others:
     @property
     def open_children(self) -> bool:
         """Is there a child that the end of this run concerns?"""
+        if not self.children:
+            return False
         return any(not c.over and c.policy != ParentClosePolicy.ABANDON for c in self.children.values())
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ class Others:
         child.cancels += 1
         command.cancellation_type = child.cancellation_type
         command.number = child.cancels
-        command.text = (
+        command.written = (
             f'{{"k":"cancel_child","seq":{command.seq},"n":{child.cancels},"ct":{child.cancellation_type},'
             f'"reason":{dumps(command.message.reason)}}}'
         )

@@ -41,7 +41,7 @@ class Patches:
         command.versions = versions if len(text) < _ATTRIBUTE_BYTES_MAX else None
         deprecated = ',"dep":true' if command.message.deprecated else ""
         upsert = f',"sa":{text}' if command.versions else ""
-        command.text = f'{{"k":"patch","id":{dumps(command.message.patch_id)}{deprecated}{upsert}}}'
+        command.written = f'{{"k":"patch","id":{dumps(command.message.patch_id)}{deprecated}{upsert}}}'
 
 
 def announced(recorded: Iterable[Mapping[str, Any]]) -> list[WorkflowActivationJob]:
@@ -61,6 +61,8 @@ def missing(recorded: Sequence[Mapping[str, Any]], commands: Sequence[Command]) 
     Both lists agree in everything that the digest covers, so they are compared gap by gap: between two commands that
     both have, the markers of one against the patches of the other, in their order.
     """
+    if "patch" not in [c["k"] for c in recorded]:
+        return None
     then = _gaps((c["k"] not in UNCHECKED, c) for c in recorded)
     now = _gaps((c.kind not in UNCHECKED, c) for c in commands)
     for markers, asked in zip_longest(then, now, fillvalue=()):

@@ -155,10 +155,10 @@ def limited(answered: Payload) -> Answer:
 
 def names_its_activities(commands: Iterable[Command]) -> bool:
     """Did user code give an activity an id of its own? The SDK's own ids, the seqs, never meet."""
-    return any(
-        command.kind == "activity" and command.message.schedule_activity.activity_id != str(command.seq)
-        for command in commands
-    )
+    for command in commands:
+        if command.kind == "activity" and command.message.schedule_activity.activity_id != str(command.seq):
+            return True
+    return False
 
 
 def check_sizes(commands: Iterable[Command]) -> None:

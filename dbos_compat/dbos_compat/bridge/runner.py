@@ -59,7 +59,7 @@ from dbos_compat.bridge.refusals import (
 from dbos_compat.bridge.task import Task
 from dbos_compat.chains.successor import NewId
 from dbos_compat.convert.answers import Answer, answer_text, question
-from dbos_compat.convert.payloads import dumps
+from dbos_compat.convert.payloads import dumps, loads
 from dbos_compat.convert.records import started
 from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import cause_name
@@ -193,7 +193,7 @@ class TemporalInterpreter:
 
     def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
         texts = [record_text(event) for event in activation.events]
-        records = [json.loads(text) for text in texts]
+        records = [loads(text) for text in texts]
         if len(records) > 1:
             order = ordered(records)
             texts, records = [texts[i] for i in order], [records[i] for i in order]
@@ -208,7 +208,7 @@ class TemporalInterpreter:
         return self._run(task)
 
     def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
-        record = json.loads(entry.record)
+        record = loads(entry.record)
         if "reset" in record:
             return self._went_back(record, len(entry.record))
         self._flags.update(record.get("flags", ()))

@@ -50,6 +50,17 @@ _dumps_utf8 = _encoder(json.encoder.encode_basestring, False)
 dumps = _dumps
 """Compact ASCII JSON: what every record is written with."""
 
+_read = json.JSONDecoder().raw_decode
+
+
+def loads(text: str) -> Any:
+    """The value of a text that ``dumps`` has written: nothing stands before or behind it.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return _read(text)[0]
+
 
 def payload_text(payload: Payload) -> str:
     """The form of one payload as JSON text."""

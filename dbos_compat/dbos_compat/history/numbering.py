@@ -167,7 +167,7 @@ class EventIds:
 
     def end_task(self, task: TaskIds, commands: Sequence[Record]) -> list[int]:
         """Count a task that is committed. The ids of the events of ``commands``, 0 for one that has no event."""
-        last = task.completed
+        last = task.scheduled + 2
         ids: list[int] = []
         for command in commands:
             kind = command["k"]
@@ -200,7 +200,7 @@ class EventIds:
                 self._updates[command["id"]] = last
             elif kind in ERRANDS:
                 self._asked[ERRANDS[kind], command["seq"], command.get("n", 0)] = last
-        self.last, self.last_started = last, task.started
+        self.last, self.last_started = last, task.scheduled + 1
         return ids
 
     def activity_scheduled(self, seq: int) -> int:

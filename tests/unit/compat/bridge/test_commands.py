@@ -86,3 +86,12 @@ def test_cancels_of_one_kind_that_follow_each_other_may_come_in_another_order() 
     assert commands.in_one_order([{"k": c.kind, "seq": c.seq} for c in now]) == commands.in_one_order(recorded)
     other = [then[4], *then[:4], then[5]]  # one of another kind stands between
     assert commands.digest(commands.as_recorded(other, recorded)[0]) != commands.digest(then)
+
+
+def test_the_text_of_an_activity_is_written_when_it_is_asked_for() -> None:
+    command = _command(schedule_activity=3)
+    assert callable(command.written)
+    text = command.text
+    assert text == '{"k":"activity","seq":3,"id":"","type":"","queue":"","in":[]}'
+    command.message = None
+    assert command.text is text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
-from dbos_compat.convert.payloads import payload, payload_text, plain_text
+from dbos_compat.convert.payloads import dumps, loads, payload, payload_text, plain_text
 
 ENCODINGS = st.sampled_from([b"json/plain", b"binary/null", b"binary/plain", b"binary/encrypted", b""])
 PAYLOADS = st.builds(
@@ -57,3 +58,13 @@ def test_a_reference_to_an_external_storage_is_never_taken_for_plain_json() -> N
     )
     assert json.loads(payload_text(reference))["x"] == [7]
     assert plain_text(reference) == payload_text(reference)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+def test_what_was_written_is_read(value: Any) -> None:
+    assert loads(dumps(value)) == value
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expecting"):
+        loads("{")
