@@ -36,7 +36,7 @@ from temporalio.runtime import _runtime_ref
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import _activity, _workflow
 
-from dbos_compat import private_converters, private_memory, private_sandbox
+from dbos_compat import private_activities, private_converters, private_memory, private_sandbox
 from dbos_compat.sdk_release import SDK_VERSION, SUPPORTED, TESTED, Name, UnsupportedTemporalio, untested, verify
 
 __all__ = [
@@ -575,6 +575,7 @@ def install() -> None:
 
     private_sandbox.install()
     private_converters.install()
+    private_activities.install()
     temporalio.bridge.worker.Worker.create = staticmethod(create_worker)  # type: ignore[method-assign]
     _workflow._WorkflowWorker.run = run_workflow_worker  # type: ignore[method-assign]
     _activity._ActivityWorker.run = run_activity_worker  # type: ignore[method-assign]
