@@ -7,6 +7,8 @@ Several kernels live side by side in one Python process without knowing of each 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -193,6 +195,18 @@ class Kernel:
             self.closing = True
             await self.claims.give_back()
             await self.store.close()
+
+    def forget(self) -> None:
+        """It was killed in a process that lives on, as simulated ones are, and nothing of it will run again. What it consists
+        of is one knot of cycles: cut here, that goes at once, and not with some collection later."""
+        for task in (*self._loops, *self._tasks, *self._evictions):
+            coro = task.get_coro()
+            task.cancel()  # else what it waits for keeps it
+            with contextlib.suppress(BaseException):  # whatever it does on its way out concerns nobody
+                if inspect.iscoroutine(coro):
+                    coro.close()
+        for part in (self.activities, self.claims, self.scheduler, self):
+            part.__dict__.clear()
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
