@@ -57,7 +57,7 @@ class ProcessClock:
         self._order = itertools.count()
 
     def now_ms(self) -> int:
-        return self._world.now_ms()
+        return self._world._now_ms
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         alarm = Alarm(when_ms, callback)

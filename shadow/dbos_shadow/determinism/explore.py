@@ -137,7 +137,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
 
     def fresh(decisions: Drawn | Rolled) -> tuple[int, int]:
         twice = explored.schedules % how.twice_every == 0
-        lived = live(crew, decisions, limits=limits, whole=False, compared=twice)
+        lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is None and twice:
             lived = _twice(crew, lived, limits)
         if lived.error is not None:
@@ -152,7 +152,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         return lived.width, lived.depth
 
     def single(decisions: Noting) -> None:
-        lived = live(crew, decisions, limits=limits, whole=False, compared=False)
+        lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is not None:
             raise _smallest(crew, lived, limits) if shrinks else lived.error
         explored.schedules += 1
@@ -188,8 +188,8 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
 
 def _twice(crew: Crew, first: Lived, limits: Limits) -> Lived:
     """The same schedule once more: the same must come of it."""
-    again = live(crew, Listed(first.decisions), limits=limits, whole=False)
-    if again.error is None and again.commands != first.commands:
+    again = live(crew, Listed(first.decisions), limits=limits, whole=False, followed=False)
+    if again.error is None and again.rows != first.rows and again.commands != first.commands:
         return _differs(crew, again, Rule.SAME_COMMANDS, "in two runs of this schedule", first.commands)
     return again
 

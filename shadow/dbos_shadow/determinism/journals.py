@@ -6,7 +6,6 @@ It reads the rows of the store and nothing else, so that what the kernel believe
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 
 from temporalio.converter import PayloadCodec
 
+from dbos_compat.convert.payloads import loads
 from dbos_core.activities.spec import ActivitySpec
 from dbos_core.commit import Entry, RunRow, RunStatus
 from dbos_core.errands.spec import Errand, ErrandKey, ErrandKind
@@ -57,14 +57,16 @@ class Awaited:
                     self.children.discard(event["seq"])
             elif event["k"] == "child":
                 self.children.discard(event["m"]["seq"])
-        self.activities.update(spec.seq for spec in decision.schedule)
-        self.locals.update(spec.seq for spec in decision.schedule_local)
-        self.timers.update(seq for seq, _ in decision.start_timers)
+        self.activities.update([spec.seq for spec in decision.schedule])
+        self.locals.update([spec.seq for spec in decision.schedule_local])
+        self.timers.update([seq for seq, _ in decision.start_timers])
         self.timers.difference_update(decision.cancel_timers)
         self.activities.difference_update(decision.try_cancel_activities, decision.abandon_activities)
         self.locals.difference_update(decision.try_cancel_local, decision.abandon_local)
-        self.errands.update((errand.key, errand) for errand in decision.errands)
-        self.children.update(errand.seq for errand in decision.errands if errand.kind is ErrandKind.CHILD)
+        for errand in decision.errands:
+            self.errands[errand.key] = errand
+            if errand.kind is ErrandKind.CHILD:
+                self.children.add(errand.seq)
 
 
 class Journal:
@@ -110,7 +112,7 @@ class Journal:
             row = rows.get(position)
             if row is None:
                 self._broken(Rule.PROGRESS, f"row {position} of the journal is missing, though later ones are there.")
-            record = json.loads(row.record)
+            record = loads(row.record)
             self.records.append(record)
             new.append(record)
             self._take(record, position)
@@ -186,7 +188,7 @@ class Journal:
         """Temporal's check looks at kinds, order and names. A workflow that asks the same with other values is broken too."""
         key = ("activity", spec.seq)
         asked = self.scheduled.get(key)
-        inputs = json.loads(spec.record)["in"]
+        inputs = loads(spec.record)["in"]
         if asked is None or inputs == asked["in"]:
             return
         if await decoded(inputs, self.codec) != await decoded(asked["in"], self.codec):

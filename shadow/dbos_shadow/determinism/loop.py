@@ -68,45 +68,44 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._turn = 0
-        self._turning = False
+        self.turn = 0
+        """Counts the callbacks."""
+        self.turning = False
+        """One of them is being run."""
         self._thread_id = 0
         self._watching: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._raised = False
+        self.raised = False
+        """Something was raised in it, perhaps too late."""
 
     def begin(self) -> None:
-        """A callback begins in this thread."""
-        self._turn += 1
-        self._turning = True
+        """Callbacks are about to be run in this thread. Each is to count itself, and to say while it runs."""
         if self._watching is None:
             self._watching = threading.Thread(target=self._watch, name="dbos_shadow guard", daemon=True)
             self._watching.start()
         self._thread_id = threading.get_ident()
 
-    def end(self) -> None:
-        """It has come to an end."""
-        self._turning = False
-        if self._raised:
-            with self._lock:  # what was raised too late is taken back
-                self._raised = False
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), None)
+    def take_back(self) -> None:
+        """What was raised in a callback that has come to an end."""
+        with self._lock:
+            self.raised = False
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), None)
 
     def _watch(self) -> None:
         seen, since_s = 0, 0.0
         while True:
             time.sleep(LOOK_S)
-            if not self._turning or self._turn != seen:
-                seen, since_s = self._turn, _processor_s(self._thread_id)
+            if not self.turning or self.turn != seen:
+                seen, since_s = self.turn, _processor_s(self._thread_id)
             elif _processor_s(self._thread_id) - since_s > STUCK_S:
                 while self._raise(seen):
                     time.sleep(0.0005)
 
     def _raise(self, turn: int) -> bool:
         with self._lock:
-            if not self._turning or self._turn != turn:
+            if not self.turning or self.turn != turn:
                 return False
-            self._raised = True
+            self.raised = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(Stuck))
             return True
 
@@ -132,8 +131,6 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Turn] = deque()
         self._later: list[tuple[float, int, Turn]] = []
         self._order = itertools.count()
-        self.turns = 0
-        """Callbacks run so far."""
         self.raised: BaseException | None = None
         """The first that escaped from a callback."""
         self._unbegun: list[Coroutine[Any, Any, Any]] = []
@@ -146,18 +143,6 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         """Nothing is to be done now."""
         return not self._ready
 
-    def turn(self) -> bool:
-        """Run one callback. False: there is none."""
-        if not self._ready:
-            return False
-        before = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
-        try:
-            self._turn()
-        finally:
-            asyncio._set_running_loop(before)
-        return True
-
     def settle(self, turns_max: int = 1_000_000) -> int:
         """Run until there is nothing to do, or for so many turns. How many it took.
 
@@ -168,29 +153,30 @@ class SteppedLoop(asyncio.AbstractEventLoop):
             return 0
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
-        begun = self.turns
+        guard, turns = _guard, 0
+        guard.begin()
         try:
-            while ready and self.turns - begun < turns_max:
-                self._turn()
+            while ready and turns < turns_max:
+                turns += 1
+                turn = ready.popleft()
+                callback = turn.callback
+                if callback is None:
+                    continue
+                guard.turn += 1
+                guard.turning = True
+                try:
+                    turn.context.run(callback, *turn.args)
+                except (Exception, Stuck) as error:
+                    self.raised = self.raised or error
+                finally:
+                    guard.turning = False
+                    if guard.raised:
+                        guard.take_back()
             if not ready:
                 self._unbegun.clear()
         finally:
             asyncio._set_running_loop(before)
-        return self.turns - begun
-
-    def _turn(self) -> None:
-        turn = self._ready.popleft()
-        self.turns += 1
-        callback = turn.callback
-        if callback is None:
-            return
-        _guard.begin()
-        try:
-            turn.context.run(callback, *turn.args)
-        except (Exception, Stuck) as error:
-            self.raised = self.raised or error
-        finally:
-            _guard.end()
+        return turns
 
     def ring(self) -> None:
         """Let what was to happen by now happen, in the order of its times: next turn."""

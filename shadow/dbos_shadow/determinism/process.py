@@ -11,7 +11,6 @@ import contextlib
 import inspect
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from dbos_compat.relations import TemporalRelations
 from dbos_compat.service.client import EngineService
 from dbos_core.activities.attempt import Attempt, CancelReason
 from dbos_core.activities.local import LocalLane
-from dbos_core.activities.spec import AttemptOutcome
+from dbos_core.activities.spec import ActivitySpec, AttemptOutcome
 from dbos_core.commit import Commit, RunRow, Verdict
 from dbos_core.kernel import Kernel
 from dbos_core.runner import Interpreter
@@ -52,12 +51,14 @@ CLOSE_MAX = 10
 class Numbered:
     """An ``Entropy`` that counts: the ids of a world follow from what happened in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        """``prefix``: eight hexadecimal digits, with which all ids begin."""
+        self._prefix = prefix
         self._count = 0
 
     def uuid(self) -> str:
         self._count += 1
-        return str(uuid.UUID(int=(self._count << 64) | self._count, version=4))
+        return f"{self._prefix}-{self._count >> 16:04x}-{0x4000 | self._count & 0xFFF:04x}-8000-{self._count:012x}"
 
 
 class World:
@@ -66,13 +67,16 @@ class World:
     def __init__(self) -> None:
         self.time = WorldTime()
         self.tables = Tables()
-        self.entropy = Numbered()
+        self.entropy = Numbered("00000000")
+        self.further_ids = Numbered("00000001")
+        """For instances that only replay: whether there are any changes nothing for the others."""
         self.notes: Notes = {}
         self.queues = [TASK_QUEUE]
         """What anybody has asked for on, in order: there are workers for each."""
         self.asked: list[Asked] = []
         """Queries that were answered since somebody looked."""
-
+        self.processes: list[Process] = []
+        """All that there have been."""
         self.left_behind: list[asyncio.Task[Any]] = []
         """What a process was doing when it died in the middle of an activation. Python would close that some time or other,
         and the SDK report it as the end of whichever activation has the same run id by then."""
@@ -87,6 +91,9 @@ class World:
                 with contextlib.suppress(BaseException):
                     coro.close()
         self.left_behind.clear()
+        for process in self.processes:
+            process.forget()
+        self.processes.clear()
 
     def has_answered(self, run_id: str, position: int, payload: str, answer: str) -> None:
         """An instance that has lived through so many rows has answered a query."""
@@ -154,14 +161,15 @@ class Hands:
 def runner_on(
     stage: Stage, world: World, local_lane: LocalLane | None = None, task_queue: str = TASK_QUEUE
 ) -> TemporalRunner:
-    """The seam's runner on a stage's workflow host."""
+    """The seam's runner on a stage's workflow host. Without a lane for local activities: for instances that only replay."""
+    ids = world.further_ids if local_lane is None else world.entropy
     return TemporalRunner(
         stage.host,
         task_queue=task_queue,
         namespace=NAMESPACE,
         identity=IDENTITY,
         max_cached=MAX_CACHED,
-        new_id=world.entropy.uuid,
+        new_id=ids.uuid,
         now_ms=world.time.now_ms,
         suggest_after=SUGGEST_AFTER,
         local_lane=local_lane,
@@ -177,7 +185,10 @@ class _Noting:
         self._world = world
         self.task_queue, self.identity = inner.task_queue, inner.identity
         self.max_cached, self.local_lane = inner.max_cached, inner.local_lane
-        self.knows, self.prepare = inner.knows, inner.prepare
+        self.knows = inner.knows
+
+    def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
+        """Attempts run nowhere: nothing has to be made ready for them."""
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> Interpreter:
         world = self._world
@@ -196,6 +207,7 @@ class Process:
         self.store = _Store(world, self.loop)
         self.hands = hands
         hands.process = self
+        world.processes.append(self)
         self.number = number
         self.dead = self.frozen = self.serving = self.starved = False
         stage.steady_ms = world.time.steady_ms
@@ -286,6 +298,13 @@ class Process:
         self.kernel.live_runs.clear()
         if stuck:
             raise Unevictable(stuck[0])
+
+    def forget(self) -> None:
+        """It is dead, and nobody will ask for it again."""
+        loop = self.loop
+        self.kernel.forget()
+        loop.drop()
+        self.__dict__.clear()
 
     def renew(self) -> None:
         """It has given signs of life until now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dbos_shadow.determinism.crew import Crew
@@ -22,11 +22,10 @@ class Lived:
 
     decisions: tuple[int, ...]
     """Without the zeros at the end."""
-    happenings: tuple[Happening, ...]
     traces: tuple[Trace, ...]
     """Of the runs of the workflow that have ended."""
-    commands: tuple[str, ...]
-    """What every task of every run asked for, in order: the same in every process. Empty if nobody wants to compare."""
+    rows: tuple[str, ...]
+    """Of the journals of all runs, as they are in the store."""
     histories: tuple[str, ...]
     """Temporal histories as JSON, oldest run first."""
     error: DeterminismError | None = field(default=None)
@@ -35,6 +34,18 @@ class Lived:
     """Rows of all journals."""
     width: int = 0
     """The most attempts that were under way at once."""
+    happened: Callable[[], Sequence[Happening]] = field(default=tuple)
+    asked: Callable[[], Sequence[str]] = field(default=tuple)
+
+    @property
+    def happenings(self) -> tuple[Happening, ...]:
+        """What happened, in order; told when somebody wants to know it."""
+        return tuple(self.happened())
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What every task of every run asked for, in order: the same in every process."""
+        return tuple(self.asked())
 
 
 def live(
@@ -43,7 +54,7 @@ def live(
     *,
     limits: Limits | None = None,
     whole: bool = True,
-    compared: bool = True,
+    followed: bool = True,
 ) -> Lived:
     """Live one schedule.
 
@@ -52,26 +63,29 @@ def live(
         decisions: where choices come from.
         limits: how long it may be.
         whole: False spares what only readers want: traces and histories.
-        compared: False spares what is there to be compared with other lives: the commands.
+        followed: False spares the replay of each step, where that has been done for these decisions.
     """
-    schedule = Schedule(crew, decisions, limits)
+    schedule = Schedule(crew, decisions, limits, followed=followed)
     error: DeterminismError | None = None
     try:
         schedule.run()
     except DeterminismError as broken:
         error = broken
-    journals = schedule.journals.values()
-    records = [record for journal in journals for record in journal.records]
-    return Lived(
+    records = [record for journal in schedule.journals.values() for record in journal.records]
+    runs = schedule.world.tables.runs.values()
+    lived = Lived(
         decisions=tuple(trimmed(decisions.made)),
-        happenings=tuple(schedule.happenings),
         traces=tuple(schedule.watch.traces()) if whole else (),
-        commands=tuple(commands(crew.decoded(record)) for record in records) if compared else (),
+        rows=tuple(row.record for run in runs for _, row in sorted(run.journal.items())),
         histories=tuple(h.to_json() for h in schedule.watch.histories()) if whole else (),
         error=error,
         depth=len(records),
         width=schedule.attempts.width,
+        happened=schedule.tells(),
+        asked=lambda: [commands(crew.decoded(record)) for record in records],
     )
+    schedule.forget()
+    return lived
 
 
 def run_schedule(plan: Plan, decisions: Sequence[int], *, limits: Limits | None = None) -> Lived:

@@ -8,9 +8,10 @@ attempt answers at once, oldest first; then messages come, one by one; time pass
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -59,13 +60,18 @@ class Limits:
 class Schedule:
     """One life. :meth:`run` lives it, once."""
 
-    def __init__(self, crew: Crew, decisions: Decisions, limits: Limits | None = None) -> None:
+    def __init__(
+        self, crew: Crew, decisions: Decisions, limits: Limits | None = None, *, followed: bool = True
+    ) -> None:
+        """``followed``: what the workflow asks for is replayed step by step, and lived once more without a crash."""
         self.crew = crew
+        self.followed = followed
         self.plan: Plan = crew.plan
         self.decisions = decisions
         self.limits = limits or Limits()
         self.world = World()
-        self.happenings: list[Happening] = []
+        self._noted: list[tuple[Any, ...]] = []
+        """What happened, as ``happenings`` tells it: hardly any schedule is told."""
         self.journals: dict[str, Journal] = {}
         self.processes: list[Process] = []
         """Those that are not dead; the last one is the one that works."""
@@ -128,7 +134,7 @@ class Schedule:
 
     def _relive(self) -> None:
         """Without whatever befell its processes the workflow asks for the same."""
-        if self.new_code or not self.memory_lost:
+        if self.new_code or not self.memory_lost or not self.followed:
             return
         stage = self.crew.stage("straight")
         stage.steady_ms = self.world.time.steady_ms
@@ -158,6 +164,10 @@ class Schedule:
         if stuck:
             raise Unevictable(stuck[0])
 
+    def forget(self) -> None:
+        """Nobody will ask again. What it is made of is one knot of cycles: cut here, that goes at once."""
+        self.__dict__.clear()
+
     def broken(self, rule: Rule, what: str) -> NoReturn:
         """A rule does not hold."""
         self.note(Kind.BROKEN, text=f"{rule.value}: {what}")
@@ -179,21 +189,29 @@ class Schedule:
             self._chosen = len(self.decisions.made) - 1
         return chosen
 
-    def note(self, kind: Kind, name: str = "", text: str = "", *, fault: bool | None = None, **more: Any) -> None:
+    def note(
+        self,
+        kind: Kind,
+        name: str = "",
+        text: str = "",
+        *,
+        fault: bool | None = None,
+        process: int | None = None,
+        **more: Any,
+    ) -> None:
         """Something happened."""
-        self.happenings.append(
-            Happening(
-                kind=kind,
-                at_ms=self.world.time.now_ms(),
-                name=name,
-                text=text,
-                fault=kind in FAULTS if fault is None else fault,
-                process=more.pop("process", self.incarnations),
-                chosen=self._chosen,
-                **more,
-            )
-        )
+        in_process = self.incarnations if process is None else process
+        self._noted.append((kind, self.world.time.now_ms(), name, text, fault, in_process, self._chosen, more))
         self._chosen = None
+
+    @property
+    def happenings(self) -> list[Happening]:
+        """What happened, in order."""
+        return _happenings(self._noted)
+
+    def tells(self) -> Callable[[], list[Happening]]:
+        """What tells that, when the schedule is forgotten."""
+        return functools.partial(_happenings, self._noted)
 
     def _told(self, call: Call) -> None:
         name = call.name or call.kind
@@ -319,15 +337,17 @@ class Schedule:
 
     def settle_fully(self) -> None:
         """Until nobody has anything to do."""
-        turns = 0
-        while taken := sum(process.loop.settle(TURNS_MAX) for process in self.awake):
+        turns, awake = 0, self.awake
+        while taken := sum([process.loop.settle(TURNS_MAX) for process in awake]):
             turns += taken
             if turns > TURNS_MAX:
                 self.broken(Rule.ENGINE, "a process is busy for ever without any time passing.")
-        for process in self.awake:
+        cut_off = False
+        for process in awake:
             if process.loop.raised is not None:
                 raise process.loop.raised
-        if any(not process.kernel.writer.available for process in self.awake):
+            cut_off = cut_off or not process.kernel.writer.available
+        if cut_off:
             self._pass(3_000)  # the next try to reach the database
 
     def observe(self) -> None:
@@ -369,6 +389,8 @@ class Schedule:
 
     def follow(self, journal: Journal) -> None:
         """The follower replays what is new."""
+        if not self.followed:
+            return
         stage = self.crew.stage("follower", new_code=self.new_code)
         stage.steady_ms = self.world.time.steady_ms
 
@@ -384,7 +406,7 @@ class Schedule:
             query = self.questions.to_blame(journal) if error.rule is Rule.REPLAY else None
             if query is None:
                 raise
-            self.happenings.pop()  # that it is broken is told otherwise
+            self._noted.pop()  # that it is broken is told otherwise
             self.broken(
                 Rule.QUERY,
                 f"after query {query!r} the workflow asks for something that it does not ask for without it.",
@@ -455,6 +477,22 @@ class Schedule:
         """The workflow has been started and has not ended."""
         run = self.world.tables.current.get(WORKFLOW_ID)
         return run is not None and run.open
+
+
+def _happenings(noted: Sequence[tuple[Any, ...]]) -> list[Happening]:
+    return [
+        Happening(
+            kind=kind,
+            at_ms=at_ms,
+            name=name,
+            text=text,
+            fault=kind in FAULTS if fault is None else fault,
+            process=process,
+            chosen=chosen,
+            **more,
+        )
+        for kind, at_ms, name, text, fault, process, chosen, more in noted
+    ]
 
 
 def _asking(message: Message, values: list[Any]) -> Callable[[Any, str], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import WorkflowHistory
 from temporalio.workflow import UnfinishedSignalHandlersWarning, UnfinishedUpdateHandlersWarning
 
+from dbos_compat.convert.payloads import loads
 from dbos_compat.convert.records import close_record
 from dbos_compat.history.events import events
 from dbos_core.activities.attempt import Attempt
@@ -114,7 +114,7 @@ class Watch:
         """An attempt has said how it ended."""
         if outcome.kind.value == "completed":
             key = (running.attempt.run.workflow_uuid, key_of(running.attempt))
-            record = None if outcome.record is None else json.loads(outcome.record)
+            record = None if outcome.record is None else loads(outcome.record)
             self._reported.setdefault(key, []).append(record)
 
     def answered(self, call: Call) -> None:
@@ -148,7 +148,8 @@ class Watch:
                     Rule.FENCE, f"process {process.number} writes to a run that another process has taken over."
                 )
             self._failing(process)
-        if schedule.process.serving and not schedule.process.frozen and not schedule.busy:
+        process = schedule.process
+        if process.serving and not process.frozen and not schedule.busy and schedule.followed:
             self._wake_ups()
 
     def _read(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 from datetime import timedelta
@@ -13,7 +14,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from dbos_shadow.determinism import Plan, Profile, Rule, check_workflow, plan, returns, run_schedule, times_out
+from dbos_shadow.determinism.crew import Crew
+from dbos_shadow.determinism.decisions import Listed
 from dbos_shadow.determinism.elsewhere import Reference
+from dbos_shadow.determinism.run import live
+from dbos_shadow.determinism.silence import quiet
 from tests.shadow.determinism.tricky import chains, life, messages, tasks
 
 PLANS: dict[str, Plan] = {**tasks.PLANS, **messages.PLANS, **life.PLANS, **chains.PLANS}
@@ -38,6 +43,18 @@ def test_many_schedules(name: str) -> None:
     assert explored.schedules >= how.schedules
     assert explored.elsewhere
     assert not explored.unchecked
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_whether_it_is_followed_changes_nothing(name: str) -> None:
+    """The second life of a schedule does without, and what it journals is compared with what the first has."""
+    crew = Crew(PLANS[name])
+    with contextlib.closing(crew), quiet():
+        for decisions in ([], [0, 3], [0, 0, 0, 5]):
+            lives = [live(crew, Listed(decisions), whole=False, followed=followed) for followed in (True, False)]
+            assert lives[0].rows
+            assert lives[0].rows == lives[1].rows
+            assert lives[0].commands == lives[1].commands
 
 
 WAYS = itertools.count()
