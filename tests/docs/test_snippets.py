@@ -20,7 +20,7 @@ PAGES = [
     for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "migration_guides").glob("*.md"))]
     if any(block.skip is None for block in snippets(page))
 ]
-WITHIN_S = 60
+WITHIN_S = 120
 PROGRAMS = {"python": [sys.executable], "dbos-compat": [sys.executable, "-m", "dbos_compat.cli"]}
 
 
