@@ -26,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="then run what was found on this Postgres, with kills of its worker",
     )
+    group.addoption(
+        "--determinism-durable-scripts",
+        metavar="N",
+        type=int,
+        default=5,
+        help="so many different schedules of each workflow on that Postgres, those that differ most (5)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,7 +85,9 @@ class WorkflowItem(pytest.Item):
         if url := option("--determinism-durable"):
             from dbos_shadow.determinism.durable import run_durably
 
-            sentence += f"; {run_durably(self.workflow, explored.kept, url, sandboxed=sandboxed)}"
+            most = option("--determinism-durable-scripts")
+            report = run_durably(self.workflow, explored.kept, url, scripts_max=most, sandboxed=sandboxed)
+            sentence += f"; {report}"
         self.add_report_section("call", MARK, sentence)
         self.user_properties.append((MARK, sentence))
 

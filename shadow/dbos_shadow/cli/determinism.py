@@ -61,9 +61,19 @@ def check(
             help="Then play what was found on this Postgres, with worker processes that are killed at their commits.",
         ),
     ] = None,
+    durable_scripts: Annotated[
+        int,
+        typer.Option(
+            "--durable-scripts",
+            min=1,
+            metavar="N",
+            help="With --durable: so many different schedules, those that differ most. Each takes some seconds.",
+        ),
+    ] = 5,
     as_json: Json = False,
 ) -> None:
     """Try a workflow on many schedules, with stubs inferred from annotations, until one breaks a rule."""
+    from dbos_shadow.cli.progress import doing
     from dbos_shadow.determinism.elsewhere import reference_to
     from dbos_shadow.determinism.explore import check_workflow
     from dbos_shadow.determinism.failure import DeterminismError
@@ -72,11 +82,16 @@ def check(
     played: dict[str, Any] = {}
     try:
         reference = None if plan.then else reference_to(cls, cls.__module__)  # which leads to the class alone
-        explored = check_workflow(plan, profile=_profile(profile), seed=seed, reference=reference)
+        how = _profile(profile)
+        with doing() as told:
+            explored = check_workflow(plan, profile=how, seed=seed, reference=reference, told=told)
         if durable is not None:
             from dbos_shadow.determinism.durable import run_durably
 
-            report = run_durably(cls, explored.kept, durable, sandboxed=not unsandboxed)
+            with doing() as told:
+                report = run_durably(
+                    cls, explored.kept, durable, scripts_max=durable_scripts, sandboxed=not unsandboxed, told=told
+                )
             played = {"durable": report.document()}
             _say(as_json, str(report), {})
     except DeterminismError as error:

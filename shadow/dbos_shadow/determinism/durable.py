@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -96,7 +96,13 @@ class Report:
 
 
 def run_durably(
-    workflow: type, kept: Sequence[Sequence[int]], url: str, *, scripts_max: int = SCRIPTS_MAX, sandboxed: bool = True
+    workflow: type,
+    kept: Sequence[Sequence[int]],
+    url: str,
+    *,
+    scripts_max: int = SCRIPTS_MAX,
+    sandboxed: bool = True,
+    told: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Play schedules on a real Postgres, with kills.
 
@@ -107,6 +113,7 @@ def run_durably(
         scripts_max: how many different scripts are played, of the corpus and of schedules with one thing out of the
             ordinary: those that have most that the ones before do not have.
         sandboxed: the workers run workflows in Temporal's sandbox.
+        told: called with what is being done, how much of it is done, and how much there is.
 
     Raises:
         DeterminismError: it ends otherwise than in memory, a kill changes how it ends, something is lost, comes twice or
@@ -120,7 +127,7 @@ def run_durably(
         scripts = _chosen(_scripts(crew, kept, report), scripts_max, report)
         file = getattr(sys.modules.get(workflow.__module__), "__file__", None)
         with Mother(workflow.__module__, file, {URL_VARIABLE: url}) as mother:
-            asyncio.run(_Stage(workflow, crew, mother, url, sandboxed, report).play(scripts))
+            asyncio.run(_Stage(workflow, crew, mother, url, sandboxed, report, told).play(scripts))
     finally:
         crew.close()
     report.seconds = time.monotonic() - begun
@@ -172,6 +179,7 @@ class _Stage:
     url: str
     sandboxed: bool
     report: Report
+    told: Callable[[str, int, int], None] | None = None
     _played: list[Played] = field(default_factory=list)
     """What Temporal's Replayer has to look at."""
 
@@ -179,8 +187,9 @@ class _Stage:
     def plan(self) -> Plan:
         return self.crew.plan
 
-    async def play(self, scripts: Iterable[Script]) -> None:
-        for told in scripts:
+    async def play(self, scripts: Sequence[Script]) -> None:
+        for done, told in enumerate(scripts):
+            self._tell(done, len(scripts))
             self.report.scripts += 1
             first, second = await self._peace(told), await self._peace(told)
             same = first.ending == second.ending
@@ -190,14 +199,19 @@ class _Stage:
                 await self._unlike_memory(told, first)
             kills = 0
             for place, passing in _places(told):
+                self._tell(done, len(scripts))
                 killed = await self._once(told, f"{place}=kill@{passing}")
                 kills += killed.kills
+                self.report.kills += killed.kills
                 if same and killed.ending != first.ending:
                     await self._changed_by(f"{place}, {passing}", told, first, killed)
-            self.report.kills += kills
             if not kills:
                 self.report.left_out["kills, as it passes no place for one"] += 1
             await self._replayed(told)
+
+    def _tell(self, done: int, of: int) -> None:
+        if self.told is not None:
+            self.told(f"scripts on Postgres, {self.report.kills} kills", done, of)
 
     async def _peace(self, told: Script) -> Played:
         return await self._once(told, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ AT_ONCE = 10
 """So many schedules by chance make an example of Hypothesis."""
 SPARE = 100
 """Draws beyond those that are missing: of these, too, some may have been drawn before."""
+Told = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 ELSEWHERE = 20
 """Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
@@ -77,6 +80,7 @@ def check_workflow(
     seed: int | None = None,
     reference: Reference | None = None,
     shrinks: bool = True,
+    told: Told | None = None,
 ) -> Explored:
     """Try schedules of a workflow until one breaks a rule, or the profile is used up.
 
@@ -86,6 +90,7 @@ def check_workflow(
         kept: decision lists to begin with (earlier failures).
         seed: for Hypothesis; without one a run is always the same.
         shrinks: False: the first schedule that breaks a rule is good enough.
+        told: called again and again with what is being done, and how far it is.
         reference: where another process finds the plan; without one no other hash seeds are tried.
 
     Raises:
@@ -95,15 +100,20 @@ def check_workflow(
     crew = Crew(tested)
     try:
         with quiet():
-            explored = _explore(crew, how, kept, seed, shrinks)
+            explored = _explore(crew, how, kept, seed, shrinks, told or _nobody)
             _accepted(crew, how, explored)
-            _elsewhere(crew, how, explored, reference)
+            _elsewhere(crew, how, explored, reference, told or _nobody)
             return explored
     finally:
         crew.close()
 
 
-def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int | None, shrinks: bool) -> Explored:
+def _nobody(what: str, done: int, of: int) -> None: ...
+
+
+def _explore(
+    crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int | None, shrinks: bool, told: Told
+) -> Explored:
     limits = Limits(actions=how.actions)
     for decisions in ((), *kept):
         lived = live(crew, Listed(decisions), limits=limits, whole=False)
@@ -147,6 +157,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         explored.steps += lived.depth
         explored.widest = max(explored.widest, lived.width)
         explored.deepest = max(explored.deepest, lived.depth)
+        told("schedules", explored.schedules, how.schedules)
         if len(some) < KEPT and explored.schedules % 7 == 1:
             some.append(lived.decisions)
         return lived.width, lived.depth
@@ -154,9 +165,10 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
     def single(decisions: Noting) -> None:
         lived = live(crew, decisions, limits=limits, whole=False)
         if lived.error is not None:
-            raise _smallest(crew, lived, limits) if shrinks else lived.error
+            raise _smallest(crew, lived, limits, told) if shrinks else lived.error
         explored.schedules += 1
         explored.steps += lived.depth
+        told("schedules", explored.schedules, how.schedules)
 
     for decisions in singles(single, how.decisions):
         if explored.schedules % 7 == 1 and len(some) < KEPT // 2:
@@ -180,7 +192,7 @@ def _explore(crew: Crew, how: Profile, kept: Sequence[Sequence[int]], seed: int 
         if not shrinks:
             assert best[0].error is not None
             raise best[0].error from None
-        raise _smallest(crew, best[0], limits) from None
+        raise _smallest(crew, best[0], limits, told) from None
     explored.seconds = time.monotonic() - begun
     explored.kept = tuple(some)
     return explored
@@ -242,7 +254,7 @@ def _accepted(crew: Crew, how: Profile, explored: Explored) -> None:
         )  # fmt: skip
 
 
-def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Reference | None) -> None:
+def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Reference | None, told: Told) -> None:
     """Processes with other hash seeds ask for the same."""
     if not how.hash_seeds:
         return
@@ -253,6 +265,7 @@ def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Referenc
     limits = Limits(actions=how.actions)
     here = [live(crew, Listed(decisions), limits=limits) for decisions in lists]
     for seed in range(1, how.hash_seeds + 1):
+        told("other hash seeds", seed - 1, how.hash_seeds)
         there = run_elsewhere(reference, lists, seed, how.actions)
         for lived, others in zip(here, there, strict=True):
             if list(lived.commands) != others:
@@ -282,7 +295,7 @@ def _hypothesis(
     return found
 
 
-def _smallest(crew: Crew, found: Lived, limits: Limits) -> DeterminismError:
+def _smallest(crew: Crew, found: Lived, limits: Limits, told: Told) -> DeterminismError:
     """The error of the smallest schedule that breaks the same rule."""
     assert found.error is not None
     rule, errors = found.error.rule, {found.decisions: found.error}
@@ -294,7 +307,10 @@ def _smallest(crew: Crew, found: Lived, limits: Limits) -> DeterminismError:
 
     tries = 1 if all(once(found.decisions) for _ in range(3)) else 5  # some bugs show themselves now and then
 
+    tried = itertools.count(1)
+
     def breaks(decisions: tuple[int, ...]) -> Sequence[int] | None:
+        told("smaller schedules", next(tried), 0)
         for _ in range(tries):
             error = once(decisions)
             if error is not None:

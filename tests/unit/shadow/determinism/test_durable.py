@@ -341,18 +341,17 @@ def test_what_came_is_accounted_for() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_on_the_command_line(
-    postgres_url: str, killed_at: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed_at(("writer.after_flush", 1))
+def test_on_the_command_line(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "PLACES", [("writer.after_flush", 1)])
+    monkeypatch.setattr(front, "FURTHER", ())
     monkeypatch.setenv("DBOS_COMPAT_DETERMINISM_DIR", str(tmp_path))
-    monkeypatch.setattr(front, "SCRIPTS_MAX", 1)
     monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=3, seconds=3, hash_seeds=0))
     place = "tests.unit.shadow.determinism.flow:Holds"
-    answer = CliRunner().invoke(
-        app, ["determinism", "check", place, "--unsandboxed", "--json", "--durable", postgres_url]
-    )
+    monkeypatch.setattr("dbos_shadow.cli.progress.LINE_EVERY_S", 0.0)
+    words = ["determinism", "check", place, "--unsandboxed", "--json", "--durable", postgres_url]
+    answer = CliRunner().invoke(app, [*words, "--durable-scripts", "2"])
     assert answer.exit_code == 0, answer.output
-    durable = json.loads(answer.output)["durable"]
-    assert durable["scripts"] >= 1
-    assert durable["kills"] == durable["scripts"]
+    durable = json.loads(answer.stdout)["durable"]
+    assert (durable["scripts"], durable["kills"]) == (2, 2)
+    assert any("more than 2 scripts" in reason for reason in durable["left_out"])
+    assert "1 of 2 scripts on Postgres, 1 kills" in answer.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_shadow.determinism import PROFILES, Profile, inferred, run_schedule
+from dbos_shadow.cli import progress
+from dbos_shadow.determinism import PROFILES, DeterminismError, Profile, check_workflow, inferred, run_schedule
 from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, workflows_of
 from tests.fixtures.process import REPOSITORY
 from tests.shadow.gallery.shapes import handler_races_end
@@ -96,6 +100,35 @@ def test_check_finds_it(tmp_path: Path) -> None:
     answer = command.invoke(app, words)
     assert answer.exit_code == 1, answer.output
     assert "Breaks breaks the rule that" in answer.output
+
+
+def test_how_far_it_is_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=12, seconds=20, hash_seeds=1))
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    answer = command.invoke(app, ["determinism", "check", f"{FLOW}:Holds", "--unsandboxed", "--json"])
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["schedules"] == 12
+    told = answer.stderr.splitlines()
+    assert told[0] == "1 of 12 schedules"
+    assert told[-2:] == ["12 of 12 schedules", "0 of 1 other hash seeds"]
+
+
+def test_that_it_is_made_smaller_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    with pytest.raises(DeterminismError):
+        check_workflow(inferred(handler_races_end.Broken, sandboxed=False), told=lambda *words: told.append(words))
+    assert ("smaller schedules", 1, 0) in told
+
+
+def test_on_a_terminal_it_is_a_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Progress(*progress._columns(), console=console) as bar:
+        said = progress.Doing(bar, console)
+        said("schedules", 1, 12)
+        said._said_at = 0.0
+        said("schedules", 7, 12)
+        (task,) = bar.tasks
+        assert (task.completed, task.total, task.description) == (7, 12, "schedules")
 
 
 def test_code_that_takes_over(tmp_path: Path) -> None:
