@@ -350,6 +350,16 @@ _ENTRIES: tuple[Difference, ...] = (
         kind=Kind.DIFFERENT,
     ),
     Difference(
+        slug="limits-per-run",
+        kind=Kind.DIFFERENT,
+        feature="The limits of Temporal's server for one run do not apply",
+        advice="A Temporal server refuses the eleventh update that is under way and the 2,001st of a run, and the 10,001st "
+        "signal; it fails a workflow task that leaves more than 2,000 activities, children, signals or cancel requests "
+        "pending, and terminates a run at 51,200 events or 50 MiB of history. Here none of these is refused. Continue-as-new "
+        "is suggested as there, from 4,096 events or 4 MiB on; do it, since a run is replayed from its beginning whenever it "
+        "comes back into memory. The limits for the size of a payload do apply.",
+    ),
+    Difference(
         slug="durable-updates",
         kind=Kind.DIFFERENT,
         feature="Updates are durable as soon as they are admitted",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as UpdateStage
+from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -158,6 +160,36 @@ async def test_stage_accepted_returns_while_the_handler_runs(
         assert await update.result() == "tea"
         assert await handle.get_update_handle("u").result() == "tea"
         assert await handle.get_update_handle("u", workflow_run_id=handle.result_run_id).result() == "tea"
+
+
+async def test_ten_may_be_under_way_at_least(
+    client: Client, engine: str, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    """On Temporal's server that is all; here there is no limit (see the differences)."""
+    async with make_worker(client, task_queue=queue, workflows=[Cart]):
+        handle = await cart(client, queue, wid)
+        updates = [
+            await handle.start_update(Cart.add_when_told, f"tea {number}", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+            for number in range(10)
+        ]
+        request = UpdateWorkflowExecutionRequest(namespace=client.namespace)
+        request.workflow_execution.workflow_id = wid
+        request.request.meta.update_id = "one more"
+        request.request.input.name = "add_when_told"
+        request.request.input.args.payloads.extend(await client.data_converter.encode(["coffee"]))
+        request.wait_policy.lifecycle_stage = UpdateStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+        one_more = client.workflow_service.update_workflow_execution(request, retry=False)
+        if engine == "temporal":
+            with pytest.raises(RPCError) as refused:
+                await one_more
+            assert refused.value.status == RPCStatusCode.RESOURCE_EXHAUSTED
+            assert refused.value.message == "limit on number of concurrent in-flight updates has been reached (10)"
+        else:
+            await one_more
+            updates.append(handle.get_update_handle("one more"))
+        await handle.signal(Cart.proceed)
+        done = [await update.result() for update in updates]
+        assert done == [f"tea {number}" for number in range(10)] + (["coffee"] if engine != "temporal" else [])
 
 
 async def test_stage_completed_returns_with_the_outcome(
