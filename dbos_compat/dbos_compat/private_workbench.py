@@ -85,3 +85,8 @@ def abandon(host: WorkflowHost) -> bool:
     host._leaving.clear()
     host.limit(100)
     return any_
+
+
+def left_in(host: WorkflowHost) -> list[str]:
+    """Run ids of the instances that a host has."""
+    return list(host._worker._running_workflows)

@@ -11,13 +11,13 @@ import contextlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from dbos_compat.bridge.activity_tasks import shutdown_record
 from dbos_compat.bridge.runner import TemporalRunner
 from dbos_compat.chains.timeouts import timeout_close
-from dbos_compat.private_workbench import abandon
+from dbos_compat.private_workbench import abandon, left_in
 from dbos_compat.relations import TemporalRelations
 from dbos_compat.service.client import EngineService
 from dbos_core.activities.attempt import Attempt, CancelReason
@@ -295,6 +295,9 @@ class Process:
             if interpreter is not None and not let_go(self.loop, interpreter):
                 stuck.append(run.row.workflow_type)
         self.loop.drop()
+        for run_id in left_in(self.stage.host):  # it died while they were leaving
+            if not let_go(self.loop, _Left(self.stage, run_id)):
+                stuck.append(run_id)
         self.kernel.live_runs.clear()
         if stuck:
             raise Unevictable(stuck[0])
@@ -317,7 +320,18 @@ class Unevictable(Exception):
     """Workflow code of that type goes on though it is being torn down."""
 
 
-def let_go(loop: SteppedLoop, interpreter: Interpreter) -> bool:
+class _Left:
+    """An instance that no run has any more."""
+
+    def __init__(self, stage: Stage, run_id: str) -> None:
+        self._stage = stage
+        self._run_id = run_id
+
+    def evict(self) -> Awaitable[None] | None:
+        return self._stage.host.evict(self._run_id, "", "its process was killed")
+
+
+def let_go(loop: SteppedLoop, interpreter: Interpreter | _Left) -> bool:
     """Tear an instance down. False: it does not let itself be."""
 
     async def leave() -> None:
