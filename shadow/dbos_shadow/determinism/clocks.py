@@ -13,7 +13,8 @@ class WorldTime:
     """The wall clock that all processes read. A ``Clock`` for the store, which arms nothing."""
 
     def __init__(self, start_ms: int = START_MS) -> None:
-        self._now_ms = self._steady_ms = start_ms
+        self._now_ms = self._steady_ms = self.latest_ms = start_ms
+        """``latest_ms``: the latest that the wall clock has ever shown."""
 
     def now_ms(self) -> int:
         return self._now_ms
@@ -26,10 +27,12 @@ class WorldTime:
         """Time goes by, on both clocks. Rings nothing by itself."""
         self._now_ms += ms
         self._steady_ms += ms
+        self.latest_ms = max(self.latest_ms, self._now_ms)
 
     def set_to(self, when_ms: int) -> None:
         """Somebody sets the wall clock, perhaps back. No time goes by."""
         self._now_ms = when_ms
+        self.latest_ms = max(self.latest_ms, when_ms)
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         raise NotImplementedError("alarms belong to a process")

@@ -239,10 +239,10 @@ class Watch:
             if run.mail or live.inbox:
                 self._lost("a message waits for it", run.row.workflow_id)
             deadline_ms = live.row.deadline_ms
-            if deadline_ms is not None and deadline_ms <= kernel.clock.now_ms():
+            if deadline_ms is not None and deadline_ms <= schedule.world.time.latest_ms:
                 if live.deadline is None:
                     self._lost("its time is up, and no alarm ends it", run.row.workflow_id)
-                continue  # it rings next, and until then nothing that it waits for comes
+                continue  # it rings next (or when a clock that was set back is there again), and till then nothing comes
             self._pending(process, journal)
         for call in schedule.callers.waiting:
             done = self._has_completed(call.id)

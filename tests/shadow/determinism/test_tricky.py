@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from dbos_compat.private_workbench import left_in
 from dbos_shadow.determinism import Plan, Profile, Rule, check_workflow, plan, returns, run_schedule, times_out
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Listed
@@ -139,6 +140,24 @@ async def test_the_order_of_cancels_is_no_concern_where_it_is_none_of_temporal(c
 def test_a_run_whose_time_is_up_waits_for_nothing() -> None:
     """Workers are busy and a process dies in the moment in which a child's time is up: nobody begins what it waits for."""
     assert run_schedule(PLANS["child or bust"], [2, 0, 4]).error is None
+
+
+@pytest.mark.parametrize(
+    ("name", "decisions"), [("child or bust", [2, 0, 1, 7, 2]), ("against time", [0, 0, 0, 0, 0, 10, 10, 0, 8, 2])]
+)
+def test_a_run_whose_time_was_up_before_the_clock_was_set_back_waits_for_nothing(
+    name: str, decisions: list[int]
+) -> None:
+    """What came when its time was up it has not taken; it ends when the clock is there again."""
+    assert run_schedule(PLANS[name], decisions).error is None
+
+
+def test_instances_that_were_leaving_when_their_process_died_are_gone() -> None:
+    """Else the next schedule would find one of the same run id."""
+    crew = Crew(PLANS["policies"])
+    with contextlib.closing(crew), quiet():
+        assert live(crew, Listed([2, 9, 8, 22, 9, 1, 33, 4, 5, 2]), whole=False).error is None
+        assert [left_in(stage.host) for stage in crew._stages.values()] == [[]] * len(crew._stages)
 
 
 @pytest.mark.parametrize("name", ["by a schedule", "against time"])

@@ -51,9 +51,9 @@ class Meter:
         try:
             await counted(f"{before} {workflow.get_last_failure()}")
         except ActivityError as error:
+            await workflow.wait_condition(workflow.all_handlers_finished)
             if is_cancelled_exception(error):
                 raise
-            await workflow.wait_condition(workflow.all_handlers_finished)
             raise ApplicationError("not this time", type="Counting") from error
         await workflow.wait_condition(workflow.all_handlers_finished)
         return (before or 0) + self.own
