@@ -25,6 +25,15 @@ async def counted(text: str) -> str:
     return await workflow.execute_activity(count, text, start_to_close_timeout=MINUTE, retry_policy=ONCE)
 
 
+async def all_handled() -> None:
+    """Also if cancellation is requested meanwhile."""
+    try:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+    except asyncio.CancelledError:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        raise
+
+
 @workflow.defn
 class Meter:
     """Counts on from what the run before it has left."""
@@ -51,11 +60,11 @@ class Meter:
         try:
             await counted(f"{before} {workflow.get_last_failure()}")
         except ActivityError as error:
-            await workflow.wait_condition(workflow.all_handlers_finished)
+            await all_handled()
             if is_cancelled_exception(error):
                 raise
             raise ApplicationError("not this time", type="Counting") from error
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await all_handled()
         return (before or 0) + self.own
 
 
