@@ -236,13 +236,13 @@ class Watch:
                 continue
             if live.phase is not Phase.READY:
                 self._lost(f"it stands still while {live.phase.value}", run.row.workflow_id)
-            if run.mail or live.inbox:
-                self._lost("a message waits for it", run.row.workflow_id)
             deadline_ms = live.row.deadline_ms
             if deadline_ms is not None and deadline_ms <= schedule.world.time.latest_ms:
                 if live.deadline is None:
                     self._lost("its time is up, and no alarm ends it", run.row.workflow_id)
                 continue  # it rings next (or when a clock that was set back is there again), and till then nothing comes
+            if run.mail or live.inbox:
+                self._lost("a message waits for it", run.row.workflow_id)
             self._pending(process, journal)
         for call in schedule.callers.waiting:
             done = self._has_completed(call.id)

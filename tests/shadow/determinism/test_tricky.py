@@ -143,12 +143,18 @@ def test_a_run_whose_time_is_up_waits_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "decisions"), [("child or bust", [2, 0, 1, 7, 2]), ("against time", [0, 0, 0, 0, 0, 10, 10, 0, 8, 2])]
+    ("name", "decisions"),
+    [
+        ("child or bust", [2, 0, 1, 7, 2]),
+        ("against time", [0, 0, 0, 0, 0, 10, 10, 0, 8, 2]),
+        ("against time", [2, 1, 0, 4, 1]),
+    ],
 )
 def test_a_run_whose_time_was_up_before_the_clock_was_set_back_waits_for_nothing(
     name: str, decisions: list[int]
 ) -> None:
-    """What came when its time was up it has not taken; it ends when the clock is there again."""
+    """Nor does one whose time is up when it is taken over. What came then it does not take; it ends as soon as an alarm
+    rings, or when the clock is there again."""
     assert run_schedule(PLANS[name], decisions).error is None
 
 
