@@ -8,7 +8,6 @@ for.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEven
 
 from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
-from dbos_compat.convert.payloads import payload_map_text
+from dbos_compat.convert.payloads import loads, payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
 from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
 from dbos_compat.convert.times import timestamp_ms
@@ -231,7 +230,7 @@ class Telling:
         if decision.search_attributes is not None:
             made.run.search_attributes = decision.search_attributes
         if decision.record is not None:
-            record = json.loads(decision.record)
+            record = loads(decision.record)
             made.records.append(record)
             made.entries.append((decision.name, decision.record))
             self._asked(record["cmds"])

@@ -8,7 +8,6 @@ what is seen, and not what it does when it has been told the answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation, Work
 from dbos_compat.bridge.activations import ordered, reseed
 from dbos_compat.bridge.runner import TemporalInterpreter
 from dbos_compat.bridge.task import Task
+from dbos_compat.convert.payloads import loads
 from dbos_compat.history.numbering import EventIds, TaskIds
 from dbos_core.commit import RunRow
 from dbos_core.runner import Decision
@@ -80,7 +80,7 @@ class GuidedInterpreter(TemporalInterpreter):
         """Take one recorded task. The decision's record is what the engine would journal."""
         self._told = told
         texts, event_ids = told.events, told.event_ids
-        records: list[dict[str, Any]] = [json.loads(text) for text in texts]
+        records: list[dict[str, Any]] = [loads(text) for text in texts]
         if len(records) > 1:
             order = ordered(records)
             texts, records = [texts[i] for i in order], [records[i] for i in order]

@@ -89,7 +89,7 @@ def _json_form(data: bytes) -> str | None:
         return f'{{"j":{data.decode()}}}'
     try:
         raw = data.decode()
-        value = json.loads(raw)
+        value = loads(raw)  # what stands before or behind it would not be written again either
         if _dumps(value) == raw:
             return f'{{"j":{raw}}}' if "NaN" not in raw and "Infinity" not in raw else None
         if _dumps_utf8(value) == raw:
