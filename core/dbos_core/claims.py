@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dbos_core.broken import unbroken
-from dbos_core.clock import TimerHandle
+from dbos_core.clock import SystemClock, TimerHandle
 from dbos_core.commit import LoadedRun, RunStatus, Verdict
 from dbos_core.errors import StoreUnavailable
+from dbos_core.lease_guard import LeaseGuard
 from dbos_core.live_run import LiveRun
 from dbos_core.phase import Phase
 from dbos_core.rebuild import restore
@@ -63,6 +64,7 @@ class Claims:
         self._expiring = False
         self._sure_until_s = 0.0
         """Until then (the loop's clock, which runs on while a process is stopped) our lease holds for certain."""
+        self._guard: LeaseGuard | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -87,6 +89,19 @@ class Claims:
             await self._kernel.store.register(self._kernel.process, self._lease_ms)
             self._sure_until_s = begun + self._lease_ms / 1000
             self._registered = True
+            self._be_guarded()
+
+    def _be_guarded(self) -> None:
+        """Where time is real."""
+        if not isinstance(self._kernel.clock, SystemClock):
+            return
+        store, process_id, lease_ms = self._kernel.store, self._kernel.process_id, self._lease_ms
+
+        def kept(begun: float) -> None:
+            self._sure_until_s = begun + lease_ms / 1000
+
+        self._guard = LeaseGuard(lambda: store.keep_lease(process_id, lease_ms), kept, lease_s=lease_ms / 1000)
+        self._guard.start()
 
     def sure(self) -> bool:
         """False when our lease may have lapsed: others may run what we believe to be ours."""
@@ -103,6 +118,8 @@ class Claims:
 
     async def give_back(self) -> None:
         """End our lease: what we own is claimable at once."""
+        if self._guard is not None:
+            self._guard.stop()
         if self._registered:
             try:
                 await self._kernel.store.unregister(self._kernel.process_id)

@@ -288,3 +288,19 @@ async def test_an_attempt_elsewhere_goes_on_when_its_run_changes_hands(ours, the
     assert await theirs.mailbox("order-42") == []
     [row] = (await theirs.load("order-42")).activities
     assert row.worker == third.id
+
+
+async def test_a_lease_that_holds_is_kept_from_another_loop(ours):
+    """As by a thread, while the process's own event loop is blocked."""
+    await ours.pulse(lease_ms=5_000)
+
+    assert await asyncio.to_thread(lambda: asyncio.run(ours.store.keep_lease(ours.id, HOUR)))
+    await ours.store.unregister(ours.id)
+    assert not await ours.store.keep_lease(ours.id, HOUR)
+
+
+async def test_a_lease_that_has_lapsed_is_not_kept(ours):
+    await ours.die()
+
+    assert not await ours.store.keep_lease(ours.id, HOUR)
+    assert not (await ours.pulse()).alive

@@ -190,6 +190,10 @@ class Store(ScheduleStore, Protocol):
         """Renew the lease and look around, in one statement. The only thing an idle process does repeatedly."""
         ...
 
+    async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
+        """Renew a lease that has not lapsed; False: it has. May be awaited on another event loop than all other calls."""
+        ...
+
     async def unregister(self, process_id: str) -> None:
         """Give the lease back at a clean shutdown: its runs become claimable at once."""
         ...

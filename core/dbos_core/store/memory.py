@@ -102,6 +102,13 @@ class MemoryStore(MemorySchedules):
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
 
+    async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
+        tables, now = self.tables, self.clock.now_ms()
+        if process_id not in tables.leases or tables.lapsed(process_id, now):
+            return False
+        tables.leases[process_id].until_ms = now + lease_ms
+        return True
+
     async def unregister(self, process_id: str) -> None:
         now = self.clock.now_ms()
         for run in list(self.tables.owned.get(process_id, {}).values()):

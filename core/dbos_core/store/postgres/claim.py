@@ -223,6 +223,12 @@ _PULSE = """
                            from {dbos}.workflow_status w
                           where w.workflow_uuid = r.workflow_uuid) is not true) as touched"""
 
+_KEEP = """
+    with clock as materialized (select {own}.now_ms() as ms)
+    update {own}.processes p set lease_until_ms = clock.ms + $2::bigint
+      from clock where p.process_id = $1 and p.lease_until_ms > clock.ms
+    returning true"""
+
 # `coalesce` keeps the index of unowned runs out of it: the one on deadlines is meant.
 _EXPIRED = """
     select r.workflow_uuid from {own}.runs r
@@ -353,6 +359,12 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )
+
+
+async def keep_lease(db: Database, process_id: str, lease_ms: int) -> bool:
+    """On a session of its own, since the pool belongs to another event loop."""
+    async with db.session("keeping the lease") as session:
+        return bool(await session.fetchval(db.schemas.fill(_KEEP), process_id, lease_ms))
 
 
 async def expired(db: Database, limit: int) -> list[str]:

@@ -157,6 +157,9 @@ class PostgresStore(PostgresSchedules):
             await requests.drop_expired(self._db)
             self._drop_at = time.monotonic() + DROP_EVERY_S
 
+    async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
+        return await claim.keep_lease(self._db, process_id, lease_ms)
+
     async def unregister(self, process_id: str) -> None:
         await claim.unregister(self._db, self._author(process_id), process_id)
 
