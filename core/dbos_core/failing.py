@@ -8,6 +8,7 @@ tells so itself: the journal has gone on.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -67,12 +68,13 @@ def noted(row: RunRow, position: int) -> Note | None:
 class Failing:
     """The failures of one live run since its last good activation. There is none until the first."""
 
-    __slots__ = ("_dirty", "_kernel", "_row", "_writing", "failure")
+    __slots__ = ("_dirty", "_kernel", "_row", "_task", "_writing", "failure")
 
     def __init__(self, kernel: Kernel, row: RunRow) -> None:
         self._kernel = kernel
         self._row = row
         self._dirty = self._writing = False
+        self._task: asyncio.Task[None] | None = None
         self.failure: TaskFailure | None = None
         """The newest."""
 
@@ -122,7 +124,12 @@ class Failing:
         self._dirty = True
         if not self._writing:
             self._writing = True
-            self._kernel.spawn(self._write(), f"note failures of {self._row.workflow_uuid}")
+            self._task = self._kernel.spawn(self._write(), f"note failures of {self._row.workflow_uuid}")
+
+    async def written(self) -> None:
+        """Wait until the row is up to date, or could not be brought there."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     async def _write(self) -> None:
         row, kernel = self._row, self._kernel

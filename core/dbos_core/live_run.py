@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-from dbos_core import kept, mailbox
+from dbos_core import kept, letting_go, mailbox
 from dbos_core.activities.spec import ActivityRow, ActivitySpec, FinalOutcome
 from dbos_core.broken import begin_without_activation, broken, unbroken
 from dbos_core.checkpoint import checkpoint, failure_of, newest_mail, raised
@@ -436,9 +436,8 @@ class LiveRun:
 
     def _load(self) -> None:
         self.phase = Phase.LOADING
-        self._kernel.spawn(
-            unbroken(self._kernel, self, rebuild(self._kernel, self)), f"rebuild {self.row.workflow_uuid}"
-        )
+        work = unbroken(self._kernel, self, rebuild(self._kernel, self))
+        self._kernel.spawn(work, f"rebuild {self.row.workflow_uuid}")
 
     def ready(self) -> None:
         """The interpreter has been brought to where the journal ends."""
@@ -458,8 +457,10 @@ class LiveRun:
     def try_again(self, delay_ms: int, attempt: Callable[[], None]) -> None:
         """Nothing happens to the run until ``attempt`` is called; who asks it something is told why."""
         self.phase = Phase.READY
-        self._retry = self._kernel.clock.call_at(self._kernel.clock.now_ms() + delay_ms, attempt)
+        due_ms = self._kernel.clock.now_ms() + delay_ms
+        self._retry = self._kernel.clock.call_at(due_ms, attempt)
         self.tell_settled()
+        letting_go.consider(self._kernel, self, delay_ms, due_ms)
 
     def count_failure(self, failure: TaskFailure, position: int, at_ms: int) -> int:
         """Make the failure known. When to try again: in so many milliseconds."""

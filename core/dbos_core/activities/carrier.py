@@ -394,7 +394,7 @@ class Carrier:
             self._running.pop(execution.attempt.token, None)
         machine.slot = None
         if outcome.kind is not OutcomeKind.COMPLETED:
-            machine.served = self.serves(machine.spec.task_queue)
+            machine.served = self.serves(machine.spec.task_queue) and not outcome.unknown
         self.act(machine, machine.ended(self._now_ms(), outcome))
 
     def attempt_beat(self, execution: AttemptExecution, details: str | None) -> None:

@@ -100,7 +100,7 @@ class OwnerMail:
         elif machine is None or not machine.expects(attempt):
             self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
         elif outcome is not None:
-            machine.served = self._service.serves(machine.spec.task_queue)
+            machine.served = self._service.serves(machine.spec.task_queue) and not outcome.unknown
             self._by_mail(machine, mail, lambda now: machine.ended(now, outcome))
         elif message.get("left_open"):
             self._by_mail(machine, mail, lambda now: machine.leave_open(now, message.get("started_ms")))

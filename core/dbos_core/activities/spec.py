@@ -68,6 +68,8 @@ class AttemptOutcome:
     next_retry_delay_ms: int | None = None
     identity: str = ""
     """Of the worker that ran it."""
+    unknown: bool = False
+    """Its worker does not have the activity: the next attempt is offered to every worker of the queue."""
     lost: bool = False
     """The process that ran it died: counts as an attempt; reported as START_TO_CLOSE / HEARTBEAT timeout when final."""
     heartbeat: str | None = None

@@ -190,6 +190,10 @@ class Store(ScheduleStore, Protocol):
         """Renew the lease and look around, in one statement. The only thing an idle process does repeatedly."""
         ...
 
+    async def served_elsewhere(self, process_id: str, task_queue: str) -> bool:
+        """Does another live process serve this queue?"""
+        ...
+
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
         """Renew a lease that has not lapsed; False: it has. May be awaited on another event loop than all other calls."""
         ...

@@ -102,6 +102,13 @@ class MemoryStore(MemorySchedules):
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
 
+    async def served_elsewhere(self, process_id: str, task_queue: str) -> bool:
+        tables, now = self.tables, self.clock.now_ms()
+        return any(
+            other != process_id and task_queue in lease.process.task_queues and not tables.lapsed(other, now)
+            for other, lease in tables.leases.items()
+        )
+
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
         tables, now = self.tables, self.clock.now_ms()
         if process_id not in tables.leases or tables.lapsed(process_id, now):

@@ -203,6 +203,10 @@ def outcome_of(
     return failed_outcome(failed, identity)
 
 
+_NOT_HERE = "is not registered on this worker"
+"""How the SDK says that it has no such activity."""
+
+
 def failed_outcome(failure: Failure, identity: str, *, heartbeat: str | None = None) -> AttemptOutcome:
     """A failure as an attempt's outcome.
 
@@ -218,6 +222,7 @@ def failed_outcome(failure: Failure, identity: str, *, heartbeat: str | None = N
         kind=OutcomeKind.FAILED,
         record=failure_text(failure),
         error_type=failure_type(failure),
+        unknown=info.type == "NotFoundError" and _NOT_HERE in failure.message,
         non_retryable=info.non_retryable or failure.server_failure_info.non_retryable,
         next_retry_delay_ms=delay,
         identity=identity,

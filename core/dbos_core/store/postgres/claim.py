@@ -223,6 +223,10 @@ _PULSE = """
                            from {dbos}.workflow_status w
                           where w.workflow_uuid = r.workflow_uuid) is not true) as touched"""
 
+_SERVED = """
+    select exists (select from {own}.processes p
+                    where p.process_id <> $1 and $2 = any (p.task_queues) and p.lease_until_ms > {own}.now_ms())"""
+
 _KEEP = """
     with clock as materialized (select {own}.now_ms() as ms)
     update {own}.processes p set lease_until_ms = clock.ms + $2::bigint
@@ -359,6 +363,10 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         next_due_in_ms=row["next_due_in_ms"],
         touched=tuple(row["touched"]),
     )
+
+
+async def served_elsewhere(db: Database, process_id: str, task_queue: str) -> bool:
+    return bool(await db.value("looking for other workers", _SERVED, process_id, task_queue, safe=True))
 
 
 async def keep_lease(db: Database, process_id: str, lease_ms: int) -> bool:

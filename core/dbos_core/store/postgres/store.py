@@ -157,6 +157,9 @@ class PostgresStore(PostgresSchedules):
             await requests.drop_expired(self._db)
             self._drop_at = time.monotonic() + DROP_EVERY_S
 
+    async def served_elsewhere(self, process_id: str, task_queue: str) -> bool:
+        return await claim.served_elsewhere(self._db, process_id, task_queue)
+
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
         return await claim.keep_lease(self._db, process_id, lease_ms)
 
