@@ -167,8 +167,10 @@ class Claims:
         while True:
             try:
                 await self.registered()
-                begun = kernel.loop.time()
+                begun, asked_ms = kernel.loop.time(), kernel.clock.now_ms()
                 pulse = await kernel.store.pulse(kernel.process, self._lease_ms)
+                if isinstance(kernel.clock, SystemClock):
+                    kernel.clock.compare(pulse.now_ms, asked_ms, kernel.clock.now_ms())
                 await self._heed(pulse)
                 self._sure_until_s = begun + self._lease_ms / 1000
                 kernel.activities.start_held()

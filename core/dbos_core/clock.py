@@ -6,10 +6,13 @@ The acting part of the kernel asks these and nothing else, so that tests can sta
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 
 class TimerHandle(Protocol):
@@ -30,11 +33,41 @@ class Clock(Protocol):
         ...
 
 
+DRIFT_MS = 100
+"""So far the machine's clock may be from the database's before that is taken for more than chance."""
+TOLD_MS = 2_000
+"""From that far on somebody should set it."""
+
+
 class SystemClock:
-    """The real clock, on the running event loop."""
+    """The real clock, on the running event loop: the machine's, set by the database's if the two differ.
+
+    Several machines work on one database, which judges by its own clock what is due and whose lease has lapsed.
+    """
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+        """So much is added to what the machine shows."""
 
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 + self.ahead_ms
+
+    def compare(self, database_ms: int, asked_ms: int, answered_ms: int) -> None:
+        """Go by the database's clock from now on, if it is another time there.
+
+        Args:
+            database_ms: what it showed between ``asked_ms`` and ``answered_ms`` (both ``now_ms()``).
+        """
+        off_ms = database_ms - (asked_ms + answered_ms) // 2
+        if abs(off_ms) <= max(DRIFT_MS, answered_ms - asked_ms):
+            return
+        self.ahead_ms += off_ms
+        if abs(self.ahead_ms) >= TOLD_MS:
+            logger.warning(
+                "this machine's clock is %.1f s %s the database's, by which the engine goes; set it (NTP)",
+                abs(self.ahead_ms) / 1000,
+                "behind" if self.ahead_ms > 0 else "ahead of",
+            )
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> TimerHandle:
         return _Alarm(self, when_ms, callback)
@@ -60,7 +93,7 @@ class _Alarm:
         self._handle = self._arm()
 
     def _arm(self) -> asyncio.TimerHandle:
-        delay_s = min(max(0.0, self._when_ms / 1000 - time.time()), LOOK_EVERY_S)
+        delay_s = min(max(0.0, (self._when_ms - self._clock.ahead_ms) / 1000 - time.time()), LOOK_EVERY_S)
         return asyncio.get_running_loop().call_later(delay_s, self._ring)
 
     def _ring(self) -> None:

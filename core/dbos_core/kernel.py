@@ -149,11 +149,15 @@ class Kernel:
             StoreUnavailable, SchemaTooNew, ApplicationMismatch, BadDatabaseURL: from the store.
         """
         await store.open()
+        clock = clock or SystemClock()
+        if isinstance(clock, SystemClock):
+            asked_ms = clock.now_ms()
+            clock.compare(await store.now_ms(), asked_ms, clock.now_ms())
         kernel = Kernel(
             store,
             identity=identity,
             application_version=application_version,
-            clock=clock or SystemClock(),
+            clock=clock,
             entropy=entropy or SystemEntropy(),
             lease_ms=lease_ms,
             spin_s=spin_s,

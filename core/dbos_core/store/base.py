@@ -93,6 +93,8 @@ class Pulse:
     """Of each of our limited queues: how many live processes share its rate, with us."""
     next_due_in_ms: int | None = None
     """When the next unowned run of our queues becomes due; None if there is none."""
+    now_ms: int = 0
+    """The database's clock."""
     touched: tuple[str, ...] = ()
     """workflow_uuids of runs that we own (``runs.owner``) but whose ``workflow_status`` row was changed under us by
     somebody else (stock cancel, resume): their owner_xid is no longer ours. Now and then also what stock tools did to

@@ -99,6 +99,7 @@ class MemoryStore(MemorySchedules):
                 for queue in process.limited_queues
             },
             next_due_in_ms=tables.next_due_in(queues, now),
+            now_ms=now,
             touched=tuple(uuid for uuid, run in tables.owned.get(me, {}).items() if not run.owned_by(me)),
         )
 

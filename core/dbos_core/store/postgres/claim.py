@@ -181,6 +181,7 @@ _PULSE = """
     busy (process_id) as (
         select owner from owners union select worker from workers union select process_id from senders)
     select coalesce((select lease_until_ms > (select ms from clock) from before), false) as alive,
+           (select ms from clock) as now_ms,
            array(select b.process_id from busy b
                   where b.process_id is not null and b.process_id <> $1 and b.process_id <> $6
                     and not exists (select from {own}.processes p
@@ -361,6 +362,7 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
         jobs=row["jobs"],
         sharers={queue: 1 + others for queue, others in zip(limited, row["others"], strict=True)},
         next_due_in_ms=row["next_due_in_ms"],
+        now_ms=row["now_ms"],
         touched=tuple(row["touched"]),
     )
 
