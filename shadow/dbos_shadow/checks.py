@@ -21,19 +21,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from temporalio import workflow as _workflow
 from temporalio.converter import DataConverter
 
-import dbos_shadow.allow
-from dbos_shadow.allow import Allowances
-from dbos_shadow.difference import Difference
-from dbos_shadow.judging import How, judging
-from dbos_shadow.quiet import quiet
-from dbos_shadow.reading import files
-from dbos_shadow.reading.files import Unreadable
-from dbos_shadow.recorded import Recorded
-from dbos_shadow.report.scrub import Scrubber
-from dbos_shadow.undecided import unreadable
-from dbos_shadow.verdict import Judgement, Reason, Verdict
+# A test's file that holds its workflow, too, is imported again inside the SDK's sandbox.
+with _workflow.unsafe.imports_passed_through():
+    import dbos_shadow.allow
+    from dbos_shadow.allow import Allowances
+    from dbos_shadow.difference import Difference
+    from dbos_shadow.judging import How, judging
+    from dbos_shadow.quiet import quiet
+    from dbos_shadow.reading import files
+    from dbos_shadow.reading.files import Unreadable
+    from dbos_shadow.recorded import Recorded
+    from dbos_shadow.report.scrub import Scrubber
+    from dbos_shadow.undecided import unreadable
+    from dbos_shadow.verdict import Judgement, Reason, Verdict
 
 __all__ = ["ShadowMismatch", "assert_same", "explain", "histories", "is_same", "judge_histories"]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from temporalio import workflow as _workflow
 from temporalio.testing import ActivityEnvironment
 
-from dbos_compat.testing.environment import WorkflowEnvironment
+# A test's file often holds its workflow, and is imported again inside the SDK's sandbox.
+with _workflow.unsafe.imports_passed_through():
+    from dbos_compat.testing.environment import WorkflowEnvironment
 
 __all__ = ["ActivityEnvironment", "WorkflowEnvironment"]

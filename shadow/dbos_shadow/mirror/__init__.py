@@ -9,13 +9,17 @@ Two halves that share a ledger and nothing else:
   to where those of replays are (``keeping``), for all reports.
 """
 
-from dbos_shadow.mirror.front import Mirror
-from dbos_shadow.mirror.ledger import Entry, Ledger, MemoryLedger
-from dbos_shadow.mirror.notes import Note
-from dbos_shadow.mirror.outbox import Sent
-from dbos_shadow.mirror.postgres_ledger import PostgresLedger
-from dbos_shadow.mirror.purging import purge_mirror
-from dbos_shadow.mirror.worker import Followed, MirrorWorker
+from temporalio import workflow as _workflow
+
+# A file that holds a workflow, too, is imported again inside the SDK's sandbox.
+with _workflow.unsafe.imports_passed_through():
+    from dbos_shadow.mirror.front import Mirror
+    from dbos_shadow.mirror.ledger import Entry, Ledger, MemoryLedger
+    from dbos_shadow.mirror.notes import Note
+    from dbos_shadow.mirror.outbox import Sent
+    from dbos_shadow.mirror.postgres_ledger import PostgresLedger
+    from dbos_shadow.mirror.purging import purge_mirror
+    from dbos_shadow.mirror.worker import Followed, MirrorWorker
 
 __all__ = [
     "Entry",
