@@ -20,11 +20,11 @@ BORING = 2
 """Boring things weigh so much against all others together."""
 CRASHES_MAX = 3
 STALLS_MAX = 1
-TURNS = 16
-"""A process may be cut off after at most so many turns of its loop."""
+TURNS = 24
+"""A process may be cut off after so many different numbers of turns of its loop (``_turns``)."""
 JUMPS_MS = (60_000, 86_400_000, -5_000, 3_600_000)
-AFTER_CANCEL = 60
-"""Things that may still happen before a cancelled workflow has to have ended."""
+AFTER_CANCEL = 300
+"""Things that may still happen before a cancelled workflow has to have ended: it may have much to take back."""
 STARVED_MAX = 6
 """Alarms that may ring until somebody takes activities again."""
 
@@ -172,6 +172,26 @@ def _possible(schedule: Schedule) -> list[Action]:
         found.append(deploy)
     if process.serving and not schedule.busy:
         found.append(busy)
+    if _with_next(schedule):
+        found.append(at_once)
+    return found
+
+
+def _with_next(schedule: Schedule) -> list[Action]:
+    """What may come together with whatever comes after it."""
+    found: list[Action] = []
+    reporting = schedule.attempts.reporting
+    if reporting:
+        if len(schedule.attempts.boring_or_else(reporting[0])) > 1:
+            found.append(otherwise)
+        if len(reporting) > 1:
+            found += [two_otherwise, another]
+    if (reporting or schedule.expected) and schedule.next_alarm_ms is not None:
+        found.append(clock)
+    if any(schedule.left.values()):
+        found.append(message)
+    if schedule.plan.cancels and schedule.canceled_at is None and schedule.open_run:
+        found.append(cancel)
     return found
 
 
@@ -180,6 +200,14 @@ def otherwise(schedule: Schedule) -> None:
     running = schedule.attempts.reporting[0]
     endings = schedule.attempts.boring_or_else(running)
     schedule.attempts.report(running, endings[1 + schedule.choose(len(endings) - 1)])
+    schedule.settle()
+
+
+def two_otherwise(schedule: Schedule) -> None:
+    """The two oldest attempts end in the same moment, and neither the boring way if it can be helped."""
+    for running in schedule.attempts.reporting[:2]:
+        endings = schedule.attempts.boring_or_else(running)
+        schedule.attempts.report(running, endings[1 + schedule.choose(len(endings) - 1)] if endings[1:] else endings[0])
     schedule.settle()
 
 
@@ -197,9 +225,21 @@ def together(schedule: Schedule) -> None:
     go_on(schedule)
 
 
+def at_once(schedule: Schedule) -> None:
+    """Something out of the ordinary happens, and what comes next in the same moment: one activation may see both."""
+    possible = _with_next(schedule)
+    schedule.holds = True
+    possible[schedule.choose(len(possible))](schedule)
+
+
+def _turns(chosen: int) -> int:
+    """Every number while it is small, and then larger and larger ones: many children take more than a hundred turns."""
+    return chosen if chosen < 16 else round(16 * 1.4 ** (chosen - 15))
+
+
 def interrupt(schedule: Schedule) -> None:
     """What happens next is cut into after a few turns of the loop."""
-    schedule.turns_max = 1 + schedule.choose(TURNS)
+    schedule.turns_max = 1 + _turns(schedule.choose(TURNS))
     go_on(schedule)
     schedule.settle()
 
@@ -220,7 +260,7 @@ def evict(schedule: Schedule) -> None:
 
 def crash(schedule: Schedule) -> None:
     """The process dies, now or a few turns into what happens next; another one takes over."""
-    turns = schedule.choose(TURNS)
+    turns = _turns(schedule.choose(TURNS))
     process = schedule.process
     if turns and process.loop.idle:
         go_on(schedule)
@@ -279,7 +319,7 @@ def stall(schedule: Schedule) -> None:
     """The process stands still for longer than its lease, perhaps in the middle of what happens next; it may go on as soon
     as another one has taken over."""
     chosen = schedule.choose(2 * TURNS)
-    turns, at_once = chosen // 2, chosen % 2 == 1
+    turns, goes_on = _turns(chosen // 2), chosen % 2 == 1
     process = schedule.process
     if turns:
         go_on(schedule)
@@ -290,7 +330,7 @@ def stall(schedule: Schedule) -> None:
     schedule.pass_lease()
     schedule.open()
     schedule.settle()
-    if at_once:
+    if goes_on:
         wake(schedule)
 
 

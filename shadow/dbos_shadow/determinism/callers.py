@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf.message import Message as ProtoMessage
 from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
 from dbos_shadow.determinism.process import Process
@@ -39,6 +40,8 @@ class Call:
     answered: bool = False
     error: str | None = None
     """Why it was refused, in the caller's words."""
+    unsent: bool = False
+    """It never left the client: what the test has given for it cannot be sent."""
     acked_before: tuple[str, ...] = ()
     """Ids of the signals that had been acknowledged when this one was sent."""
     tried: int = 0
@@ -89,6 +92,7 @@ class Callers:
                 call.error = error.message
             except Exception as error:
                 call.error = f"{type(error).__name__}: {error}"
+                call.unsent = not isinstance(error, TemporalError)
 
         call.task = process.loop.create_task(asked())
 

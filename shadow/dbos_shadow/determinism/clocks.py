@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Callable
 
 START_MS = 1_700_000_000_000
+MOMENT_MS = 2_000
+"""Longer than from one pulse of a process to the next."""
 
 
 class WorldTime:

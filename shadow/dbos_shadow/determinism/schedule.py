@@ -22,7 +22,7 @@ from dbos_core.activities.spec import OutcomeKind
 from dbos_core.runner import Interpreter
 from dbos_shadow.determinism.attempts import Attempts
 from dbos_shadow.determinism.callers import Call, Callers
-from dbos_shadow.determinism.clocks import START_MS
+from dbos_shadow.determinism.clocks import MOMENT_MS, START_MS
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Decisions, trimmed
 from dbos_shadow.determinism.failure import DeterminismError, Rule
@@ -37,8 +37,6 @@ from dbos_shadow.determinism.straight import relive
 from dbos_shadow.determinism.watch import Watch
 
 WORKFLOW_ID = "determinism"
-MOMENT_MS = 2_000
-"""Longer than from one pulse of a process to the next."""
 TURNS_MAX = 100_000
 """Turns of the loop without any time passing: far more than anything that makes progress needs."""
 
@@ -81,6 +79,8 @@ class Schedule:
         self.incarnations = 0
         self.turns_max: int | None = None
         """The next thing gets only so many turns of the loop."""
+        self.holds = False
+        """What happens now is not seen before what comes next."""
         self.new_code = False
         self.world_id = WORKFLOW_ID
         self.stalls = 0
@@ -114,7 +114,7 @@ class Schedule:
             try:
                 try:
                     actions.begin(self)
-                    while self.actions < self.limits.actions:
+                    while self.actions < self.limits.actions or self.ending:
                         self.actions += 1
                         actions.act(self)
                 except Over:
@@ -215,6 +215,8 @@ class Schedule:
 
     def _told(self, call: Call) -> None:
         name = call.name or call.kind
+        if call.unsent or (call.kind == "start" and call.error is not None and not call.duplicate):
+            raise ValueError(_nobody_can(self.plan.name, call))
         if call.error is None:
             if call.kind in ("update", "query"):
                 self.note(Kind.ANSWERED, name, call.kind)
@@ -326,6 +328,9 @@ class Schedule:
 
     def settle(self) -> None:
         """Let the processes run: to where nothing is to be done, or for as many turns as were decided."""
+        if self.holds:
+            self.holds = False
+            return
         turns, self.turns_max = self.turns_max, None
         if turns is None:
             self.settle_fully()
@@ -455,6 +460,11 @@ class Schedule:
             self.canceled_at = self.actions
         self.cancel_call()
 
+    @property
+    def ending(self) -> bool:
+        """It was cancelled, and has to come to an end now."""
+        return self.canceled_at is not None and self.open_run
+
     def repeat(self, call: Call) -> None:
         """The same request once more."""
         self.callers.send(Call(call.kind, call.name, call.id, call.ask, duplicate=True), self.process)
@@ -477,6 +487,14 @@ class Schedule:
         """The workflow has been started and has not ended."""
         run = self.world.tables.current.get(WORKFLOW_ID)
         return run is not None and run.open
+
+
+def _nobody_can(workflow: str, call: Call) -> str:
+    what = "start_options= of the test" if call.kind == "start" else f"values that the test sends to {call.name!r}"
+    why = (call.error or "").rstrip(".")
+    return (
+        f"workflow {workflow!r}: a {call.kind} cannot be sent, so there is nothing to try: {why}. Look at the {what}."
+    )
 
 
 def _happenings(noted: Sequence[tuple[Any, ...]]) -> list[Happening]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dbos_shadow.determinism.decisions import Listed
 
-SUB_MAX = 8
+SUB_MAX = 12
 """Of a choice within a choice (which value, how many turns later) so many are tried."""
 
 

@@ -22,6 +22,7 @@ from dbos_core.mailbox import is_signal
 from dbos_core.phase import Phase
 from dbos_core.store.memory_tables import Run
 from dbos_shadow.determinism.callers import Call
+from dbos_shadow.determinism.clocks import MOMENT_MS
 from dbos_shadow.determinism.failure import DeterminismError, Rule
 from dbos_shadow.determinism.happenings import Kind
 from dbos_shadow.determinism.journals import OWN_ENDS, Journal
@@ -225,7 +226,8 @@ class Watch:
                 due_ms = min(journal.rings(), default=None)
                 wakes_ms = run.row.wake_at_ms
                 begins_late = not journal.records and wakes_ms is None  # else a delay, or a schedule, says when
-                if begins_late or (wakes_ms is not None and wakes_ms <= kernel.clock.now_ms()):
+                late = wakes_ms is not None and wakes_ms + MOMENT_MS <= kernel.clock.now_ms()  # the next pulse finds it
+                if begins_late or late:
                     self._lost("nobody runs it", run.row.workflow_id)
                 if due_ms is not None and (wakes_ms is None or wakes_ms > due_ms):
                     self._lost("it left memory, and nobody will wake it in time for its timer", run.row.workflow_id)
