@@ -92,10 +92,12 @@ class WorkflowItem(pytest.Item):
         self.user_properties.append((MARK, sentence))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        from dbos_shadow.determinism.failure import DeterminismError
+        from dbos_shadow.determinism.failure import BadPlan, DeterminismError
         from dbos_shadow.determinism.keep import Source, explain, keep
 
         error = excinfo.value
+        if isinstance(error, BadPlan):
+            return str(error)  # what to do about it is in there; where the kit noticed is nobody's concern
         if not isinstance(error, DeterminismError):
             return super().repr_failure(excinfo, style)
         source = Source.of_class(self.workflow)

@@ -76,7 +76,7 @@ def check(
     from dbos_shadow.cli.progress import doing
     from dbos_shadow.determinism.elsewhere import reference_to
     from dbos_shadow.determinism.explore import check_workflow
-    from dbos_shadow.determinism.failure import DeterminismError
+    from dbos_shadow.determinism.failure import BadPlan, DeterminismError
 
     cls, plan = _plan(place, unsandboxed, then)
     played: dict[str, Any] = {}
@@ -96,6 +96,8 @@ def check(
             _say(as_json, str(report), {})
     except DeterminismError as error:
         _broken(error, cls, plan, keep, as_json)
+    except BadPlan as error:
+        _usage(str(error))
     _say(
         as_json,
         f"{plan.name}: {explored.schedules} schedules in {explored.seconds:.1f} s "
@@ -121,6 +123,7 @@ def again(
     as_json: Json = False,
 ) -> None:
     """Run one schedule again, and tell what happens."""
+    from dbos_shadow.determinism.failure import BadPlan
     from dbos_shadow.determinism.run import run_schedule
     from dbos_shadow.determinism.timeline import timeline
 
@@ -129,7 +132,10 @@ def again(
         numbers = [int(word) for word in decisions.strip("[]").split(",") if word.strip()]
     except ValueError:
         _usage(f"{decisions!r} is no list of numbers")
-    lived = run_schedule(plan, numbers)
+    try:
+        lived = run_schedule(plan, numbers)
+    except BadPlan as error:
+        _usage(str(error))
     if lived.error is not None:
         _broken(lived.error, cls, plan, keep, as_json)
     _say(

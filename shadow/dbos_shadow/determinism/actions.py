@@ -10,6 +10,7 @@ from dbos_core.errors import StoreUnavailable
 from dbos_shadow.determinism.callers import Call
 from dbos_shadow.determinism.failure import Rule
 from dbos_shadow.determinism.happenings import Kind
+from dbos_shadow.determinism.values import chosen
 
 if TYPE_CHECKING:
     from dbos_shadow.determinism.schedule import Schedule
@@ -39,8 +40,7 @@ def begin(schedule: Schedule) -> None:
     schedule.settle()
     if how > 1:
         starve(schedule, full=how == 3)
-    values = [pool[schedule.choose(len(pool))] for pool in schedule.crew.args]
-    schedule.start(values)
+    schedule.start(chosen(schedule.crew.args, schedule.choose))
     schedule.settle()
 
 

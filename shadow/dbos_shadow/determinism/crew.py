@@ -12,8 +12,10 @@ from temporalio.converter import PayloadCodec
 
 from dbos_compat.bridge.activity_tasks import outcome_of
 from dbos_compat.convert.answers import answer
+from dbos_compat.private_definitions import handler
 from dbos_core.activities.spec import AttemptOutcome
 from dbos_shadow.determinism.callers import stamped
+from dbos_shadow.determinism.checked import Checks
 from dbos_shadow.determinism.children import PREFIX, StubbedChild
 from dbos_shadow.determinism.clocks import START_MS
 from dbos_shadow.determinism.decoded import decoded
@@ -21,7 +23,7 @@ from dbos_shadow.determinism.loop import stepped_loop
 from dbos_shadow.determinism.plan import Message, Plan
 from dbos_shadow.determinism.stage import IDENTITY, Stage
 from dbos_shadow.determinism.stubs import Raises, Returns, Stub
-from dbos_shadow.determinism.values import pool
+from dbos_shadow.determinism.values import ABSENT, NoValues, OrAbsent, pool, positional
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +56,33 @@ class Crew:
     def __init__(self, plan: Plan) -> None:
         """
         Raises:
-            ValueError: some argument has no value that the data converter takes.
+            BadPlan: something has no value that the data converter takes.
         """
         self.plan = plan
+        self.unchecked: list[str] = []
+        """What no schedule will try, and why."""
+        self._refusal = ""
+        """What the data converter said last."""
         self.proving = PROVING
         """So many more times a run's follower begins anew before it replays what is new."""
         self._stages: dict[tuple[str, bool], Stage] = {}
         self._endings: dict[str, tuple[ReadyEnding, ...] | None] = {}
         self._scratch = stepped_loop(lambda: START_MS)
-        first = self.stage("first")
-        self._converter = first.client.data_converter
-        self.args = [pool(source, self._travels) for source in plan.args]
-        self.message_args: dict[str, list[list[Any]]] = {
-            f"{m.kind} {m.name}": [pool(source, self._travels) for source in m.args] for m in plan.messages
-        }
-        for name in (*plan.activities, *(PREFIX + child for child in plan.children)):
-            self.endings(name)
-        self.canceled = ReadyEnding(self._canceled(), "reports that it was canceled")
+        try:
+            self._converter = self.stage("first").client.data_converter
+            run = plan.definition.run
+            self.args = self._pools(plan.args, run, "run", "args=[...]")
+            self.message_args: dict[str, list[list[Any]]] = {}
+            for message in plan.messages:
+                handles = None if message.target is None else handler(message.target).function
+                whose = f"{message.kind} {message.name}"
+                self.message_args[whose] = self._pools(message.args, handles, whose, "sends(handler, ...)")
+            for name in (*plan.activities, *(PREFIX + child for child in plan.children)):
+                self.endings(name)
+            self.canceled = ReadyEnding(self._canceled(), "reports that it was canceled")
+        except BaseException:
+            self.close()
+            raise
 
     def stage(self, name: str, *, new_code: bool = False) -> Stage:
         """A stage by name: with the workflow under test, or with the code that takes over."""
@@ -97,7 +109,7 @@ class Crew:
         """How attempts of this activity may end, the boring way first. None: nobody said."""
         if activity_type not in self._endings:
             stub = self._stub(activity_type)
-            self._endings[activity_type] = None if stub is None else self._ready(stub)
+            self._endings[activity_type] = None if stub is None else self._ready(activity_type, stub)
         return self._endings[activity_type]
 
     def _stub(self, activity_type: str) -> Stub | None:
@@ -107,14 +119,16 @@ class Crew:
         stub = plan.activities.get(activity_type)
         if stub is None and plan.fallback is not None:
             stub = plan.fallback(activity_type)
+            if stub is not None and not isinstance(stub, Stub):
+                raise Checks(plan.definition).no_stub(f"fallback({activity_type!r})", stub)
         return stub
 
-    def _ready(self, stub: Stub) -> tuple[ReadyEnding, ...]:
+    def _ready(self, activity_type: str, stub: Stub) -> tuple[ReadyEnding, ...]:
         boring: list[ReadyEnding] = []
         others: list[ReadyEnding] = []
         for ending in stub.endings:
             if isinstance(ending, Returns):
-                ready = [self._completed(value) for value in pool(ending.values, self._travels)]
+                ready = [self._completed(value) for value in self._returned(activity_type, ending.values)]
             elif isinstance(ending, Raises):
                 ready = [self._failed(ending.error)]
             else:
@@ -175,10 +189,54 @@ class Crew:
         payloads: Sequence[Payload] = self._run(self._converter.encode([value]))
         return payloads[0]
 
+    def _pools(self, sources: Sequence[Any], function: Any, whose: str, how: str) -> list[list[Any]]:
+        """For each argument of something the values that it may have. ``how``: a user gives others."""
+        parameters = [] if function is None else [p.name for p in positional(function, skip_first=True)]
+        found: list[list[Any]] = []
+        for index, source in enumerate(sources):
+            parameter = repr(parameters[index]) if index < len(parameters) else str(index + 1)
+            try:
+                found.append(self._pool(source))
+            except NoValues as error:
+                what = f"there is no value for parameter {parameter} of {whose}: {error}"
+                if not isinstance(source, OrAbsent):
+                    raise Checks(self.plan.definition).wrong(
+                        f"{what}. Say what it may be, by {how} of a determinism test: values, or Hypothesis strategies."
+                    ) from None
+                self.unchecked.append(what)
+                found.append([ABSENT])
+        return found
+
+    def _returned(self, activity_type: str, source: Any) -> list[Any]:
+        child = activity_type.startswith(PREFIX)
+        name, option = activity_type.removeprefix(PREFIX), "children" if child else "activities"
+        try:
+            return self._pool(source)
+        except NoValues as error:
+            raise Checks(self.plan.definition).wrong(
+                f"there is nothing that {'child' if child else 'activity'} {name!r} could return: {error}. Give it a stub of "
+                f'your own, by {option}={{"{name}": returns(...)}} of a determinism test.'
+            ) from None
+
+    def _pool(self, source: Any) -> list[Any]:
+        self._refusal = ""
+        try:
+            return pool(source, self._travels, self._comes_back)
+        except NoValues as error:
+            raise NoValues(f"{error}{self._refusal}") from None
+
     def _travels(self, value: Any) -> bool:
         try:
             self._payload(value)
-        except Exception:  # the user's converter refuses it
+        except Exception as error:  # the user's converter refuses it
+            self._refusal = f" ({type(error).__name__}: {error})"
+            return False
+        return True
+
+    def _comes_back(self, value: Any, type_: Any) -> bool:
+        try:
+            self._run(self._converter.decode([self._payload(value)], [type_]))
+        except Exception:  # NaN is a Decimal, and the user's converter may read none
             return False
         return True
 

@@ -95,12 +95,14 @@ def check_workflow(
 
     Raises:
         DeterminismError: a rule does not hold; it has the shrunk schedule.
+        BadPlan: there are no values for something that is needed.
     """
     how = profile_of(profile)
     crew = Crew(tested)
     try:
         with quiet():
             explored = _explore(crew, how, kept, seed, shrinks, told or _nobody)
+            explored.unchecked += tuple(crew.unchecked)
             _accepted(crew, how, explored)
             _elsewhere(crew, how, explored, reference, told or _nobody)
             return explored
@@ -345,25 +347,28 @@ def determinism_test(
         profile: how much is tried: "fast" (10 s), "ci", "nightly", or a :class:`Profile`.
         kept: decision lists of earlier failures, tried first.
         args: strategy, ``from_type(...)`` or constant of the argument; a list of them for several. From the annotations
-            without.
+            without; parameters with defaults are then left out, or given.
         activities: what activities may do, by function or name: ``returns``, ``may_fail``, ``raises``, ``times_out``. An
             activity that is not there must not be started.
         signals, updates, queries: handler methods of the class, or ``sends(handler, values ...)``.
         children: what child workflows may do, by class or name, as for activities; ``None`` for one that is to run.
         invariants: functions over the :class:`~dbos_shadow.trace.Trace` of a run that has ended. One holds unless it
-            returns ``False`` or fails an assertion.
+            returns ``False`` or raises an exception.
         then: a class whose code takes over at some point, under the same workflow name.
         fallback: stubs for activities that have none, by name.
         cancels: the workflow may be cancelled.
-        must_end: it has to end once everything has come.
-        allow: rules not to insist on: "task-failures", "unfinished-handlers", "unfinished-updates".
+        must_end: it has to end once everything has come. Without it one that waits for ever is no error.
+        allow: rules not to insist on: "task-failures", "unfinished-handlers", "unfinished-updates", "query-answers".
         sandboxed: as Temporal's default. False is much faster.
         client_options, worker_options: of ``Client`` and ``Worker``: data converter, interceptors, plugins, runner ...
         start_options: of ``Client.start_workflow``.
 
+    Raises:
+        BadPlan: an argument is none that means anything.
+
     Raises (when called):
         DeterminismError: a rule does not hold.
-        ValueError: an argument has no value that the data converter takes.
+        BadPlan: there are no values for something that is needed.
     """
     tested = plan(run, **options)
     namespace = sys._getframe(1).f_globals  # a test to paste in calls this one by its name there

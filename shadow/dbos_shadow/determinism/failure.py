@@ -1,11 +1,11 @@
-"""The one error that the kit raises: a rule does not hold in some schedule."""
+"""What the kit raises: a rule does not hold in some schedule, or what it is to test makes no sense."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
 
-from dbos_core.errors import DBOSCompatError
+from dbos_core.errors import DBOSCompatError, Theirs
 from dbos_shadow.determinism.happenings import Happening
 
 
@@ -72,3 +72,9 @@ class DeterminismError(DBOSCompatError, AssertionError):
             f"workflow {workflow!r} breaks the rule that {rule.value}: {what} The schedule is decisions={list(decisions)}; "
             "run it again with run_schedule()."
         )
+
+
+class BadPlan(Theirs, ValueError):
+    """What is to be tested cannot be: an argument means nothing, or there are no values for one. No schedule was run."""
+
+    code = "DC703"

@@ -9,13 +9,14 @@ from typing import Any
 
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from dbos_compat.private_definitions import WorkflowDefinition, activity_name, handler, workflow_definition
+from dbos_compat.private_definitions import WorkflowDefinition, handler, workflow_definition
+from dbos_shadow.determinism.checked import Checks
 from dbos_shadow.determinism.stubs import Stub, returns
 from dbos_shadow.determinism.values import FromType, of_parameters
 from dbos_shadow.trace import Trace
 
 Invariant = Callable[[Trace], object]
-"""Holds unless it returns False or raises."""
+"""Holds unless it returns False or raises an exception, of whatever class. A plain function: nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,8 @@ def sends(target: Any, *args: Any, at_most: int = 2, expected: bool = True) -> M
 
     Args:
         target: a handler method of the workflow class.
-        args: a strategy, ``from_type(...)`` or a constant for each argument. Without any, from the annotations.
+        args: a strategy, ``from_type(...)`` or a constant for each argument. Without any, from the annotations;
+            parameters with defaults are then left out, or given.
         at_most: how often it may come in one schedule.
         expected: on a plain day it comes once. False: it may come, and need not.
     """
@@ -138,52 +140,80 @@ def plan(
     worker_options: Mapping[str, Any] | None = None,
     start_options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """What is to be tested. See :func:`~dbos_shadow.determinism.determinism_test` for the arguments."""
+    """What is to be tested. See :func:`~dbos_shadow.determinism.determinism_test` for the arguments.
+
+    Raises:
+        BadPlan: an argument is none that means anything.
+        ValueError: ``run``, or ``then``, is no workflow.
+    """
     definition = workflow_definition(run)
+    checks = Checks(definition)
     if args is None:
         sources: tuple[Any, ...] = tuple(of_parameters(definition.run, skip_first=True))
     elif isinstance(args, (list, tuple)):
         sources = tuple(args)
     else:
         sources = (args,)
-    messages = tuple(m if isinstance(m, Message) else sends(m) for m in (*signals, *updates, *queries))
+    one = f"; a list that is the only argument is written args=[{args!r}]" if isinstance(args, list) and args else ""
+    checks.count("run", definition.run, sources, f"write args=[...], with one for each parameter{one}")
+    messages = _messages(checks, signals=signals, updates=updates, queries=queries)
+    checks.fallback(fallback)
     stubs, real = dict[str, Stub](), list[type]()
-    for child, stub in (children or {}).items():
+    for child, stub in checks.stubs("children", children or {}).items():
         if stub is None:
             real.append(workflow_definition(child).cls)
         else:
             stubs[child if isinstance(child, str) else workflow_definition(child).name or ""] = stub
     if definition.name in stubs:
-        raise ValueError(
+        raise checks.wrong(
             f"children of type {definition.name!r} cannot be stubs: that is the workflow under test, whose code runs "
-            f"for each run of that type; give None for it"
+            f"for each run of that type; give None for it."
         )
-    worker = dict(worker_options or {})
+    worker = checks.options("worker_options", worker_options or {})
     if not sandboxed:
         worker.setdefault("workflow_runner", UnsandboxedWorkflowRunner())
     takes_over = None if then is None else workflow_definition(then)
     if takes_over is not None and takes_over.name != definition.name:
-        raise ValueError(
+        raise checks.wrong(
             f"{takes_over.cls.__name__} cannot take over: it is workflow {takes_over.name!r}, and what is tested is "
-            f"{definition.name!r}; give it that name, by @workflow.defn(name=...)"
+            f"{definition.name!r}; give it that name, by @workflow.defn(name=...)."
         )
     return Plan(
         definition=definition,
         args=sources,
-        activities={activity_name(a): stub for a, stub in (activities or {}).items()},
+        activities={checks.activity(a): stub for a, stub in checks.stubs("activities", activities or {}).items()},
         children=stubs,
         real_children=tuple(real),
         messages=messages,
-        invariants=tuple(invariants),
+        invariants=checks.invariants(invariants),
         then=takes_over,
         fallback=fallback,
         cancels=cancels,
         must_end=must_end,
-        allow=frozenset(allow),
-        client_options=dict(client_options or {}),
+        allow=checks.allow(allow),
+        client_options=checks.options("client_options", client_options or {}),
         worker_options=worker,
-        start_options=dict(start_options or {}),
+        start_options=checks.options("start_options", start_options or {}),
     )
+
+
+def _messages(checks: Checks, **options: Any) -> tuple[Message, ...]:
+    found: list[Message] = []
+    for option, given in options.items():
+        for one in checks.several(option, given):
+            try:
+                message = one if isinstance(one, Message) else sends(one)
+            except ValueError as error:
+                raise checks.no_message(option, one, error) from None
+            if message.target is not None:
+                name = f"{message.kind} {message.name!r}"
+                function, instead = (
+                    handler(message.target).function,
+                    "write sends(handler, ...), with one for each parameter",
+                )
+                checks.count(name, function, message.args, instead)
+            found.append(message)
+    return tuple(found)
 
 
 __all__ = [

@@ -34,6 +34,7 @@ from dbos_shadow.determinism.questions import Questions
 from dbos_shadow.determinism.silence import said
 from dbos_shadow.determinism.stage import TASK_QUEUE
 from dbos_shadow.determinism.straight import relive
+from dbos_shadow.determinism.values import chosen
 from dbos_shadow.determinism.watch import Watch
 
 WORKFLOW_ID = "determinism"
@@ -443,7 +444,7 @@ class Schedule:
         message: Message = self.plan.messages[index]
         self.left[index] -= 1
         self.sent.add(index)
-        values = [pool[0 if plain else self.choose(len(pool))] for pool in self.crew.values(message)]
+        values = chosen(self.crew.values(message), _boring if plain else self.choose)
         kind = Kind(message.kind)
         self.note(kind, message.name)
         self.call(message.kind, message.name, _asking(message, values))
@@ -511,6 +512,10 @@ def _happenings(noted: Sequence[tuple[Any, ...]]) -> list[Happening]:
         )
         for kind, at_ms, name, text, fault, process, chosen, more in noted
     ]
+
+
+def _boring(count: int) -> int:
+    return 0
 
 
 def _asking(message: Message, values: list[Any]) -> Callable[[Any, str], Any]:

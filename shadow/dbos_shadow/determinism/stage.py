@@ -136,8 +136,12 @@ class Stage:
         self._worker: Worker | None = None
         config = temporalio.service.ConnectConfig(target_host="memory", identity=IDENTITY)
         self.client = Client(private.EngineServiceClient(config, self.door), namespace=NAMESPACE, **client_options)
-        self.loop.run(self._begin(workflows, worker_options))
-        self.loop.settle()
+        try:
+            self.loop.run(self._begin(workflows, worker_options))
+            self.loop.settle()
+        except BaseException:
+            self.loop.drop()  # some plug-in, or the worker, refuses what it is given
+            raise
         self.own_tasks = asyncio.all_tasks(self.loop)
         """Of the worker, which outlives all processes."""
         (self._bridge,) = self.door.bridges

@@ -6,24 +6,16 @@ a whole schedule.
 
 from __future__ import annotations
 
-import collections.abc
-import contextlib
 import dataclasses
-import enum
 import inspect
-import types
 import typing
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-POOL = 24
-HUGE = 10_000
-"""Characters of a huge text."""
+from dbos_shadow.determinism.drawn import POOL, drawn, sampled, simplest
+from dbos_shadow.determinism.edges import edges
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,33 +28,62 @@ class FromType:
 def from_type(type_: Any) -> FromType:
     """Values of a type: the simplest, empty, huge, unicode, None where it may be, and others.
 
+    What the type refuses (by a ``__post_init__``, a validator, its constructor) is left out. A strategy that is registered
+    with Hypothesis (``hypothesis.strategies.register_type_strategy``) is taken.
+
     Args:
-        type_: anything that has type hints: a dataclass, a pydantic model, ``list[int]``, ``str | None``.
+        type_: anything that has type hints: a dataclass, a pydantic model, a typed dict, a named tuple, ``list[int]``,
+            ``str | None``.
     """
     return FromType(type_)
 
 
-Source = FromType | st.SearchStrategy[Any]
+@dataclasses.dataclass(frozen=True, slots=True)
+class OrAbsent:
+    """An argument that need not be given: first it is not."""
+
+    source: FromType
 
 
-def pool(source: Any, keep: Callable[[Any], bool]) -> list[Any]:
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT = _Absent()
+"""In a list of values: the argument is not given, nor is any after it."""
+
+Source = FromType | OrAbsent | st.SearchStrategy[Any]
+
+
+class NoValues(ValueError):
+    """Nothing can be a payload; the text says why, and whoever asked knows for what."""
+
+
+def _always(value: Any, type_: Any) -> bool:
+    return True
+
+
+def pool(source: Any, keep: Callable[[Any], bool], comes_back: Callable[[Any, Any], bool] = _always) -> list[Any]:
     """The values of a strategy, of ``from_type``, or of a constant.
 
     Args:
         source: where they come from.
         keep: False for a value that cannot travel (the user's converter refuses it).
+        comes_back: False for a value of a type that cannot be read as one. Where none can, that is for a schedule to show.
 
     Raises:
-        ValueError: not one value can travel.
+        NoValues: there are none, or not one can travel.
     """
-    if isinstance(source, FromType):
-        found = [*_extremes(source.type), *_sampled(_strategy(source.type))]
-        simplest = _sampled(_strategy(source.type), 1)
-        found = [*simplest, *found]
-    elif isinstance(source, st.SearchStrategy):
-        found = _sampled(source)
-    else:
-        return [source]
+    if isinstance(source, OrAbsent):
+        return [ABSENT, *pool(source.source, keep, comes_back)]
+    try:
+        if isinstance(source, FromType):
+            found = [simplest(source.type), *edges(source.type), *drawn(source.type)]
+        else:
+            found = sampled(source) if isinstance(source, st.SearchStrategy) else [source]
+    except Exception as error:  # of Hypothesis, or of the user's code
+        raise NoValues(f"none can be made up of {named(source)} ({_short(error)})") from None
     kept: list[Any] = []
     seen: set[str] = set()
     for value in found:
@@ -71,151 +92,53 @@ def pool(source: Any, keep: Callable[[Any], bool]) -> list[Any]:
             continue
         seen.add(name)
         kept.append(value)
-        if len(kept) == POOL:
-            break
+    if isinstance(source, FromType):
+        kept = [value for value in kept if comes_back(value, source.type)] or kept
     if not kept:
-        raise ValueError(f"no value of {source!r} can be a payload: the data converter refuses them all")
-    return kept
+        raise NoValues(f"no value of {named(source)} can be a payload: the data converter refuses them all")
+    return kept[:POOL]
 
 
-_ANYTHING = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5)
+def named(source: Any) -> str:
+    """What values come from, in a reader's words."""
+    if isinstance(source, OrAbsent):
+        return named(source.source)
+    if not isinstance(source, FromType):
+        text = repr(source)
+        return text if len(text) <= 80 else f"{text[:79]}…"
+    return source.type.__qualname__ if type(source.type) is type else str(source.type)
 
 
-def _strategy(type_: Any) -> st.SearchStrategy[Any]:
-    """As Hypothesis does it, but that it knows no values of ``Any``, which may be anywhere in a type."""
-    if type_ is Any or type_ is object:
-        return _ANYTHING
-    if not _has_any(type_, set()):
-        return st.from_type(type_)
-    origin, args = typing.get_origin(type_), typing.get_args(type_)
-    if origin in (typing.Union, types.UnionType):
-        return st.one_of([_strategy(arg) for arg in args])
-    if dataclasses.is_dataclass(type_) and isinstance(type_, type):
-        hints = typing.get_type_hints(type_)
-        fields = [f for f in dataclasses.fields(type_) if f.init]
-        return st.builds(type_, **{f.name: st.deferred(lambda hint=hints[f.name]: _strategy(hint)) for f in fields})  # type: ignore[misc]
-    if origin in (list, collections.abc.Sequence, collections.abc.Iterable):
-        return st.lists(_strategy(args[0]), max_size=3)
-    if origin in (dict, collections.abc.Mapping):
-        return st.dictionaries(_strategy(args[0]), _strategy(args[1]), max_size=3)
-    if origin is tuple and args[-1:] != (...,):
-        return st.tuples(*map(_strategy, args))
-    return st.from_type(type_)
+def _short(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _has_any(type_: Any, seen: set[Any]) -> bool:
-    """Is ``Any`` in it?"""
-    if type_ is Any:
-        return True
-    if args := typing.get_args(type_):
-        return any(_has_any(arg, seen) for arg in args)
-    if not (isinstance(type_, type) and dataclasses.is_dataclass(type_)) or type_ in seen:
-        return False
-    seen.add(type_)
-    try:
-        hints = typing.get_type_hints(type_)
-    except Exception:
-        return False  # nobody can resolve them
-    return any(_has_any(hints[field.name], seen) for field in dataclasses.fields(type_))
+def chosen(pools: Sequence[Sequence[Any]], choose: Callable[[int], int]) -> list[Any]:
+    """Arguments: of each list the value that is chosen, up to the first one that is absent."""
+    values: list[Any] = []
+    for values_of_one in pools:
+        value = values_of_one[choose(len(values_of_one))]
+        if value is ABSENT:
+            break
+        values.append(value)
+    return values
 
 
-def _sampled(strategy: st.SearchStrategy[Any], count: int = POOL) -> list[Any]:
-    """What Hypothesis makes of a strategy: always the same, the simplest first."""
-    found: list[Any] = []
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def collect(value: Any) -> None:
-        found.append(value)
-
-    with warnings.catch_warnings(), _no_constants():
-        warnings.simplefilter("ignore")
-        collect()
-    return found[:count]
-
-
-@contextlib.contextmanager
-def _no_constants() -> Iterator[None]:
-    """Newer releases of Hypothesis also try constants that stand in the modules that are loaded. Another process has loaded
-    others, and shall find the same values."""
-    from hypothesis.internal.conjecture import providers
-
-    found = getattr(providers, "_get_local_constants", None)
-    cache = getattr(providers, "CONSTANTS_CACHE", None)
-    if found is None or cache is None:
-        yield
-        return
-    nothing: Any = getattr(providers, "Constants")()  # noqa: B009  # not in every release
-    patched: Any = providers
-    patched._get_local_constants, patched.CONSTANTS_CACHE = lambda: nothing, type(cache)(1024)
-    try:
-        yield
-    finally:
-        patched._get_local_constants, patched.CONSTANTS_CACHE = found, cache
-
-
-_TEXTS = ("", "é\u2028\U0001f600", "x" * HUGE, "\x00")
-_NUMBERS = (0, -1, 2**53 + 1)
-
-
-def _extremes(type_: Any, depth: int = 0) -> list[Any]:
-    """Values at the edges of a type, one edge at a time."""
-    origin, args = typing.get_origin(type_), typing.get_args(type_)
-    if origin in (typing.Union, types.UnionType):
-        return [value for arg in args for value in _extremes(arg, depth)]
-    if origin is typing.Annotated or depth > 3:
-        return []  # only a strategy knows what may be
-    if type_ is type(None):
-        return [None]
-    if type_ is str:
-        return list(_TEXTS)
-    if type_ is int:
-        return list(_NUMBERS)
-    if type_ is bytes:
-        return [b"", b"\x00\xff"]
-    if origin is list:
-        inner = _extremes(args[0], depth + 1) if args else []
-        return [[], *([value] for value in inner), *([[inner[0]] * 100] if inner else [])]
-    if origin is dict:
-        return [{}]
-    if isinstance(type_, type) and not issubclass(type_, (enum.Enum, datetime)) and dataclasses.is_dataclass(type_):
-        return _of_dataclass(type_, depth)
-    return []
-
-
-def _of_dataclass(type_: type, depth: int) -> list[Any]:
-    hints = typing.get_type_hints(type_)
-    simplest = _sampled(_strategy(type_), 1)
-    if not simplest:
-        return []
-    made = []
-    for field in dataclasses.fields(type_):
-        if not field.init:
-            continue
-        for value in _extremes(hints.get(field.name, Any), depth + 1):
-            try:
-                made.append(dataclasses.replace(simplest[0], **{field.name: value}))
-            except (TypeError, ValueError):
-                continue  # the type refuses it, as it may
-    return made
-
-
-def of_parameters(function: Callable[..., Any], *, skip_first: bool) -> Sequence[FromType]:
-    """One source for each parameter without a default, from the annotations."""
+def of_parameters(function: Callable[..., Any], *, skip_first: bool) -> Sequence[FromType | OrAbsent]:
+    """One source for each positional parameter, from the annotations. One with a default may be absent."""
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # annotations that only a type checker can resolve: any value will do
         hints = {}
+    found: list[FromType | OrAbsent] = []
+    for parameter in positional(function, skip_first=skip_first):
+        source = FromType(hints.get(parameter.name, Any))
+        found.append(source if parameter.default is parameter.empty else OrAbsent(source))
+    return tuple(found)
+
+
+def positional(function: Callable[..., Any], *, skip_first: bool) -> list[inspect.Parameter]:
+    """Parameters that a payload may stand for, in order."""
     parameters = list(inspect.signature(function).parameters.values())[1 if skip_first else 0 :]
-    return tuple(
-        FromType(hints.get(p.name, Any))
-        for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    )
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHistory
@@ -47,6 +50,12 @@ _ERRANDS = {
 
 def key_of(attempt: Attempt) -> Key:
     return ("local" if isinstance(attempt.spec, LocalSpec) else "activity", attempt.spec.seq)
+
+
+def _line(error: Exception) -> str:
+    """Where it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _is_put_off(run: Run, journal: Journal) -> bool:
@@ -337,6 +346,12 @@ class Watch:
             holds = invariant(trace)
         except AssertionError as error:
             self._schedule.broken(Rule.INVARIANT, f"{name} does not hold: {error}" if str(error) else f"{name} fails.")
+        except Exception as error:  # it is the user's own code: what it stumbles over is as good as a no
+            text = f": {error}" if str(error) else ""
+            self._schedule.broken(Rule.INVARIANT, f"{name} raises {type(error).__name__}{text} ({_line(error)}).")
+        if inspect.iscoroutine(holds):
+            holds.close()
+            self._schedule.broken(Rule.INVARIANT, f"{name} answers with a coroutine, for which nobody waits.")
         if holds is False:
             self._schedule.broken(Rule.INVARIANT, f"{name} does not hold.")
 

@@ -1,0 +1,66 @@
+"""Edges: values at the edges of a type, one edge at a time: empty, huge, unicode, None."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dbos_shadow.determinism.drawn import simplest
+from dbos_shadow.determinism.shapes import UNIONS, Shape, plainly, scalar_of, shape_of
+
+HUGE = 10_000
+"""Characters of a huge text."""
+
+_TEXTS = ("", "é\u2028\U0001f600", "x" * HUGE, "\x00")
+_NUMBERS = (0, -1, 2**53 + 1)
+
+
+def edges(type_: Any, depth: int = 0) -> list[Any]:
+    """Those that the type takes."""
+    type_ = plainly(type_)
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin in UNIONS:
+        return [value for arg in args for value in edges(arg, depth)]
+    if origin is typing.Annotated and depth:
+        return edges(args[0], depth)  # what it is a part of may say no
+    if origin is typing.Annotated or depth > 3:
+        return []  # only a strategy knows what may be
+    if type_ is type(None):
+        return [None]
+    if type_ is str:
+        return list(_TEXTS)
+    if type_ is int:
+        return list(_NUMBERS)
+    if type_ is bytes:
+        return [b"", b"\x00\xff"]
+    if origin is list:
+        inner = edges(args[0], depth + 1) if args else []
+        return [[], *([value] for value in inner), *([[inner[0]] * 100] if inner else [])]
+    if origin is dict:
+        return [{}]
+    scalar = scalar_of(type_)
+    if scalar is not None:
+        return list(_taken(type_, edges(scalar, depth)))
+    shape = shape_of(type_)
+    return [] if shape is None else _of_shape(type_, shape, depth)
+
+
+def _of_shape(type_: Any, shape: Shape, depth: int) -> list[Any]:
+    try:
+        first = shape.taken(simplest(type_))
+    except Exception:  # there is none, or it does not keep what it was made from
+        return []
+    made: list[Any] = []
+    for name, part in shape.parts.items():
+        values = edges(part.type, depth + 1)
+        made += _taken(lambda value, name=name: shape.make(**{**first, name: value}), values)  # type: ignore[misc]
+    return made
+
+
+def _taken(make: Callable[[Any], Any], values: Iterable[Any]) -> Iterable[Any]:
+    for value in values:
+        try:
+            yield make(value)
+        except Exception:  # the type refuses it, as it may
+            continue
