@@ -177,6 +177,31 @@ def test_wrong_usage(words: list[str]) -> None:
     assert answer.output.strip()
 
 
+UNKNOWN = """
+from temporalio import workflow
+class Odd:
+    def __init__(self, what): self.what = what
+@workflow.defn
+class TakesOdd:
+    @workflow.run
+    async def run(self, odd: Odd) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("words", [["check"], ["again", "0"]], ids=["check", "again"])
+def test_a_parameter_without_values_is_one_sentence(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = tmp_path / f"odd_flow_{words[0]}.py"
+    file.write_text(UNKNOWN)
+    answer = command.invoke(app, ["determinism", words[0], f"{file}:TakesOdd", *words[1:], "--unsandboxed"])
+    assert answer.exit_code == 2, answer.output
+    (sentence,) = answer.stderr.splitlines()
+    assert "workflow 'TakesOdd' cannot be tested: there is no value for parameter 'odd' of run" in sentence
+    assert "args=" in sentence
+
+
 def test_lint_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "flow.py").write_text("import random\nfrom temporalio import workflow\n@workflow.defn\nclass A: ...\n")
     answer = command.invoke(app, ["determinism", "lint", str(tmp_path), "--json"])
@@ -252,6 +277,16 @@ def test_pytest_tells_the_story(team: Path) -> None:
     assert "Breaks breaks the rule that a replay gives the commands that the first run gave" in found.stdout
     assert "check_schedule(inferred(Breaks), decisions=" in found.stdout
     assert "from orders import Breaks" in found.stdout
+
+
+@pytest.mark.timeout(200)
+def test_pytest_says_for_what_there_are_no_values(team: Path) -> None:
+    (team / "odd.py").write_text(UNKNOWN)
+    found = run_pytest(team, "--determinism", "--determinism-unsandboxed", "-q", "odd.py")
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "workflow 'TakesOdd' cannot be tested: there is no value for parameter 'odd' of run" in found.stdout
+    assert "Traceback" not in found.stdout
+    assert "crew.py" not in found.stdout
 
 
 # -- imports ------------------------------------------------------------------------------------------------------------
