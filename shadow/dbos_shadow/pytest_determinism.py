@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from dbos_shadow.determinism.plan import Plan
 
 MARK = "determinism"
 
@@ -70,17 +73,19 @@ class WorkflowItem(pytest.Item):
     """One workflow class."""
 
     workflow: type
+    plan: Plan
 
     def runtest(self) -> None:
         from dbos_shadow.determinism.elsewhere import reference_to
         from dbos_shadow.determinism.explore import check_workflow
+        from dbos_shadow.determinism.failure import UncheckedWarning
         from dbos_shadow.determinism.inferred import inferred
 
         option = self.config.getoption
         sandboxed = not option("--determinism-unsandboxed")
-        plan = inferred(self.workflow, sandboxed=sandboxed)
-        reference = reference_to(self.workflow, self.workflow.__module__)
-        explored = check_workflow(plan, profile=option("--determinism-profile"), reference=reference)
+        self.plan = inferred(self.workflow, sandboxed=sandboxed)
+        profile, reference = option("--determinism-profile"), reference_to(self.plan)
+        explored = check_workflow(self.plan, profile=profile, reference=reference)
         sentence = f"{explored.schedules} schedules, {explored.steps} steps, {explored.seconds:.1f} s"
         if url := option("--determinism-durable"):
             from dbos_shadow.determinism.durable import run_durably
@@ -88,6 +93,9 @@ class WorkflowItem(pytest.Item):
             most = option("--determinism-durable-scripts")
             report = run_durably(self.workflow, explored.kept, url, scripts_max=most, sandboxed=sandboxed)
             sentence += f"; {report}"
+        for what in explored.unchecked:
+            sentence += f"; {what}"
+            self.warn(UncheckedWarning(f"{self.workflow.__name__}: {what}."))
         self.add_report_section("call", MARK, sentence)
         self.user_properties.append((MARK, sentence))
 
@@ -100,7 +108,7 @@ class WorkflowItem(pytest.Item):
             return str(error)  # what to do about it is in there; where the kit noticed is nobody's concern
         if not isinstance(error, DeterminismError):
             return super().repr_failure(excinfo, style)
-        source = Source.of_class(self.workflow)
+        source = Source.of_plan(self.plan)
         return explain(error, source, keep(error, source))
 
     def reportinfo(self) -> tuple[Path, int | None, str]:

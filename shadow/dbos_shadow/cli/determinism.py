@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dbos_shadow.determinism.failure import DeterminismError
     from dbos_shadow.determinism.plan import Plan, Profile
 
@@ -81,10 +83,9 @@ def check(
     cls, plan = _plan(place, unsandboxed, then)
     played: dict[str, Any] = {}
     try:
-        reference = None if plan.then else reference_to(cls, cls.__module__)  # which leads to the class alone
         how = _profile(profile)
         with doing() as told:
-            explored = check_workflow(plan, profile=how, seed=seed, reference=reference, told=told)
+            explored = check_workflow(plan, profile=how, seed=seed, reference=reference_to(plan), told=told)
         if durable is not None:
             from dbos_shadow.determinism.durable import run_durably
 
@@ -95,19 +96,21 @@ def check(
             played = {"durable": report.document()}
             _say(as_json, str(report), {})
     except DeterminismError as error:
-        _broken(error, cls, plan, keep, as_json)
+        _broken(error, plan, keep, as_json)
     except BadPlan as error:
         _usage(str(error))
     _say(
         as_json,
         f"{plan.name}: {explored.schedules} schedules in {explored.seconds:.1f} s "
-        f"({explored.per_second:.0f} a second, {explored.steps} steps), and every rule holds.",
+        f"({explored.per_second:.0f} a second, {explored.steps} steps), and every rule holds."
+        f"{_not_tried(explored.unchecked)}",
         {
             "workflow": plan.name,
             "holds": True,
             "schedules": explored.schedules,
             "seconds": round(explored.seconds, 3),
             "steps": explored.steps,
+            "unchecked": list(explored.unchecked),
             **played,
         },
     )
@@ -119,29 +122,44 @@ def again(
     decisions: Annotated[str, typer.Argument(help="The schedule, as a failure named it: numbers with commas between.")],
     then: Then = None,
     unsandboxed: Unsandboxed = False,
+    times: Annotated[
+        int, typer.Option("--times", min=1, metavar="N", help="Run it so often: chance may have a say in what happens.")
+    ] = 2,
+    hash_seeds: Annotated[
+        str,
+        typer.Option(
+            "--hash-seeds",
+            metavar="NUMBERS",
+            help="Run it in fresh processes with these hash seeds, too; empty: in none. Each takes a second to begin.",
+        ),
+    ] = "1,2",
     keep: Keep = Path(".determinism"),
     as_json: Json = False,
 ) -> None:
     """Run one schedule again, and tell what happens."""
+    from dbos_shadow.determinism.elsewhere import reference_to
     from dbos_shadow.determinism.failure import BadPlan
-    from dbos_shadow.determinism.run import run_schedule
+    from dbos_shadow.determinism.once_more import judge
     from dbos_shadow.determinism.timeline import timeline
 
-    cls, plan = _plan(place, unsandboxed, then)
+    _, plan = _plan(place, unsandboxed, then)
+    numbers, seeds = _numbers(decisions), _numbers(hash_seeds)
     try:
-        numbers = [int(word) for word in decisions.strip("[]").split(",") if word.strip()]
-    except ValueError:
-        _usage(f"{decisions!r} is no list of numbers")
-    try:
-        lived = run_schedule(plan, numbers)
+        judged = judge(plan, numbers, reference=reference_to(plan), times=times, hash_seeds=seeds)
     except BadPlan as error:
         _usage(str(error))
+    lived = judged.lived
     if lived.error is not None:
-        _broken(lived.error, cls, plan, keep, as_json)
+        _broken(lived.error, plan, keep, as_json)
     _say(
         as_json,
-        f"{timeline(lived.happenings, plan.name)}\nEvery rule holds.",
-        {"workflow": plan.name, "holds": True, "decisions": list(lived.decisions)},
+        f"{timeline(lived.happenings, plan.name)}\nEvery rule holds.{_not_tried(judged.unchecked)}",
+        {
+            "workflow": plan.name,
+            "holds": True,
+            "decisions": list(lived.decisions),
+            "unchecked": list(judged.unchecked),
+        },
     )
 
 
@@ -193,10 +211,21 @@ def _profile(name: str) -> Profile:
         _usage(str(error))
 
 
-def _broken(error: DeterminismError, cls: type, plan: Plan, folder: Path, as_json: bool) -> NoReturn:
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.strip("[]").split(",") if word.strip()]
+    except ValueError:
+        _usage(f"{text!r} is no list of numbers")
+
+
+def _not_tried(unchecked: Sequence[str]) -> str:
+    return "".join(f"\nBut {what}." for what in unchecked)
+
+
+def _broken(error: DeterminismError, plan: Plan, folder: Path, as_json: bool) -> NoReturn:
     from dbos_shadow.determinism.keep import Source, explain, keep
 
-    source = Source.of_class(cls, None if plan.then is None else plan.then.cls)
+    source = Source.of_plan(plan)
     kept = keep(error, source, folder)
     document = {
         "workflow": error.workflow,

@@ -17,7 +17,7 @@ from temporalio import workflow as _workflow
 with _workflow.unsafe.imports_passed_through():
     from dbos_shadow.determinism.again import check_schedule
     from dbos_shadow.determinism.explore import DeterminismTest, Explored, check_workflow, determinism_test
-    from dbos_shadow.determinism.failure import BadPlan, DeterminismError, Rule
+    from dbos_shadow.determinism.failure import BadPlan, DeterminismError, Rule, UncheckedWarning
     from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
     from dbos_shadow.determinism.inferred import inferred
     from dbos_shadow.determinism.plan import (
@@ -54,6 +54,7 @@ __all__ = [
     "Profile",
     "Rule",
     "Stub",
+    "UncheckedWarning",
     "check_schedule",
     "check_workflow",
     "determinism_test",

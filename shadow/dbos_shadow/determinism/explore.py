@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol
 
@@ -15,21 +15,18 @@ from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
-from dbos_shadow.determinism.clocks import START_MS
 from dbos_shadow.determinism.crew import Crew
-from dbos_shadow.determinism.decisions import Drawn, Listed, Rolled, thrown
-from dbos_shadow.determinism.elsewhere import Reference, reference_to, run_elsewhere
-from dbos_shadow.determinism.failure import DeterminismError, Rule
-from dbos_shadow.determinism.happenings import Happening, Kind
+from dbos_shadow.determinism.decisions import Drawn, Listed, Rolled, thrown, trimmed
+from dbos_shadow.determinism.elsewhere import NOWHERE, Reference, callers, reference_to
+from dbos_shadow.determinism.failure import DeterminismError, Rule, UncheckedWarning
 from dbos_shadow.determinism.keep import Source, tell
+from dbos_shadow.determinism.once_more import accepted, same_elsewhere, twice
 from dbos_shadow.determinism.plan import Plan, Profile, plan, profile_of
-from dbos_shadow.determinism.replayer import can_be_replayed, refused
 from dbos_shadow.determinism.run import Lived, live
-from dbos_shadow.determinism.schedule import WORKFLOW_ID, Limits
+from dbos_shadow.determinism.schedule import Limits
 from dbos_shadow.determinism.shrink import shrink
 from dbos_shadow.determinism.silence import quiet
 from dbos_shadow.determinism.singles import Noting, singles
-from dbos_shadow.determinism.straight import shown
 
 
 @dataclass(slots=True)
@@ -70,6 +67,11 @@ Told = Callable[[str, int, int], None]
 ELSEWHERE = 20
 """Schedules that are run with another hash seed."""
 SHRINK_S = 20.0
+OFTEN = 20
+OFTEN_S = 3.0
+"""So often, and for so long, a schedule is run that breaks a rule, to know whether it always does."""
+SURE = 7
+"""A test that is to fail runs so many times as often as it takes on average: one in a thousand passes."""
 
 
 def check_workflow(
@@ -103,8 +105,8 @@ def check_workflow(
         with quiet():
             explored = _explore(crew, how, kept, seed, shrinks, told or _nobody)
             explored.unchecked += tuple(crew.unchecked)
-            _accepted(crew, how, explored)
-            _elsewhere(crew, how, explored, reference, told or _nobody)
+            _accepted(crew, how, explored, kept)
+            _elsewhere(crew, how, explored, kept, reference, told or _nobody)
             return explored
     finally:
         crew.close()
@@ -119,8 +121,10 @@ def _explore(
     limits = Limits(actions=how.actions)
     for decisions in ((), *kept):
         lived = live(crew, Listed(decisions), limits=limits, whole=False)
+        if lived.error is None:
+            lived = twice(crew, lived, limits)
         if lived.error is not None:
-            raise lived.error
+            raise _counted(crew, lived.error, limits)
     explored = Explored()
     begun = time.monotonic()
     deadline = begun + how.seconds
@@ -148,10 +152,10 @@ def _explore(
         return measured
 
     def fresh(decisions: Drawn | Rolled) -> tuple[int, int]:
-        twice = explored.schedules % how.twice_every == 0
+        once_more = explored.schedules % how.twice_every == 0
         lived = live(crew, decisions, limits=limits, whole=False)
-        if lived.error is None and twice:
-            lived = _twice(crew, lived, limits)
+        if lived.error is None and once_more:
+            lived = twice(crew, lived, limits)
         if lived.error is not None:
             best.append(lived)
             raise lived.error
@@ -200,81 +204,38 @@ def _explore(
     return explored
 
 
-def _twice(crew: Crew, first: Lived, limits: Limits) -> Lived:
-    """The same schedule once more: the same must come of it."""
-    again = live(crew, Listed(first.decisions), limits=limits, whole=False, followed=False)
-    if again.error is None and again.rows != first.rows and again.commands != first.commands:
-        return _differs(crew, again, Rule.SAME_COMMANDS, "in two runs of this schedule", first.commands)
-    return again
+def _sample(explored: Explored, kept: Sequence[Sequence[int]], most: int) -> list[tuple[int, ...]]:
+    """Some of the schedules that were lived, the plain one first, and all that were asked for."""
+    asked = [tuple(trimmed(decisions)) for decisions in kept]
+    return list(dict.fromkeys([(), *asked, *explored.kept]))[: max(most, 1 + len(asked))]
 
 
-def _differs(crew: Crew, lived: Lived, rule: Rule, when: str, others: Sequence[str]) -> Lived:
-    pairs = enumerate(zip(lived.commands, others, strict=False), 1)
-    task, (one, other) = next(((i, p) for i, p in pairs if p[0] != p[1]), (0, ("[]", "[]")))
-    if not task:
-        what = f"{when} there are {len(lived.commands)} tasks and {len(others)}."
-    elif shown(one) == shown(other):
-        what = f"{when} task {task} asks for {shown(one)} with different values."
-    else:
-        what = f"{when} task {task} asks for {shown(one)}, and for {shown(other)}."
-    last = lived.happenings[-1].at_ms if lived.happenings else START_MS
-    broken = Happening(kind=Kind.BROKEN, at_ms=last, text=f"{rule.value}: {what}")
-    error = DeterminismError(
-        rule,
-        what,
-        workflow=crew.plan.name,
-        decisions=lived.decisions,
-        happenings=(*lived.happenings, broken),
-        history=lived.histories[-1] if lived.histories else None,
-    )
-    return replace(lived, error=error)
-
-
-def _sample(explored: Explored, most: int) -> list[tuple[int, ...]]:
-    """Some of the schedules that were lived, the plain one first."""
-    return [(), *[d for d in explored.kept if d]][:most]
-
-
-def _accepted(crew: Crew, how: Profile, explored: Explored) -> None:
+def _accepted(crew: Crew, how: Profile, explored: Explored, kept: Sequence[Sequence[int]]) -> None:
     """Temporal's Replayer takes the histories of some of them."""
     most = 1 + (explored.schedules // how.replayer_every if how.replayer_every else 0)
-    by_code: dict[bool, list[tuple[Lived, str]]] = {False: [], True: []}
-    for decisions in _sample(explored, most):
-        lived = live(crew, Listed(decisions), limits=Limits(actions=how.actions))
-        new_code = any(happening.kind is Kind.NEW_CODE for happening in lived.happenings)
-        by_code[new_code] += [(lived, history) for history in lived.histories if can_be_replayed(history)]
-    for new_code, found in by_code.items():
-        answer = refused(crew.plan, [history for _, history in found], WORKFLOW_ID, new_code=new_code)
-        explored.replayed += len(found)
-        if answer is None:
-            continue
-        lived, history = found[answer[0]]
-        what = f"it says: {answer[1].splitlines()[0]}."
-        raise DeterminismError(
-            Rule.HISTORY, what, workflow=crew.plan.name, decisions=lived.decisions, happenings=lived.happenings,
-            history=history,
-        )  # fmt: skip
+    limits = Limits(actions=how.actions)
+    explored.replayed += accepted(crew, [live(crew, Listed(d), limits=limits) for d in _sample(explored, kept, most)])
 
 
-def _elsewhere(crew: Crew, how: Profile, explored: Explored, reference: Reference | None, told: Told) -> None:
+def _elsewhere(
+    crew: Crew,
+    how: Profile,
+    explored: Explored,
+    kept: Sequence[Sequence[int]],
+    reference: Reference | None,
+    told: Told,
+) -> None:
     """Processes with other hash seeds ask for the same."""
     if not how.hash_seeds:
         return
     if reference is None:
-        explored.unchecked += ("other hash seeds: no attribute of a module leads to this plan",)
+        explored.unchecked += (NOWHERE,)
         return
-    lists = _sample(explored, ELSEWHERE)
     limits = Limits(actions=how.actions)
-    here = [live(crew, Listed(decisions), limits=limits) for decisions in lists]
+    here = [live(crew, Listed(decisions), limits=limits) for decisions in _sample(explored, kept, ELSEWHERE)]
     for seed in range(1, how.hash_seeds + 1):
         told("other hash seeds", seed - 1, how.hash_seeds)
-        there = run_elsewhere(reference, lists, seed, how.actions)
-        for lived, others in zip(here, there, strict=True):
-            if list(lived.commands) != others:
-                found = _differs(crew, lived, Rule.HASH_SEED, "here and in a process with another hash seed", others)
-                assert found.error is not None
-                raise found.error
-        explored.elsewhere += len(there)
+        explored.elsewhere += same_elsewhere(crew, here, reference, seed, limits)
 
 
 def _hypothesis(
@@ -321,7 +282,20 @@ def _smallest(crew: Crew, found: Lived, limits: Limits, told: Told) -> Determini
         return None
 
     smallest = shrink(found.decisions, breaks, lambda: time.monotonic() < deadline)
-    return errors.get(smallest) or once(smallest) or found.error
+    return _counted(crew, errors.get(smallest) or once(smallest) or found.error, limits)
+
+
+def _counted(crew: Crew, error: DeterminismError, limits: Limits) -> DeterminismError:
+    """The error, which knows how often its schedule is to be run to break its rule."""
+    if error.rule is not Rule.SAME_COMMANDS:  # which two runs break
+        runs = broken = 0
+        deadline = time.monotonic() + OFTEN_S
+        while runs < OFTEN and time.monotonic() < deadline:
+            again = live(crew, Listed(error.decisions), limits=limits, whole=False).error
+            runs, broken = runs + 1, broken + (again is not None and again.rule is error.rule)
+        if broken < runs:
+            error.times = ceil(SURE * (runs + 2) / (broken + 1))
+    return error
 
 
 class DeterminismTest(Protocol):
@@ -345,7 +319,7 @@ def determinism_test(
     Args:
         run: the workflow's ``@workflow.run`` method, or its class.
         profile: how much is tried: "fast" (10 s), "ci", "nightly", or a :class:`Profile`.
-        kept: decision lists of earlier failures, tried first.
+        kept: decision lists of earlier failures, tried first, and with other hash seeds and Temporal's Replayer as well.
         args: strategy, ``from_type(...)`` or constant of the argument; a list of them for several. From the annotations
             without; parameters with defaults are then left out, or given.
         activities: what activities may do, by function or name: ``returns``, ``may_fail``, ``raises``, ``times_out``. An
@@ -366,25 +340,28 @@ def determinism_test(
     Raises:
         BadPlan: an argument is none that means anything.
 
+    Warns (when called):
+        UncheckedWarning: other hash seeds were not tried, since no attribute of a module leads to the test.
+
     Raises (when called):
         DeterminismError: a rule does not hold.
         BadPlan: there are no values for something that is needed.
     """
     tested = plan(run, **options)
-    namespace = sys._getframe(1).f_globals  # a test to paste in calls this one by its name there
-
-    module = namespace.get("__name__", "")
+    modules = callers()  # a test to paste in calls this one by its name in one of them
 
     def test() -> None:
         __tracebackhide__ = True
         chosen: Profile | str | None = getattr(test, "profile", None)
         try:
-            check_workflow(tested, profile=chosen, kept=kept, reference=reference_to(tested, module))
+            explored = check_workflow(tested, profile=chosen, kept=kept, reference=reference_to(tested, *modules))
         except DeterminismError as error:
-            tell(error, Source.of_test(test, namespace))
+            tell(error, Source.of(test, *modules))
             raise
+        for what in explored.unchecked:
+            warnings.warn(f"{tested.name}: {what}.", UncheckedWarning, stacklevel=2)
 
-    test.__module__ = module
+    test.__module__ = next(iter(modules), "")
     test.plan = tested  # type: ignore[attr-defined]
     test.profile = profile  # type: ignore[attr-defined]
     test.__name__ = test.__qualname__ = f"determinism_test of {tested.name}"

@@ -38,6 +38,10 @@ class Rule(enum.StrEnum):
     ENGINE = "the engine does not fail"
 
 
+class UncheckedWarning(UserWarning):
+    """Something was not tried. The text says what, and what to do so that it is."""
+
+
 class DeterminismError(DBOSCompatError, AssertionError):
     """A schedule breaks a rule. ``decisions`` brings it back in any process."""
 
@@ -52,6 +56,8 @@ class DeterminismError(DBOSCompatError, AssertionError):
         decisions: Sequence[int],
         happenings: Sequence[Happening] = (),
         history: str | None = None,
+        hash_seeds: Sequence[int] = (),
+        times: int = 0,
     ) -> None:
         """
         Args:
@@ -61,6 +67,8 @@ class DeterminismError(DBOSCompatError, AssertionError):
             decisions: the schedule.
             happenings: what led there; the last one is what is broken.
             history: of the run, as JSON that the Temporal tools read, if there is one.
+            hash_seeds: with which the schedule was run elsewhere, where it takes them to break the rule.
+            times: so often the schedule is to be run to break the rule, where once is not enough.
         """
         self.rule = rule
         self.what = what
@@ -68,9 +76,11 @@ class DeterminismError(DBOSCompatError, AssertionError):
         self.decisions = tuple(decisions)
         self.happenings = tuple(happenings)
         self.history = history
+        self.hash_seeds = tuple(hash_seeds)
+        self.times = times
         super().__init__(
             f"workflow {workflow!r} breaks the rule that {rule.value}: {what} The schedule is decisions={list(decisions)}; "
-            "run it again with run_schedule()."
+            "run it again with check_schedule()."
         )
 
 

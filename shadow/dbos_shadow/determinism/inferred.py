@@ -7,6 +7,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from dbos_compat.private_definitions import WorkflowDefinition, activity_name, workflow_definition
 from dbos_core.errors import DBOSCompatError
-from dbos_shadow.determinism.plan import Plan, plan
+from dbos_shadow.determinism.plan import Inferred, Plan, plan
 from dbos_shadow.determinism.stubs import Stub, may_fail, raises, returns
 from dbos_shadow.determinism.values import from_type
 
@@ -50,7 +51,8 @@ def inferred(workflow: Any, **options: Any) -> Plan:
     others = [other for other in _workflows(module) if other.name not in (None, definition.name)]
     given["children"] = {child.name: _stub(child.run) for child in others}
     given["fallback"] = lambda name: known.get(name) or returns(None)
-    return plan(definition.cls, **{**given, **options})
+    made = plan(definition.cls, **{**given, **options})
+    return replace(made, inferred=Inferred(made, options))
 
 
 def _stub(function: Callable[..., Any]) -> Stub:

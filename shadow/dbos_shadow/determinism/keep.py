@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dbos_shadow.determinism.elsewhere import reference_to
 from dbos_shadow.determinism.failure import DeterminismError
 from dbos_shadow.determinism.picture import svg
+from dbos_shadow.determinism.plan import Plan, plan
 from dbos_shadow.determinism.story import story
 from dbos_shadow.determinism.timeline import timeline
 
 FOLDER_VARIABLE = "DBOS_COMPAT_DETERMINISM_DIR"
 FOLDER = ".determinism"
+TIMES = 2
+"""So often a schedule is lived by a test that does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +36,76 @@ class Source:
     place: str = ""
     """Where to paste it, for people."""
 
-    @classmethod
-    def of_test(cls, test: object, namespace: Mapping[str, Any]) -> Source:
-        """Of a determinism test that a module calls by some name."""
-        name = next((name for name, value in namespace.items() if value is test), "the_test")
-        file = namespace.get("__file__")
-        return cls(name, place=f"below {name} in {Path(file).name}" if isinstance(file, str) else f"below {name}")
+    hint: str = ""
+    """What is to be done to the test by hand, if anything."""
 
     @classmethod
-    def of_class(cls, workflow: type, then: type | None = None) -> Source:
-        """Of a workflow class whose stubs are inferred; ``then`` takes over from it."""
-        imports = [
-            "from dbos_shadow.determinism import inferred",
-            f"from {workflow.__module__} import {workflow.__qualname__.partition('.')[0]}",
-        ]
-        takes_over = ""
+    def of(cls, tested: Any, *modules: str) -> Source:
+        """Of a determinism test or a plan that one of these modules calls by some name, or of an inferred plan."""
+        found: Any = getattr(tested, "plan", tested)
+        reference = reference_to(found, *modules)
+        if reference is not None and reference.options is None:
+            file = reference.file or reference.module
+            return cls(
+                reference.expression, place=f"below {reference.attribute.partition('.')[0]} in {Path(file).name}"
+            )
+        if isinstance(found, Plan) and found.inferred is not None and found == found.inferred.made:
+            return cls.of_plan(found)
+        return cls(
+            "the_test",
+            hint=f"the_test: put in its place what was tested, the determinism test or plan of {found.name}. No attribute of "
+            "a module leads to it: give it a name at the top of its module, and write that name here.",
+        )
+
+    @classmethod
+    def of_plan(cls, tested: Plan) -> Source:
+        """Of an inferred plan."""
+        options = {} if tested.inferred is None else dict(tested.inferred.options)
+        then = options.pop("then", None)
+        return cls.of_class(
+            tested.definition.cls, None if then is None or tested.then is None else tested.then.cls, **options
+        )
+
+    @classmethod
+    def of_class(cls, workflow: type, then: type | None = None, **options: Any) -> Source:
+        """Of a workflow class whose stubs are inferred.
+
+        Args:
+            workflow: the class.
+            then: one that takes over from it.
+            options: with which it was inferred.
+        """
+        name, line = _imported(workflow)
+        imports = ["from dbos_shadow.determinism import inferred", line]
+        words = [name]
         if then is not None:
-            name, _, inner = then.__qualname__.partition(".")
-            imports.append(f"from {then.__module__} import {name} as Changed")
-            takes_over = f", then=Changed{'.' * bool(inner)}{inner}"
-        return cls(f"inferred({workflow.__qualname__}{takes_over})", tuple(imports), "into any test file")
+            name, line = _imported(then, "Changed")
+            imports.append(line)
+            words.append(f"then={name}")
+        usual = {name: parameter.default for name, parameter in inspect.signature(plan).parameters.items()}
+        missing: list[str] = []
+        for option, value in options.items():
+            if not _literal(value):
+                missing.append(option)
+            elif value != usual.get(option):
+                words.append(f"{option}={value!r}")
+        hint = f"It was found with {' and '.join(missing)}, too: give that to inferred()." if missing else ""
+        return cls(f"inferred({', '.join(words)})", tuple(imports), "into any test file", hint)
+
+
+def _imported(workflow: type, alias: str = "") -> tuple[str, str]:
+    """A class's name, where a line has imported it."""
+    reference = reference_to(workflow, workflow.__module__)
+    name = workflow.__qualname__ if reference is None else reference.expression
+    top = re.split(r"[.\[]", name, maxsplit=1)[0]
+    line = f"from {workflow.__module__} import {top}"
+    return (f"{alias}{name.removeprefix(top)}", f"{line} as {alias}") if alias else (name, line)
+
+
+def _literal(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_literal, value))
+    return value is None or isinstance(value, (bool, int, str))
 
 
 def name_of(error: DeterminismError) -> str:
@@ -68,14 +124,20 @@ def regression_test(error: DeterminismError, source: Source) -> str:
     """
     imports = sorted({"from dbos_shadow.determinism import check_schedule", *source.imports})
     told = [f"# {line}".rstrip() for line in story(error, width=100).splitlines()]
+    hint = textwrap.wrap(source.hint, 100, initial_indent="# ", subsequent_indent="# ")
+    words = [source.expression, f"decisions={list(error.decisions)}"]
+    if error.times > TIMES:
+        words.append(f"times={error.times}")
+    if error.hash_seeds:
+        words.append(f"hash_seeds={list(error.hash_seeds)}")
     return "\n".join(
         [
             *_merged(imports),
             "",
             "",
             f"def test_{name_of(error)}() -> None:",
-            *(f"    {line}" for line in told[:-1]),
-            f"    check_schedule({source.expression}, decisions={list(error.decisions)})",
+            *(f"    {line}" for line in (*told[:-1], *hint)),
+            f"    check_schedule({', '.join(words)})",
             "",
         ]
     )

@@ -95,6 +95,15 @@ def sends(target: Any, *args: Any, at_most: int = 2, expected: bool = True) -> M
     return Message(found.kind, found.name, tuple(sources), at_most, expected, target)
 
 
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """That a plan is inferred from a workflow class, and with what: so another process, or a test, can infer it, too."""
+
+    made: Plan
+    """As it was made. One that differs from it was changed since."""
+    options: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that a schedule needs to know. Made by :func:`plan`."""
@@ -114,6 +123,7 @@ class Plan:
     client_options: Mapping[str, Any]
     worker_options: Mapping[str, Any]
     start_options: Mapping[str, Any]
+    inferred: Inferred | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
