@@ -88,7 +88,7 @@ class Source:
             if not _literal(value):
                 missing.append(option)
             elif value != usual.get(option):
-                words.append(f"{option}={value!r}")
+                words.append(f"{option}={_written(value)}")
         hint = f"It was found with {' and '.join(missing)}, too: give that to inferred()." if missing else ""
         return cls(f"inferred({', '.join(words)})", tuple(imports), "into any test file", hint)
 
@@ -106,6 +106,11 @@ def _literal(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_literal, value))
     return value is None or isinstance(value, (bool, int, str))
+
+
+def _written(value: Any) -> str:
+    text = repr(value)
+    return text if '"' in text or "\\" in text else text.replace("'", '"')
 
 
 def name_of(error: DeterminismError) -> str:

@@ -17,7 +17,15 @@ from typer.testing import CliRunner
 
 from dbos_compat.cli import app
 from dbos_shadow.cli import progress
-from dbos_shadow.determinism import PROFILES, DeterminismError, Profile, check_workflow, inferred, run_schedule
+from dbos_shadow.determinism import (
+    PROFILES,
+    DeterminismError,
+    Profile,
+    check_workflow,
+    elsewhere,
+    inferred,
+    run_schedule,
+)
 from dbos_shadow.determinism.inferred import NoWorkflow, imported, workflow_at, workflows_of
 from tests.fixtures.process import REPOSITORY
 from tests.shadow.gallery.shapes import handler_races_end
@@ -90,7 +98,7 @@ def test_a_failure_has_an_exit_code_and_files(tmp_path: Path) -> None:
     document = json.loads(answer.output)
     assert (document["holds"], document["rule"], document["workflow"]) == (False, "replay", "Breaks")
     kept = Path(document["kept"])
-    assert "inferred(Breaks)" in (kept / "again.py").read_text()
+    assert "check_schedule(inferred(Breaks, sandboxed=False), decisions=[])" in (kept / "again.py").read_text()
     people = command.invoke(app, words[:-1])
     assert "Paste this into any test file" in people.output
 
@@ -138,7 +146,7 @@ def test_code_that_takes_over(tmp_path: Path) -> None:
     assert answer.exit_code == 1, answer.output
     document = json.loads(answer.output)
     assert document["rule"] == "replay"
-    assert "inferred(Holds, then=Changed)" in (Path(document["kept"]) / "again.py").read_text()
+    assert "inferred(Holds, then=Changed, sandboxed=False)" in (Path(document["kept"]) / "again.py").read_text()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(document["kept"]) / "again.py")],
         cwd=REPOSITORY,
@@ -164,12 +172,68 @@ def test_check_tries_other_hash_seeds_and_the_sandbox(tmp_path: Path, monkeypatc
     holds = command.invoke(app, ["determinism", "check", f"{place}:Mended", "--json", "--keep", str(tmp_path)])
     assert holds.exit_code == 0, holds.output
     assert json.loads(holds.output)["holds"] is True
+    assert json.loads(holds.output)["unchecked"] == []
+
+
+SALTED = "tests.shadow.gallery.shapes.set_of_strings"
+
+
+@pytest.mark.timeout(120)
+def test_again_tries_other_hash_seeds(tmp_path: Path) -> None:
+    """Of whichever process this is, one of the two differs."""
+    words = ["determinism", "again", f"{SALTED}:Broken", "0", "--unsandboxed", "--json", "--keep", str(tmp_path)]
+    salted = command.invoke(app, words)
+    assert salted.exit_code == 1, salted.output
+    assert json.loads(salted.output)["rule"] == "hash_seed"
+    alone = command.invoke(app, [*words, "--hash-seeds", ""])
+    assert alone.exit_code == 0, alone.output
+    assert json.loads(alone.output)["unchecked"] == []
+
+
+@pytest.mark.timeout(120)
+def test_code_that_takes_over_is_tried_with_other_hash_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=6, seconds=6, hash_seeds=2))
+    words = ["determinism", "check", f"{SALTED}:Mended", "--unsandboxed", "--json", "--keep", str(tmp_path)]
+    holds = command.invoke(app, [*words, "--then", f"{SALTED}:Mended"])
+    assert holds.exit_code == 0, holds.output
+    assert json.loads(holds.output)["unchecked"] == []
+    salted = command.invoke(app, ["determinism", "check", f"{SALTED}:Broken", *words[3:], "--then", f"{SALTED}:Broken"])
+    assert salted.exit_code == 1, salted.output
+    document = json.loads(salted.output)
+    assert document["rule"] == "hash_seed"
+    written = (Path(document["kept"]) / "again.py").read_text()
+    assert "check_schedule(inferred(Broken, then=Changed, sandboxed=False), decisions=[], hash_seeds=[" in written
+
+
+@pytest.mark.timeout(120)
+def test_other_processes_are_sandboxed_as_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sandbox keeps apart is no other hash seed's doing."""
+    monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=6, seconds=6, hash_seeds=1))
+    answer = command.invoke(app, ["determinism", "check", f"{FLOW}:Breaks", "--json"])
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.output)["unchecked"] == []
+
+
+def test_what_was_not_tried_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "fast", Profile(name="fast", schedules=6, seconds=6, hash_seeds=1))
+    monkeypatch.setattr(elsewhere, "reference_to", lambda *_: None)
+    for words in (["check", f"{FLOW}:Holds", "--unsandboxed"], ["again", f"{FLOW}:Holds", "0", "--unsandboxed"]):
+        people = command.invoke(app, ["determinism", *words])
+        assert people.exit_code == 0, people.output
+        assert "But other hash seeds were not tried: no attribute of a module leads" in people.output
+        document = json.loads(command.invoke(app, ["determinism", *words, "--json"]).stdout)
+        assert document["unchecked"] == [elsewhere.NOWHERE]
 
 
 @pytest.mark.parametrize(
     "words",
-    [["check", "no.such:Thing"], ["check", f"{FLOW}:Holds", "--profile", "endless"], ["again", f"{FLOW}:Holds", "one"]],
-    ids=["place", "profile", "decisions"],
+    [
+        ["check", "no.such:Thing"],
+        ["check", f"{FLOW}:Holds", "--profile", "endless"],
+        ["again", f"{FLOW}:Holds", "one"],
+        ["again", f"{FLOW}:Holds", "0", "--hash-seeds", "one"],
+    ],
+    ids=["place", "profile", "decisions", "hash seeds"],
 )
 def test_wrong_usage(words: list[str]) -> None:
     answer = command.invoke(app, ["determinism", *words])
@@ -275,7 +339,7 @@ def test_pytest_tells_the_story(team: Path) -> None:
     found = run_pytest(team, "--determinism", "--determinism-unsandboxed", "-q", "orders.py::determinism:Breaks")
     assert found.returncode == 1, found.stdout + found.stderr
     assert "Breaks breaks the rule that a replay gives the commands that the first run gave" in found.stdout
-    assert "check_schedule(inferred(Breaks), decisions=" in found.stdout
+    assert "check_schedule(inferred(Breaks, sandboxed=False), decisions=" in found.stdout
     assert "from orders import Breaks" in found.stdout
 
 

@@ -6,11 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
 
 import pytest
 
-from dbos_shadow.determinism import DeterminismError, Rule, check_schedule, determinism_test, inferred, returns
+from dbos_shadow.determinism import (
+    DeterminismError,
+    Profile,
+    Rule,
+    UncheckedWarning,
+    check_schedule,
+    determinism_test,
+    from_type,
+    inferred,
+    returns,
+)
+from dbos_shadow.determinism.elsewhere import Reference, reference_to
 from dbos_shadow.determinism.keep import Source, explain, keep, name_of, regression_test
 from tests.fixtures.process import IMPORT_FOLDERS
 from tests.unit.shadow.determinism.stories import failure
@@ -130,6 +144,20 @@ def test_the_pasted_test_is_python_and_tells_the_story() -> None:
     assert f"from {Team.__module__} import Team" in of_class
 
 
+def test_the_pasted_test_says_what_it_was_found_with() -> None:
+    from tests.unit.shadow.determinism.flow import Holds, Swapped
+
+    options = {"then": Swapped, "sandboxed": False, "must_end": True, "allow": ["task-failures"], "cancels": True}
+    text = regression_test(failure(), Source.of_plan(inferred(Holds, args="a", **options)))
+    compile(text, "pasted", "exec")
+    assert 'inferred(Holds, then=Changed, args="a", sandboxed=False, must_end=True, allow=["task-failures"])' in text
+    assert "It was found with" not in text
+    text = regression_test(failure(), Source.of_plan(inferred(Holds, args=from_type(str), invariants=[bool])))
+    assert "    # It was found with args and invariants, too: give that to inferred().\n" in text
+    error = DeterminismError(Rule.HASH_SEED, "", workflow="Order", decisions=[1], hash_seeds=(1, 4), times=30)
+    assert "check_schedule(x, decisions=[1], times=30, hash_seeds=[1, 4])" in regression_test(error, Source("x"))
+
+
 def test_files_are_written_where_one_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = keep(failure(), Source("x"), tmp_path)
     assert kept is not None
@@ -148,9 +176,89 @@ def test_a_name_is_the_schedules_own() -> None:
     assert name_of(other).startswith("order_")
 
 
+# -- where it is found ----------------------------------------------------------------------------------------------------
+
+FEW = Profile(name="few", schedules=4, seconds=5, hash_seeds=1)
+
+
+def of_patched(**options: Any) -> Any:
+    """As a team may make its tests: others keep them."""
+    from tests.shadow.gallery.shapes.patch_removed import Patched, pack, weigh
+
+    return determinism_test(Patched.run, activities={pack: returns(), weigh: returns()}, sandboxed=False, **options)
+
+
+at_the_top = of_patched()
+
+
+class Kept:
+    """Tests of a class."""
+
+    here = staticmethod(of_patched(profile=FEW))
+    also: ClassVar[dict[Any, Any]] = {"some": [of_patched(), of_patched()], 7: of_patched(), Reference: of_patched()}
+
+
+@pytest.mark.parametrize(
+    ("test", "expression"),
+    [
+        (at_the_top, "at_the_top"),
+        (Kept.here, "Kept.here"),
+        (Kept.also["some"][1], 'Kept.also["some"][1]'),
+        (Kept.also[7], "Kept.also[7]"),
+    ],
+    ids=str,
+)
+def test_a_test_is_found_wherever_a_module_has_it(test: Any, expression: str) -> None:
+    reference = reference_to(test.plan, "json", __name__)
+    assert reference is not None
+    assert (reference.module, reference.expression) == (__name__, expression)
+    assert eval(expression).plan is test.plan
+    assert Source.of(test, __name__).expression == expression
+
+
+def test_what_nobody_keeps_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reference_to(of_patched().plan, __name__, "no.such.module") is None
+    assert reference_to(Kept.also[Reference].plan, __name__) is None, "no key that another process can be told"
+    typed = ModuleType("__main__")
+    typed.test = at_the_top  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "__main__", typed)
+    assert reference_to(at_the_top.plan, "__main__") is None, "what was typed into a prompt is nowhere else"
+    source = Source.of(of_patched(), __name__)
+    text = regression_test(failure(), source)
+    assert "    # the_test: put in its place what was tested, the determinism test or plan of Parcel." in text
+    assert "    check_schedule(the_test, decisions=" in text
+
+
+def test_what_is_inferred_is_found_by_its_class_until_it_is_changed() -> None:
+    from tests.unit.shadow.determinism.flow import Holds, Swapped
+
+    tested = inferred(Holds, then=Swapped, sandboxed=False, allow=["task-failures"], invariants=[bool])
+    reference = reference_to(tested)
+    assert reference is not None
+    assert (reference.module, reference.attribute) == (Holds.__module__, "Holds")
+    then = reference_to(Swapped, Swapped.__module__)
+    assert reference.options == {"sandboxed": False, "allow": ["task-failures"], "then": then}
+    assert reference_to(replace(tested, cancels=False)) is None
+    assert reference_to(inferred(Holds, args="of its own")) is None
+    assert Source.of(replace(tested, cancels=False)).expression == "the_test"
+
+
+@pytest.mark.timeout(120)
+def test_where_other_processes_cannot_find_it_one_is_warned(recwarn: pytest.WarningsRecorder) -> None:
+    Kept.here()
+    assert check_schedule(Kept.here, decisions=[]).error is None
+    assert check_schedule(of_patched(), decisions=[], hash_seeds=()).error is None
+    of_patched(profile=replace(FEW, hash_seeds=0))()
+    assert not [w for w in recwarn if issubclass(w.category, UncheckedWarning)]
+    with pytest.warns(UncheckedWarning, match="Parcel: other hash seeds were not tried"):
+        of_patched(profile=FEW)()
+    with pytest.warns(UncheckedWarning, match="Give it a name at the top of its module"):
+        check_schedule(of_patched(), decisions=[])
+
+
 def test_a_schedule_that_holds_is_answered() -> None:
     from tests.shadow.gallery.shapes.patch_removed import Patched, pack, weigh
 
     test = determinism_test(Patched.run, activities={pack: returns(), weigh: returns()}, sandboxed=False)
-    assert check_schedule(test, decisions=[]).error is None
+    assert check_schedule(test, decisions=[], hash_seeds=()).error is None
     assert check_schedule(inferred(Patched, sandboxed=False), decisions=[]).error is None
