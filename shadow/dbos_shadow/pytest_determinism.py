@@ -5,6 +5,7 @@ Without the option nothing is collected, and nothing but this file is imported.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class WorkflowItem(pytest.Item):
             sentence += f"; {report}"
         for what in explored.unchecked:
             sentence += f"; {what}"
-            self.warn(UncheckedWarning(f"{self.workflow.__name__}: {what}."))
+            warnings.warn(f"{self.workflow.__name__}: {what}.", UncheckedWarning, stacklevel=1)
         self.add_report_section("call", MARK, sentence)
         self.user_properties.append((MARK, sentence))
 

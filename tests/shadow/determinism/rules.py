@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -80,6 +81,19 @@ class Replay:
     async def run(self) -> None:
         ended.append("begun")
         await workflow.execute_activity(ping, f"run {len(ended)}", start_to_close_timeout=MINUTE)
+
+
+lives = itertools.count(1)
+
+
+@workflow.defn
+class EveryFifth:
+    """Each fifth of its lives cannot be replayed. Others call that chance."""
+
+    @workflow.run
+    async def run(self) -> None:
+        odd = not workflow.unsafe.is_replaying() and next(lives) % 5 == 0
+        await workflow.execute_activity(ping, "odd" if odd else "even", start_to_close_timeout=MINUTE)
 
 
 @workflow.defn

@@ -117,6 +117,16 @@ def test_hash_seeds_whichever_a_process_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(150)
+def test_what_shows_itself_now_and_then(tmp_path: Path) -> None:
+    tested = inferred(rules.EveryFifth, sandboxed=False)
+    error = found_in(tested, profile=FEW)
+    assert error.times > 5
+    written = regression_test(error, Source.of_plan(tested))
+    assert f"times={error.times})" in written
+    assert breaks(run_written(tmp_path, written), error.rule)
+
+
+@pytest.mark.timeout(150)
 def test_what_only_a_second_run_shows(tmp_path: Path) -> None:
     rules.ended.clear()
     tested, module = rules.same_commands, rules.__name__

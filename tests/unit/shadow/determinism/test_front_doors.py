@@ -353,6 +353,16 @@ def test_pytest_says_for_what_there_are_no_values(team: Path) -> None:
     assert "crew.py" not in found.stdout
 
 
+@pytest.mark.timeout(200)
+def test_pytest_says_what_was_not_tried(team: Path) -> None:
+    nowhere = "from dbos_shadow.determinism import elsewhere\nelsewhere.reference_to = lambda *_: None\n"
+    (team / "conftest.py").write_text(nowhere)
+    found = run_pytest(team, "--determinism", "--determinism-unsandboxed", "-q", "orders.py::determinism:Holds", "-rP")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "UncheckedWarning: Holds: other hash seeds were not tried" in found.stdout
+    assert " s; other hash seeds were not tried" in found.stdout
+
+
 # -- imports ------------------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from dbos_shadow.determinism import (
 from dbos_shadow.determinism.elsewhere import Reference, reference_to
 from dbos_shadow.determinism.keep import Source, explain, keep, name_of, regression_test
 from tests.fixtures.process import IMPORT_FOLDERS
+from tests.unit.shadow.determinism.flow import Holds, Swapped
 from tests.unit.shadow.determinism.stories import failure
 
 FLOW = """
@@ -145,8 +146,6 @@ def test_the_pasted_test_is_python_and_tells_the_story() -> None:
 
 
 def test_the_pasted_test_says_what_it_was_found_with() -> None:
-    from tests.unit.shadow.determinism.flow import Holds, Swapped
-
     options = {"then": Swapped, "sandboxed": False, "must_end": True, "allow": ["task-failures"], "cancels": True}
     text = regression_test(failure(), Source.of_plan(inferred(Holds, args="a", **options)))
     compile(text, "pasted", "exec")
@@ -189,6 +188,11 @@ def of_patched(**options: Any) -> Any:
 
 
 at_the_top = of_patched()
+helpers = ModuleType("a_teams_own_helpers")
+exec("def make(how, run, **options):\n    return how(run, **options)", vars(helpers))
+by_a_helper = helpers.make(
+    determinism_test, Holds, activities={"reserve": returns("a"), "ship": returns(1)}, profile=FEW
+)
 
 
 class Kept:
@@ -230,8 +234,6 @@ def test_what_nobody_keeps_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_inferred_is_found_by_its_class_until_it_is_changed() -> None:
-    from tests.unit.shadow.determinism.flow import Holds, Swapped
-
     tested = inferred(Holds, then=Swapped, sandboxed=False, allow=["task-failures"], invariants=[bool])
     reference = reference_to(tested)
     assert reference is not None
@@ -246,6 +248,7 @@ def test_what_is_inferred_is_found_by_its_class_until_it_is_changed() -> None:
 @pytest.mark.timeout(120)
 def test_where_other_processes_cannot_find_it_one_is_warned(recwarn: pytest.WarningsRecorder) -> None:
     Kept.here()
+    by_a_helper()
     assert check_schedule(Kept.here, decisions=[]).error is None
     assert check_schedule(of_patched(), decisions=[], hash_seeds=()).error is None
     of_patched(profile=replace(FEW, hash_seeds=0))()
