@@ -145,10 +145,10 @@ class Later:
         await workflow.execute_activity(ping, "first", start_to_close_timeout=MINUTE)
         what = {
             "HASH_SEED": ", ".join({"one", "two", "three", "four", "five", "six"}),
-            "HISTORY": workflow.info().namespace,
+            "HISTORY": f"ping_in_{workflow.info().namespace}",
             "SAME_COMMANDS": str(len(ended)),
         }
-        await workflow.execute_activity(ping, what.get(self.broken, "second"), start_to_close_timeout=MINUTE)
+        await workflow.execute_activity(what.get(self.broken, "ping"), start_to_close_timeout=MINUTE)
 
     @workflow.signal
     def breaks(self, rule: str) -> None:
@@ -159,6 +159,7 @@ LATER = {
     rule: plan(
         Later.run,
         activities={ping: returns()},
+        fallback=lambda name: returns(),
         signals=[sends(Later.breaks, rule, expected=False)],
         invariants=[is_counted],
         sandboxed=False,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,20 @@ from dbos_shadow.determinism.keep import Source, regression_test
 from tests.fixtures.process import IMPORT_FOLDERS
 from tests.shadow.determinism import rules
 from tests.shadow.gallery.page import find, gallery
+from tests.shadow.gallery.shapes import module_state
 
 GALLERY = gallery()
 FEW = Profile(name="few", schedules=60, seconds=5, hash_seeds=4)
 NONE = Profile(name="none", schedules=1, seconds=5, hash_seeds=2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    """Modules of workflows that keep what they should not: as in a fresh process, for these tests and for others."""
+    for remembered in (module_state._seen, rules.ended):
+        remembered.clear()
+    yield
+    module_state._seen.clear()
 
 
 def found_in(tested: Plan, *modules: str, **options: Any) -> DeterminismError:
@@ -128,7 +138,6 @@ def test_what_shows_itself_now_and_then(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(150)
 def test_what_only_a_second_run_shows(tmp_path: Path) -> None:
-    rules.ended.clear()
     tested, module = rules.same_commands, rules.__name__
     error = found_in(tested.plan, module, profile=FEW)
     assert error.rule is Rule.SAME_COMMANDS
