@@ -25,7 +25,7 @@ from dbos_shadow.determinism.callers import Call, Callers
 from dbos_shadow.determinism.clocks import MOMENT_MS, START_MS
 from dbos_shadow.determinism.crew import Crew
 from dbos_shadow.determinism.decisions import Decisions, trimmed
-from dbos_shadow.determinism.failure import DeterminismError, Rule
+from dbos_shadow.determinism.failure import BadPlan, DeterminismError, Rule
 from dbos_shadow.determinism.happenings import FAULTS, Happening, Kind
 from dbos_shadow.determinism.journals import Journal
 from dbos_shadow.determinism.plan import Message, Plan
@@ -217,7 +217,7 @@ class Schedule:
     def _told(self, call: Call) -> None:
         name = call.name or call.kind
         if call.unsent or (call.kind == "start" and call.error is not None and not call.duplicate):
-            raise ValueError(_nobody_can(self.plan.name, call))
+            raise BadPlan(_nobody_can(self.plan.name, call))
         if call.error is None:
             if call.kind in ("update", "query"):
                 self.note(Kind.ANSWERED, name, call.kind)
