@@ -210,7 +210,7 @@ class Kept:
         (Kept.also["some"][1], 'Kept.also["some"][1]'),
         (Kept.also[7], "Kept.also[7]"),
     ],
-    ids=str,
+    ids=["a module", "a class", "a list in a dict", "a number's place"],
 )
 def test_a_test_is_found_wherever_a_module_has_it(test: Any, expression: str) -> None:
     reference = reference_to(test.plan, "json", __name__)
