@@ -124,7 +124,7 @@ def test_much_that_is_taken_back_is_an_end() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"taskqueue": "typo"}, "unexpected keyword argument 'taskqueue'"),
+        ({"taskqueue": "typo"}, "has 'taskqueue', which"),
         ({"cron_schedule": "every day"}, "CronSchedule"),
         ({"retry_policy": RetryPolicy(maximum_attempts=-1)}, "cannot be negative"),
         ({"run_timeout": timedelta(seconds=-1)}, "negative duration"),
