@@ -293,8 +293,56 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="history-details",
         kind=Kind.DIFFERENT,
         feature="Some workflow tasks and events stand elsewhere in a history",
-        advice="A local activity ends its workflow task, as on Temporal one does that takes long. An activity that was "
-        "cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these histories.",
+        advice="The task that begins on messages stands behind them, as it is written when it has been done: on Temporal it "
+        "was scheduled before, and what came later stands between its events. The messages of one task stand in the order in "
+        "which the workflow is told of them, signals first: a signal that was sent after a cancel request, and is heard in "
+        "the same task, stands before it. A local activity ends its workflow task, as on Temporal one does that takes long. "
+        "An activity that was cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these "
+        "histories.",
+    ),
+    Difference(
+        slug="failed-tasks-in-history",
+        kind=Kind.DIFFERENT,
+        feature="Failed workflow tasks leave the history when the run goes on",
+        advice="Temporal's server writes down the first of the failures that follow each other, and it stays. Here the first "
+        "one is in the history as long as the task fails, and for good in a run that is then terminated or times out. The "
+        "task that succeeds takes its place, so history_length counts no failure either. How many there were is in the log "
+        "and in the metric `temporal_workflow_task_execution_failed`. A task that timed out is never in a history.",
+    ),
+    Difference(
+        slug="local-activities-beside-others",
+        kind=Kind.DIFFERENT,
+        feature="A local activity holds up nothing else",
+        advice="On Temporal the other commands of its workflow task wait until it has ended, or the task is nearly over, and "
+        "so do signals, queries and updates. Here a timer beside it begins when it was asked for, and messages reach the "
+        "workflow meanwhile.",
+    ),
+    Difference(
+        slug="local-activity-schedule-to-close",
+        kind=Kind.DIFFERENT,
+        feature="A schedule-to-close timeout ends a local activity between two attempts, too",
+        advice="Temporal's worker (temporalio 1.35) forgets the timeout when it is over while a local activity waits for its next "
+        "attempt: attempts go on.",
+    ),
+    Difference(
+        slug="cancelling-a-continued-child",
+        kind=Kind.DIFFERENT,
+        feature="A cancel request to a child that has continued as new reaches the run that is open",
+        advice="Temporal addresses it to the child's first run, where it is lost: the child goes on.",
+    ),
+    Difference(
+        slug="children-over-a-reset",
+        kind=Kind.DIFFERENT,
+        feature="Children that had begun before the point of a reset belong to the new run",
+        advice="They are described as its children, and hear what it sends through their handles. On Temporal they stay the "
+        "old run's: such a signal fails (`ExternalWorkflowExecutionNotFound`). How they end reaches the new run on both.",
+    ),
+    Difference(
+        slug="run-ids-of-children",
+        kind=Kind.DIFFERENT,
+        feature="The run id of a child is a UUID of version 5",
+        advice="It is derived from its parent's, which is how a child that was started twice, after a crash, is one. Temporal "
+        "draws one of version 7, which says when the run began; sort by StartTime instead.",
     ),
     Difference(
         slug="cancelled-while-signalling",
