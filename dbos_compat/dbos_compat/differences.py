@@ -304,10 +304,11 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="failed-tasks-in-history",
         kind=Kind.DIFFERENT,
         feature="Failed workflow tasks leave the history when the run goes on",
-        advice="Temporal's server writes down the first of the failures that follow each other, and it stays. Here the first "
-        "one is in the history as long as the task fails, and for good in a run that is then terminated or times out. The "
-        "task that succeeds takes its place, so history_length counts no failure either. How many there were is in the log "
-        "and in the metric `temporal_workflow_task_execution_failed`. A task that timed out is never in a history.",
+        advice="Temporal's server writes down the first of the failures that follow each other (two, where an update is to "
+        "blame), and they stay. Here the first one is in the history as long as the task fails, and for good in a run that is "
+        "then terminated or times out. The task that succeeds takes its place, so history_length counts no failure either. "
+        "How many there were is in the log and in the metric `temporal_workflow_task_execution_failed`. A task that timed out "
+        "is never in a history.",
     ),
     Difference(
         slug="local-activities-beside-others",
@@ -321,8 +322,8 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="local-activity-schedule-to-close",
         kind=Kind.DIFFERENT,
         feature="A schedule-to-close timeout ends a local activity between two attempts, too",
-        advice="Temporal's worker (temporalio 1.35) forgets the timeout when it is over while a local activity waits for its next "
-        "attempt: attempts go on.",
+        advice="Temporal's worker (temporalio 1.35) forgets the timeout when it is over while a local activity waits for its "
+        "next attempt: attempts go on.",
     ),
     Difference(
         slug="cancelling-a-continued-child",

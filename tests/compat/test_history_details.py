@@ -83,7 +83,7 @@ class BadUpdate:
 async def test_the_failed_task_of_a_run_that_was_ended_from_outside(
     engine: str, client: Client, make_worker: MakeWorker, queue: str, wid: str, how: str
 ) -> None:
-    """A server writes another one for each time that an update comes anew. Here the first one stands for all."""
+    """A server writes two of them where an update is to blame. Here the first one stands for all."""
     async with make_worker(client, task_queue=queue, workflows=[BadUpdate]):
         handle = await client.start_workflow(
             BadUpdate.run, id=wid, task_queue=queue, run_timeout=timedelta(seconds=4 if how == "timeout" else 60)

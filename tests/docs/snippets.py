@@ -6,6 +6,7 @@
   end, and ``$ kill -9 %1`` ends the first of those. Output below a line is compared with what it printed, where ``...``
   stands for anything.
 * ```` ```python skip="the reason" ```` is not run. Without a reason that is an error.
+* ```` ```python only=postgres ```` looks at what is ours, like a table: it is left out where a page is run on Temporal.
 
 Other languages are prose.
 """
@@ -34,6 +35,8 @@ class Snippet:
     text: str
     file: str | None = None
     skip: str | None = None
+    ours: bool = False
+    """It looks at what only our engine has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,16 @@ def parse(text: str, name: str) -> list[Snippet]:
             continue
         line = text.count("\n", 0, match.start()) + 1
         options = _options(info, f"{name}:{line}")
-        found.append(Snippet(language, line, body, options.get("file"), options.get("skip")))
+        found.append(Snippet(language, line, body, options.get("file"), options.get("skip"), "only" in options))
     return found
 
 
 def _options(info: str, where: str) -> dict[str, str]:
     options = {}
     for word in shlex.split(info):
-        key, equals, value = word.partition("=")
-        if key not in ("file", "skip") or not equals or not value.strip():
-            raise BadSnippet(f'{where}: {word!r} is no option. There are file=NAME and skip="REASON".')
+        key, _, value = word.partition("=")
+        if key not in ("file", "skip", "only") or not value.strip() or (key == "only" and value != "postgres"):
+            raise BadSnippet(f'{where}: {word!r} is no option. There are file=NAME, only=postgres and skip="REASON".')
         options[key] = value
     return options
 

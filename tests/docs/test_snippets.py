@@ -27,6 +27,8 @@ PROGRAMS = {"python": [sys.executable], "dbos-compat": [sys.executable, "-m", "d
 class Reader:
     """Somebody who follows a page to the letter."""
 
+    block_options: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
         self._env = {
@@ -48,7 +50,7 @@ class Reader:
         else:
             path = self._folder / f"block_at_line_{block.line}.py"
             path.write_text(block.text)
-            self._run([sys.executable, "-m", "tests.docs.run_block", path.name])
+            self._run([sys.executable, "-m", "tests.docs.run_block", path.name, *self.block_options])
 
     def leave(self) -> None:
         """Close the terminal: what still runs in the background ends."""
@@ -110,7 +112,8 @@ def test_a_reader_can_follow_the_page(page: Path, tmp_path: Path, postgres_url: 
 
 def test_skipping_takes_a_reason() -> None:
     assert parse('```python skip="needs a cluster"\nx\n```\n', "page")[0].skip == "needs a cluster"
-    for info in ("skip", 'skip=""', 'skip=" "', "later"):
+    assert parse("```python only=postgres\nx\n```\n", "page")[0].ours
+    for info in ("skip", 'skip=""', 'skip=" "', "later", "only=ours"):
         with pytest.raises(BadSnippet, match="page:1"):
             parse(f"```python {info}\nx\n```\n", "page")
 
