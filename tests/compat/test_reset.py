@@ -301,3 +301,11 @@ async def test_refusals(client: Client, make_worker: MakeWorker, queue: str, wid
             "this event must be at the boundary"
         )
         assert (await client.get_workflow_handle(wid).describe()).status == WorkflowExecutionStatus.RUNNING
+
+
+@pytest.mark.parametrize("workflow_id", ["nobody", ""])
+async def test_a_request_needs_an_id(client: Client, workflow_id: str) -> None:
+    with pytest.raises(RPCError) as refused:
+        await reset(client, workflow_id, 4, request_id="")
+    assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
+    assert refused.value.message == "RequestId is not set on request."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
 from dbos_compat.chains.reset import continued_as, plan
-from dbos_compat.errors import Unsupported, no_run
+from dbos_compat.errors import Unsupported, invalid, no_run
 from dbos_compat.history.events import events
 from dbos_compat.service.common import Context, check_text, find_run
 from dbos_core.commit import LoadedRun, RunRow
@@ -21,6 +21,8 @@ async def reset_workflow_execution(
     """A new run that goes on from the point; the current one is terminated if it is open."""
     if request.post_reset_operations:
         raise Unsupported("post-reset-operations", f"reset of workflow {request.workflow_execution.workflow_id!r}")
+    if not request.request_id:
+        raise invalid("RequestId is not set on request.")
     check_text(request.request_id, "RequestId")
     kernel = context.kernel
     run_id = kernel.entropy.uuid()
@@ -29,7 +31,7 @@ async def reset_workflow_execution(
         current_row = await kernel.store.find(base_row.workflow_id, None)
         if current_row is None:
             raise no_run(base_row.workflow_id)
-        if request.request_id and current_row.request_id == request.request_id:
+        if current_row.request_id == request.request_id:
             return ResetWorkflowExecutionResponse(run_id=current_row.run_id)
         base = await _load(context, base_row)
         made = plan(
