@@ -293,11 +293,11 @@ _ENTRIES: tuple[Difference, ...] = (
         slug="history-details",
         kind=Kind.DIFFERENT,
         feature="Some workflow tasks and events stand elsewhere in a history",
-        advice="The task that begins on messages stands behind them, as it is written when it has been done: on Temporal it "
-        "was scheduled before, and what came later stands between its events. The messages of one task stand in the order in "
-        "which the workflow is told of them, signals first: a signal that was sent after a cancel request, and is heard in "
-        "the same task, stands before it. A local activity ends its workflow task, as on Temporal one does that takes long. "
-        "An activity that was cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these "
+        advice="A workflow task stands behind all messages that it was given, as it is written when it has been done; on "
+        "Temporal its scheduled event stands behind the start or the first of them. The messages of one task stand in the "
+        "order in which the workflow is told of them, signals first: a signal that was sent after a cancel "
+        "request, and is heard in the same task, stands before it. A local activity ends its workflow task, as on "
+        "Temporal one does that takes long. An activity that was cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these "
         "histories.",
     ),
     Difference(

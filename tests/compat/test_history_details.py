@@ -86,7 +86,7 @@ async def test_the_failed_task_of_a_run_that_was_ended_from_outside(
     """A server writes two of them where an update is to blame. Here the first one stands for all."""
     async with make_worker(client, task_queue=queue, workflows=[BadUpdate]):
         handle = await client.start_workflow(
-            BadUpdate.run, id=wid, task_queue=queue, run_timeout=timedelta(seconds=4 if how == "timeout" else 60)
+            BadUpdate.run, id=wid, task_queue=queue, run_timeout=timedelta(seconds=6 if how == "timeout" else 60)
         )
         assert await handle.query(BadUpdate.ready)
         with pytest.raises((WorkflowUpdateRPCTimeoutOrCancelledError, RPCError)):

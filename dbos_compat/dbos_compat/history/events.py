@@ -5,7 +5,8 @@ row how it began and ended; ``numbering`` says which event has which id. Payload
 
 What differs from a history that a server has written: of the workflow tasks that failed only the first try of the one
 that is still failing is in it (``failed_tasks``), none that timed out, and an outcome that came after its activity was
-given up (``TRY_CANCEL``, ``ABANDON``) is not either.
+given up (``TRY_CANCEL``, ``ABANDON``) is not either. Messages stand in the order of their delivery, before the task that
+handled them (ledger: ``history-details``, ``failed-tasks-in-history``).
 """
 
 from __future__ import annotations
