@@ -296,9 +296,9 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="A workflow task stands behind all messages that it was given, as it is written when it has been done; on "
         "Temporal its scheduled event stands behind the start or the first of them. The messages of one task stand in the "
         "order in which the workflow is told of them, signals first: a signal that was sent after a cancel "
-        "request, and is heard in the same task, stands before it. A local activity ends its workflow task, as on "
-        "Temporal one does that takes long. An activity that was cancelled with TRY_CANCEL leaves no event when it ends later. Temporal's Replayer accepts these "
-        "histories.",
+        "request, and is heard in the same task, stands before it. A local activity ends its workflow task, as on Temporal "
+        "one does that takes long. An activity that was cancelled with TRY_CANCEL leaves no event when it ends later. "
+        "Temporal's Replayer accepts these histories.",
     ),
     Difference(
         slug="failed-tasks-in-history",
