@@ -377,6 +377,15 @@ _ENTRIES: tuple[Difference, ...] = (
         "no token.",
     ),
     Difference(
+        slug="schedule-zones",
+        kind=Kind.DIFFERENT,
+        feature="The time zone Local of a schedule is UTC, and a day that a zone has left out is passed over",
+        advice="On Temporal `Local` is the zone of the server's machine, which mostly is UTC. Here several processes may fire "
+        "a schedule, whose machines need not agree. Samoa had no 30 December 2011: on Temporal the times of a calendar or "
+        "cron string come back to the day before from there, again and again; here they go on with the 31st. At every other "
+        "change of clocks the times are Temporal's.",
+    ),
+    Difference(
         slug="schedules-are-fired-by-workers",
         kind=Kind.DIFFERENT,
         feature="Schedules are fired by your own processes",

@@ -156,7 +156,7 @@ async def test_a_description_shows_what_was_asked_for_with_its_defaults(
 
 
 async def test_next_times_follow_the_zone_over_the_change_of_clocks(client: Client, unique: str, queue: str) -> None:
-    """Half past two comes twice on the day when clocks go back, and not at all when they go forward."""
+    """In New York half past one comes twice on the day when clocks go back; see test_clock_changes."""
     spec = ScheduleSpec(
         cron_expressions=["TZ=America/New_York 30 1,2 1-8 3,11 *"],
         start_at=datetime(2040, 3, 10, tzinfo=UTC) - timedelta(days=2),

@@ -1,16 +1,22 @@
 """Calendar: which seconds of a time zone's wall clock match, and which is the next one.
 
-A second matches when each of the seven fields that a clock on the wall would show is in its set. So a time that a
-change to summer time leaves out never comes, and one that the change back repeats comes twice; both are Temporal's
-rules too. Seconds are seconds since the epoch, and so is everything that this module returns.
+A time matches when each of its seven fields is in its set. Where clocks change, the next one is found as Temporal's
+server finds it, step by step through the fields. A time that is left out does not come. One that is repeated comes twice
+west of Greenwich; elsewhere only the second time, and a time in the hour before comes again an hour later instead. Whoever
+moves from Temporal keeps their times, so none of this is put right here.
+
+Seconds are seconds since the epoch, and so is everything that this module returns.
 """
 
 from __future__ import annotations
 
 import calendar as gregorian
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
+
+from dbos_core.schedules.wall import HOUR_S, Wall
 
 YEAR_MIN = 2000
 YEAR_MAX = 2100
@@ -19,8 +25,8 @@ FIRST_S = int(datetime(2, 1, 1, tzinfo=UTC).timestamp())
 END_S = int(datetime(YEAR_MAX + 1, 1, 2, tzinfo=UTC).timestamp())
 """Beyond these nothing is looked at: in no time zone it is a year that counts, and soon none that Python knows."""
 COMMENT_CHARACTERS_MAX = 200
-
-_DAY_S = 86_400
+NEAR_S = 3 * HOUR_S
+"""A change of clocks that is farther away plays no part in which time is next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,10 @@ class Range:
     end: int = 0
     step: int = 0
 
-    def values(self) -> range:
-        return range(self.start, max(self.start, self.end) + 1, self.step or 1)
+    def values(self, low: int, high: int) -> Iterator[int]:
+        """Those that a field can have at all."""
+        every = range(self.start, min(max(self.start, self.end), high) + 1, self.step or 1)
+        return (value for value in every if value >= low)
 
 
 Ranges = tuple[Range, ...]
@@ -81,137 +89,139 @@ def problems(calendar: Calendar) -> list[str]:
     return found
 
 
+def is_absurd(calendar: Calendar) -> bool:
+    """Is a number negative? Temporal lets exclusions pass that name values which do not exist, but cannot keep these."""
+    return any(item.start < 0 or item.step < 0 for name, *_ in FIELDS for item in getattr(calendar, name))
+
+
 @dataclass(slots=True)
 class Clock:
     """A calendar on the wall of a time zone, ready to be asked."""
 
     calendar: Calendar
     zone: tzinfo
+    _wall: Wall = field(init=False)
     _seconds: list[int] = field(init=False)
     _minutes: list[int] = field(init=False)
-    _hours: frozenset[int] = field(init=False)
+    _hours: list[int] = field(init=False)
     _days: frozenset[int] = field(init=False)
     _months: frozenset[int] = field(init=False)
     _weekdays: frozenset[int] = field(init=False)
     _years: frozenset[int] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        of = self.calendar
-        self._seconds = sorted(_values(of.second))
-        self._minutes = sorted(_values(of.minute))
-        self._hours = _values(of.hour)
-        self._days = _values(of.day_of_month)
-        self._months = _values(of.month)
-        self._weekdays = _values(of.day_of_week)
-        self._years = _values(of.year) if of.year else None
+        values = {
+            name: frozenset(value for item in getattr(self.calendar, name) for value in item.values(low, high))
+            for name, _, low, high in FIELDS
+        }
+        self._wall = Wall(self.zone)
+        self._seconds = sorted(values["second"])
+        self._minutes = sorted(values["minute"])
+        self._hours = sorted(values["hour"])
+        self._days = values["day_of_month"]
+        self._months = values["month"]
+        self._weekdays = values["day_of_week"]
+        self._years = values["year"] if self.calendar.year else None
 
     def matches(self, second: int) -> bool:
-        local = self._local(second)
+        """Does the clock show a time of the calendar? So exclusions are meant, which see both of two equal hours."""
+        local = self._wall.local(second)
         return (
             local.second in self._seconds
             and local.minute in self._minutes
             and local.hour in self._hours
-            and self._has_day(local.date())
+            and local.day in self._days
+            and local.month in self._months
+            and local.isoweekday() % 7 in self._weekdays
+            and (self._years is None or local.year in self._years)
         )
 
     def next(self, after: int) -> int | None:
-        """The first matching second after this one; None if there is none up to the end of ``YEAR_MAX``."""
-        if not (self._seconds and self._minutes and self._hours and self._days and self._weekdays):
+        """The time after this one; None if there is none up to the end of ``YEAR_MAX``."""
+        if not (self._seconds and self._minutes and self._hours and self._days and self._months and self._weekdays):
             return None
-        now = max(after + 1, FIRST_S)
-        while now < END_S:
-            local = self._local(now)
-            if local.year > YEAR_MAX:
+        if after >= END_S:
+            return None
+        wall = self._wall
+        after = max(after, FIRST_S)
+        local = wall.local(after)
+        y, mo, d, h, m, s = local.year, local.month, local.day, local.hour, local.minute, local.second + 1
+        # Is this the second of two equal hours? Then it is an hour later than the readings say ...
+        later = HOUR_S if wall.local(after - HOUR_S).hour == h else 0
+        while True:
+            if s >= 60:
+                m, s = m + 1, 0
+            if m >= 60:
+                # ... and so it is when the next full hour is two hours away: the one that we leave comes again.
+                if not later and wall.at(y, mo, d, h + 1) - wall.at(y, mo, d, h) > HOUR_S:
+                    m, later = 0, HOUR_S
+                else:
+                    h, m, later = h + 1, 0, 0
+            if h >= 24:
+                d, h = d + 1, 0
+            if d > gregorian.monthrange(y, mo)[1]:
+                mo, d = mo + 1, 1
+                if mo > 12:
+                    y, mo = y + 1, 1
+            if y > YEAR_MAX:
                 return None
-            if not self._has_day(local.date()):
-                day = self._next_day(local.date())
-                if day is None:
-                    return None
-                now = self._walk(now, self._midnight(day, now))
-            elif local.hour not in self._hours:
-                now = self._walk(now, now + 3600 - 60 * local.minute - local.second)
-            elif local.minute not in self._minutes:
-                minute = next((value for value in self._minutes if value > local.minute), 60)
-                now = self._walk(now, now + 60 * (minute - local.minute) - local.second)
-            elif local.second not in self._seconds:
-                second = next((value for value in self._seconds if value > local.second), 60)
-                now = self._walk(now, now + second - local.second)
-            else:
-                return now
-        return None
+            if self._years is not None and y not in self._years:
+                y, mo, d, h, m, s, later = y + 1, 1, 1, 0, 0, 0, 0
+                continue
+            if mo not in self._months:
+                mo, d, h, m, s, later = mo + 1, 1, 0, 0, 0, 0
+                if mo > 12:
+                    y, mo = y + 1, 1
+                continue
+            if d not in self._days or self._weekday(wall.at(y, mo, d, h, m, s)) not in self._weekdays:
+                d, h, m, s, later = d + 1, 0, 0, 0, 0
+                continue
+            hour = _first(self._hours, h, 24)
+            if hour != h:
+                h, m, s, later = hour, 0, 0, 0
+                if hour == 24:
+                    continue
+            minute = _first(self._minutes, m, 60)
+            if minute != m:
+                m, s = minute, 0
+                if minute == 60:
+                    continue
+            s = _first(self._seconds, s, 60)
+            if s == 60:
+                continue
+            found = wall.at(y, mo, d, h, m, s)
+            # Another hour than was asked for: this one is left out today. In the past: the whole day is.
+            if wall.local(found).hour != h or found + later <= after:
+                h, m, s = h + 1, 0, 0
+                continue
+            return found + later
 
     def last_of_block(self, second: int) -> int:
         """The end of the stretch around a matching second that matches without a gap for a reason that can be seen at
-        once: the day, the hour or the minute is included as a whole. Makes long exclusions quick."""
+        once: the day, the hour or the minute is included as a whole. Makes long exclusions quick. Not where clocks
+        change nearby, since what comes next depends on where one stands there."""
         if len(self._seconds) < 60:
             return second
-        local = self._local(second)
-        if len(self._minutes) < 60:
-            end = second + 60 - local.second
-        elif len(self._hours) < 24:
-            end = second + 3600 - 60 * local.minute - local.second
-        else:
-            end = self._midnight(local.date() + timedelta(days=1), second)
-        return max(second, self._walk(second, end) - 1)
+        local = self._wall.local(second)
+        left = [60 - local.second]
+        if len(self._minutes) == 60:
+            left.append(left[-1] + 60 * (59 - local.minute))
+            if len(self._hours) == 24:
+                left.append(left[-1] + HOUR_S * (23 - local.hour))
+        for length in reversed(left):
+            end = second + length - 1
+            if self._wall.offset_s(second - NEAR_S) == self._wall.offset_s(end + NEAR_S):
+                return end
+        return second
 
-    # -- days --------------------------------------------------------------------------------------------------------
-
-    def _has_day(self, day: date) -> bool:
-        return (
-            day.day in self._days
-            and day.month in self._months
-            and day.isoweekday() % 7 in self._weekdays
-            and (self._years is None or day.year in self._years)
-        )
-
-    def _next_day(self, day: date) -> date | None:
-        """The first matching day after this one."""
-        first = day + timedelta(days=1)
-        for year in range(first.year, YEAR_MAX + 1):
-            if self._years is not None and year not in self._years:
-                continue
-            for month in range(first.month if year == first.year else 1, 13):
-                if month not in self._months:
-                    continue
-                begin = first.day if (year, month) == (first.year, first.month) else 1
-                for number in range(begin, gregorian.monthrange(year, month)[1] + 1):
-                    if number in self._days and self._has_day(found := date(year, month, number)):
-                        return found
-        return None
-
-    # -- the zone ----------------------------------------------------------------------------------------------------
-
-    def _local(self, second: int) -> datetime:
-        return datetime.fromtimestamp(second, self.zone)
-
-    def _offset(self, second: int) -> timedelta:
-        offset = self._local(second).utcoffset()
-        return timedelta() if offset is None else offset
-
-    def _midnight(self, day: date, now: int) -> int:
-        """The next beginning of a day to come: a midnight that clocks put back repeat has two, and one may be past."""
-        both = [int(datetime(day.year, day.month, day.day, tzinfo=self.zone, fold=fold).timestamp()) for fold in (0, 1)]
-        return next((second for second in sorted(both) if second > now), now + 1)
-
-    def _walk(self, now: int, target: int) -> int:
-        """``target``, or where the zone's clocks are changed if that comes first within a day: the wall clock may jump
-        back there, to fields that match."""
-        near = min(target, now + _DAY_S)
-        before = self._offset(now)
-        if self._offset(near) == before:
-            return target
-        low, high = now, near
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._offset(middle) == before:
-                low = middle
-            else:
-                high = middle
-        return high
+    def _weekday(self, second: int) -> int:
+        return self._wall.local(second).isoweekday() % 7
 
 
-def _values(ranges: Iterable[Range]) -> frozenset[int]:
-    return frozenset(value for item in ranges for value in item.values())
+def _first(values: list[int], least: int, none: int) -> int:
+    """The first of sorted values that is not below ``least``."""
+    at = bisect_left(values, least)
+    return values[at] if at < len(values) else none
 
 
 def utc(second: int) -> datetime:

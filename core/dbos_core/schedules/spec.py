@@ -11,13 +11,14 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import tzinfo
+from zoneinfo import ZoneInfo
 
-from dbos_core.schedules.calendar import END_S, YEAR_MAX, Calendar, Clock, problems, utc
+from dbos_core.schedules.calendar import END_S, YEAR_MAX, Calendar, Clock, is_absurd, problems, utc
 from dbos_core.schedules.text import BadSpec, Interval, cron
+from dbos_core.schedules.wall import UnknownZone, zone_named
 
-EXCLUDED_MAX = 20_000
+EXCLUDED_MAX = 30_000
 """How many stretches of excluded times are passed over in search of the next time; then there is none."""
 JITTER_MAX_MS = 2**32 - 1
 _SECOND_US = 1_000_000
@@ -72,7 +73,7 @@ def with_cron(spec: Spec, strings: list[str]) -> Spec:
 
 def check(spec: Spec) -> None:
     """Raise :class:`BadSpec` for a spec that cannot be kept."""
-    for calendar in (*spec.calendars, *spec.excluded):
+    for calendar in (*spec.calendars, *filter(is_absurd, spec.excluded)):
         if wrong := problems(calendar):
             raise BadSpec("invalid calendar spec: " + ", ".join(wrong))
     for interval in spec.intervals:
@@ -94,12 +95,10 @@ def zone_of(spec: Spec) -> tzinfo:
             raise BadSpec("malformed time zone information") from error
         except Exception as error:  # the readers of the standard library raise struct.error and others, unlisted
             raise BadSpec("malformed time zone information") from error
-    if spec.zone in ("", "UTC"):
-        return UTC
     try:
-        return ZoneInfo(spec.zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise BadSpec(f"unknown time zone {spec.zone}") from error
+        return zone_named(spec.zone)
+    except UnknownZone as error:
+        raise BadSpec(str(error)) from error
 
 
 class Times:
@@ -118,9 +117,8 @@ class Times:
 
     def next(self, after_ms: int) -> Time | None:
         """The first time after this one; None if there is none."""
-        after = after_ms // 1000
-        if self._spec.start_us is not None:
-            after = max(after, (self._spec.start_us - _SECOND_US) // _SECOND_US)
+        start_us = self._spec.start_us or 0  # no time is before the epoch, unless the spec says that it starts there
+        after = max(after_ms // 1000, (start_us - _SECOND_US) // _SECOND_US)
         for _ in range(EXCLUDED_MAX):
             nominal = self._raw(after)
             if nominal is None or self._past_end(nominal):

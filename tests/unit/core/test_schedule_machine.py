@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -292,7 +293,7 @@ def test_sunday_has_two_numbers() -> None:
     def weekdays(text: str) -> set[int]:
         read = cron(f"0 0 * * {text}").times
         assert isinstance(read, Calendar)
-        return {value for item in read.day_of_week for value in item.values()}
+        return {value for item in read.day_of_week for value in item.values(0, 6)}
 
     assert weekdays("7") == {0}
     assert weekdays("5-7") == {5, 6, 0}
@@ -314,11 +315,43 @@ def test_zone_seconds_year_and_comment_of_a_cron_string() -> None:
 
 def test_what_a_spec_may_not_be() -> None:
     with pytest.raises(BadSpec, match="Second Start is not in range"):
-        check(Spec(excluded=(Calendar(second=(Range(60),)),)))
-    with pytest.raises(BadSpec, match=r"unknown time zone \.\./etc/passwd"):
+        check(Spec(calendars=(Calendar(second=(Range(60),)),)))
+    with pytest.raises(BadSpec, match="Second Start is not in range"):
+        check(Spec(excluded=(Calendar(second=(Range(-1),)),)))
+    with pytest.raises(BadSpec, match="Hour has invalid Step"):
+        check(Spec(excluded=(Calendar(hour=(Range(1, 3, -1),)),)))
+    with pytest.raises(BadSpec, match="unknown time zone etc/passwd"):
+        check(Spec(zone="etc/passwd"))
+    with pytest.raises(BadSpec, match="time: invalid location name"):
         check(Spec(zone="../etc/passwd"))
     with pytest.raises(BadSpec, match="malformed time zone information"):
         check(Spec(zone_data=b"TZif" + bytes(50)))
+
+
+def test_exclusions_may_name_values_that_do_not_exist() -> None:
+    """They exclude nothing, and among others they do not count."""
+    odd = Calendar(
+        second=(Range(50, 2_000_000_000),),
+        minute=(Range(0, 59),),
+        hour=(Range(24), Range(5)),
+        day_of_month=(Range(0, 31),),
+        month=(Range(1, 13),),
+        day_of_week=(Range(0, 7),),
+    )
+    spec = with_cron(Spec(excluded=(odd,)), ["10 * 4,5 * * * *"])
+    check(spec)
+    found = [time.nominal_ms // 1000 for time in islice(Times(spec, "").after(4 * 3_600_000), 70)]
+    assert found[60:62] == [5 * 3600 + 10, 5 * 3600 + 70]
+
+
+def test_nothing_comes_before_the_epoch_unless_the_spec_says_so() -> None:
+    spec = with_cron(Spec(), ["0 0 * * *"])
+    first = Times(spec, "").next(-(10**12))
+    assert first is not None
+    assert first.nominal_ms == 0
+    early = Times(replace(spec, start_us=-(10**12)), "").next(-(10**12))
+    assert early is not None
+    assert early.nominal_ms == -11 * 86_400_000
 
 
 def test_a_spec_that_excludes_everything_has_no_times_and_says_so_soon() -> None:
