@@ -2,23 +2,24 @@
 ``CRON_TZ=Europe/Berlin`` in front. Pure.
 
 What sets the dialect apart from other crons: Sunday is 0 and never 7, ``?`` is ``*``, there are no seconds, no ``L``,
-``W`` or ``#``. A time that a change of the clocks skips does not come; one that it repeats comes twice.
+``W`` or ``#``. A time that a change of the clocks skips does not come; one that it repeats comes twice. (Schedules read
+cron strings in another way, see ``dbos_core.schedules``.)
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
-_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+from dbos_compat.chains.cron_walk import Walk
+from dbos_core.schedules.wall import DAY_S, UnknownZone, Wall, zone_named
+
 _YEARS_MAX = 5
 """A time that does not come within so many years (the 30th of February) never comes."""
-_SECONDS_MAX = 1e11
-"""Of a distance: longer than anybody waits, and still a time."""
+_SECONDS_END = 2.0**63 / 1e9
+"""In Go's nanoseconds there is no longer distance."""
 
 _MONTHS = {"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "oct": 10}
 _MONTHS |= {"nov": 11, "dec": 12}
@@ -33,11 +34,16 @@ _DESCRIPTORS = {
     "@hourly": "0 * * * *",
 }
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"\+?[0-9]{1,18}")
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
 class BadCronSchedule(ValueError):
     """The text is no schedule in this dialect."""
+
+
+class NeverComes(BadCronSchedule):
+    """It is one without a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +65,21 @@ class Calendar:
     weekday: Field
     zone: tzinfo
 
-    def after(self, moment: datetime) -> datetime | None:
-        """The first time after this moment; None if there is none in years."""
-        at = moment.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE
-        last_year = at.year + _YEARS_MAX
-        while at.year <= last_year:
-            local = at.astimezone(self.zone)
-            if local.month not in self.month.values:
-                following = local.replace(day=1, hour=0, minute=0, fold=0) + 32 * _DAY
-                at = following.replace(day=1).astimezone(UTC)
-            elif not self._on(local):
-                at = (local.replace(hour=0, minute=0, fold=0) + _DAY).astimezone(UTC)
-            elif local.hour not in self.hour.values:
-                at += (60 - local.minute) * _MINUTE
-            elif local.minute not in self.minute.values:
-                at += _MINUTE
-            else:
-                return at
+    def after(self, moment: int) -> int | None:
+        """The first time after this second; None if there is none in years."""
+        if not all(field.values for field in (self.minute, self.hour, self.day, self.month, self.weekday)):
+            return None
+        walk = Walk(Wall(self.zone), moment + 1)
+        last_year = walk.local.year + _YEARS_MAX
+        while walk.local.year <= last_year:
+            if (
+                walk.months(self.month.values)
+                and walk.days(self._on)
+                and walk.hours(self.hour.values)
+                and walk.minutes(self.minute.values)
+                and walk.seconds()
+            ):
+                return walk.at
         return None
 
     def _on(self, local: datetime) -> bool:
@@ -91,8 +95,8 @@ class Every:
 
     seconds: int
 
-    def after(self, moment: datetime) -> datetime:
-        return moment.replace(microsecond=0) + timedelta(seconds=self.seconds)
+    def after(self, moment: int) -> int:
+        return moment + self.seconds
 
 
 @lru_cache(maxsize=512)
@@ -106,12 +110,12 @@ def parse(text: str) -> Calendar | Every:
     if text.startswith(("TZ=", "CRON_TZ=")):
         name, _, rest = text.partition("=")[2].partition(" ")
         try:
-            zone = ZoneInfo(name)
-        except (ValueError, OSError, KeyError):  # what ZoneInfo raises for an unknown one is a KeyError
-            raise BadCronSchedule(f"unknown time zone {name!r}") from None
+            zone = zone_named(name)
+        except UnknownZone as error:
+            raise BadCronSchedule(str(error)) from None
         rest = rest.strip()
     if rest.startswith("@every "):
-        return Every(max(1, int(min(_seconds(rest.removeprefix("@every ")), _SECONDS_MAX))))
+        return Every(max(1, int(_seconds(rest.removeprefix("@every ")))))
     if rest.startswith("@"):
         if rest not in _DESCRIPTORS:
             raise BadCronSchedule(f"unknown descriptor {rest!r}")
@@ -119,7 +123,7 @@ def parse(text: str) -> Calendar | Every:
     fields = rest.split()
     if len(fields) != 5:
         raise BadCronSchedule(f"{len(fields)} fields in {rest!r}, not 5")
-    return Calendar(
+    calendar = Calendar(
         minute=_field(fields[0], 0, 59),
         hour=_field(fields[1], 0, 23),
         day=_field(fields[2], 1, 31),
@@ -127,6 +131,9 @@ def parse(text: str) -> Calendar | Every:
         weekday=_field(fields[4], 0, 6, _DAYS),
         zone=zone,
     )
+    if calendar.after(0) is None:  # such a one has no time from any moment on
+        raise NeverComes(f"{text!r} never comes")
+    return calendar
 
 
 def backoff_ms(text: str, begun_ms: int, now_ms: int) -> int | None:
@@ -134,33 +141,37 @@ def backoff_ms(text: str, begun_ms: int, now_ms: int) -> int | None:
 
     ``begun_ms``: when the run that ends now began (a schedule of distances counts from there); now, for the first run.
     """
+    if now_ms < begun_ms:
+        return _up(begun_ms - now_ms) * 1000
     try:
-        return _backoff_ms(parse(text), _moment(begun_ms), _moment(now_ms))
-    except OverflowError:  # beyond all calendars
+        following = _following(parse(text), begun_ms // 1000, _up(now_ms))
+    except (OverflowError, ValueError):  # beyond all calendars
         return None
+    return None if following is None else _up(following * 1000 - now_ms) * 1000
 
 
-def _backoff_ms(schedule: Calendar | Every, begun: datetime, now: datetime) -> int | None:
+def _following(schedule: Calendar | Every, begun: int, now: int) -> int | None:
+    """The first time from now on, counted from time to time since the run began."""
     following = schedule.after(begun)
-    if following is not None and following < now:
-        if isinstance(schedule, Every):
-            missed = math.ceil((now - following).total_seconds() / schedule.seconds)
-            following += timedelta(seconds=missed * schedule.seconds)
-        else:
-            following = schedule.after(now - timedelta(microseconds=1))
-    if following is None:
-        return None
-    return math.ceil((following - now).total_seconds()) * 1000
+    if following is None or following >= now:
+        return following
+    if isinstance(schedule, Every):
+        return now + (following - now) % schedule.seconds
+    following = max(following, now - DAY_S)  # farther back no change of clocks plays a part
+    while following is not None and following < now:
+        following = schedule.after(following)
+    return following
 
 
-def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, UTC) + timedelta(milliseconds=ms % 1000)
+def _up(ms: int) -> int:
+    """Seconds, rounded up."""
+    return -(-ms // 1000)
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int] | None = None) -> Field:
     values: set[int] = set()
     star = False
-    for part in text.split(","):
+    for part in filter(None, text.split(",")):
         found, open_ = _range(part, low, high, names or {})
         values |= found
         star = star or open_
@@ -171,9 +182,7 @@ def _range(text: str, low: int, high: int, names: dict[str, int]) -> tuple[set[i
     span, slash, step_text = text.partition("/")
     first_text, dash, last_text = span.partition("-")
     star = first_text in ("*", "?")
-    if star:
-        if dash:
-            raise BadCronSchedule(f"{text!r} is no range")
+    if star:  # with or without an end: it says nothing then
         first, last = low, high
     else:
         first = _number(first_text, names)
@@ -187,7 +196,7 @@ def _range(text: str, low: int, high: int, names: dict[str, int]) -> tuple[set[i
 def _number(text: str, names: dict[str, int]) -> int:
     if text.lower() in names:
         return names[text.lower()]
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if not _NUMBER.fullmatch(text):
         raise BadCronSchedule(f"{text!r} is no number")
     return int(text)
 
@@ -199,4 +208,6 @@ def _seconds(text: str) -> float:
     if body != "0" and (not parts or "".join(number + unit for number, unit in parts) != body):
         raise BadCronSchedule(f"{text!r} is no duration")
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if seconds >= _SECONDS_END:
+        raise BadCronSchedule("too long a duration")
     return -seconds if text.startswith("-") else seconds

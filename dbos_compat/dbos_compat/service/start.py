@@ -125,6 +125,8 @@ def _check_cron_and_retry(request: StartRequest) -> None:
             raise invalid("CronSchedule and WorkflowStartDelay may not be used together.")
         try:
             cron.parse(request.cron_schedule)
+        except cron.NeverComes:
+            raise invalid("invalid CronSchedule, no time can be found to satisfy the schedule") from None
         except cron.BadCronSchedule:
             raise invalid("invalid CronSchedule.") from None
 

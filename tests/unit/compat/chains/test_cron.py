@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dbos_compat.chains.cron import BadCronSchedule, backoff_ms, parse
+from dbos_compat.chains.cron import BadCronSchedule, NeverComes, backoff_ms, parse
 
 
 def times(text: str, after: str, count: int = 3) -> list[str]:
     """The next times, in UTC."""
     schedule = parse(text)
-    at = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    at = int(datetime.fromisoformat(after).replace(tzinfo=UTC).timestamp())
     found = []
     for _ in range(count):
         following = schedule.after(at)
         assert following is not None
         at = following
-        found.append(at.strftime("%Y-%m-%d %H:%M:%S"))
+        found.append(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S"))
     return found
 
 
@@ -39,6 +39,12 @@ def times(text: str, after: str, count: int = 3) -> list[str]:
         ("TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00", ["2026-10-25 00:30:00", "2026-10-25 01:30:00"]),
         # a day that begins at 01:00
         ("TZ=America/Asuncion 0 0 * * *", "2024-10-05T12:00:00", ["2024-10-07 03:00:00"]),
+        # and is not looked at for itself when the walk comes by the day before
+        ("TZ=Africa/Cairo 0 1 * * thu", "2026-04-22T23:30:00", ["2026-04-23 22:00:00", "2026-04-29 22:00:00"]),
+        # half an hour: hours are counted on from one half to the next, and nothing is at minute 0
+        ("TZ=Australia/Lord_Howe 0 3 * * *", "2026-04-04T12:00:00", ["2026-04-05 16:30:00"]),
+        # a day that never was
+        ("TZ=Pacific/Apia 0 5 30 * *", "2011-12-28T00:00:00", ["2012-01-29 15:00:00"]),
     ],
 )
 def test_next_times(text: str, after: str, expected: list[str]) -> None:
@@ -46,7 +52,10 @@ def test_next_times(text: str, after: str, expected: list[str]) -> None:
 
 
 def test_a_day_that_never_comes() -> None:
-    assert parse("0 0 30 2 *").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
+    with pytest.raises(NeverComes):
+        parse("0 0 30 2 *")
+    with pytest.raises(NeverComes):
+        parse(", * * * *")
     assert backoff_ms("0 0 30 2 *", 0, 0) is None
 
 
@@ -62,9 +71,10 @@ def test_a_day_that_never_comes() -> None:
         "* * * * 7",
         "5-2 * * * *",
         "*/0 * * * *",
-        "*-5 * * * *",
+        "1-5-7 * * * *",
         "a * * * *",
-        "1,,2 * * * *",
+        "*/ * * * *",
+        "+ * * * *",
         "@reboot",
         "@every",
         "@every 5",
@@ -90,3 +100,26 @@ def test_distances_count_from_the_beginning_of_the_run() -> None:
     assert backoff_ms("@every 10s", 0, 3_000) == 7_000
     assert backoff_ms("@every 10s", 0, 12_000) == 8_000
     assert backoff_ms("@every 1s", 0, 31_536_000_000 + 1) == 1_000
+    assert backoff_ms("@every 10s", 0, 20_000) == 0
+
+
+def test_a_run_that_ends_before_its_time_leaves_it_to_the_next() -> None:
+    assert backoff_ms("0 0 * * *", 90_000, 60_500) == 30_000
+
+
+def test_after_a_long_run_times_count_from_a_day_before() -> None:
+    day = 86_400_000
+    assert backoff_ms("30 * * * *", 0, 400 * day + 1) == 1_800_000
+
+
+@pytest.mark.parametrize(
+    "zone", ["Australia/Lord_Howe", "America/Havana", "Africa/Cairo", "Pacific/Apia", "Antarctica/Troll"]
+)
+@pytest.mark.parametrize("fields", ["*/20 * * * *", "30 1,23 * * *", "0 0 * * *", "5 2 1-7 * mon", "10 3 30 * *"])
+def test_the_next_time_is_always_later(zone: str, fields: str) -> None:
+    schedule = parse(f"TZ={zone} {fields}")
+    year = int(datetime(2011, 1, 1, tzinfo=UTC).timestamp())
+    for moment in range(year, year + 380 * 86_400, 7 * 3600 + 1234):
+        following = schedule.after(moment)
+        assert following is not None
+        assert following > moment
