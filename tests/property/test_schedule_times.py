@@ -154,7 +154,7 @@ def first_by_walking(calendar: Calendar, zone: ZoneInfo, after: int) -> int | No
             hour, minute, second = hour + 1, 0, 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(calendar=CALENDARS, change=st.sampled_from(CHANGES), shift_s=st.integers(-30 * 3600, 30 * 3600))
 def test_the_next_time_is_the_first_second_that_the_clock_shows(
     calendar: Calendar, change: tuple[str, date], shift_s: int
