@@ -132,9 +132,10 @@ def test_much_that_is_taken_back_is_an_end() -> None:
     ],
 )
 def test_a_workflow_that_cannot_be_started_is_no_success(options: dict[str, Any], why: str) -> None:
-    tested = plan(Races.run, activities={"work": returns()}, start_options=options, sandboxed=False)
     with pytest.raises(ValueError, match=why) as refused:
-        check_workflow(tested, profile=SOME)
+        check_workflow(
+            plan(Races.run, activities={"work": returns()}, start_options=options, sandboxed=False), profile=SOME
+        )
     assert "'Races'" in str(refused.value)
     assert "start_options=" in str(refused.value)
 
