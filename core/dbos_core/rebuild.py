@@ -96,6 +96,8 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     run.errands = pending.errands
     mail = [*loaded.mail, *(run.early_mail or ())]
     run.early_mail = None
+    if not loaded.entries and _too_late(kernel, run):
+        return  # its alarm has rung, and ends it
     if not loaded.entries and _too_early(kernel, run, mail):
         await _put_back(kernel, run, mail)
         return
@@ -121,6 +123,11 @@ async def restore(kernel: Kernel, run: LiveRun, loaded: LoadedRun) -> None:
     if not run.inbox:
         run.fails_no_more()  # what failed was the replay, or is not due
     run.ready()
+
+
+def _too_late(kernel: Kernel, run: LiveRun) -> bool:
+    """A delay may be longer than all the time that a run has: nothing begins that is over."""
+    return run.row.deadline_ms is not None and run.row.deadline_ms <= kernel.clock.now_ms()
 
 
 def _too_early(kernel: Kernel, run: LiveRun, mail: list[Mail]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, RetryState
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.client import Client, WorkflowHandle
 
@@ -37,6 +37,16 @@ def began(events: list[HistoryEvent]) -> WorkflowExecutionStartedEventAttributes
 
 def ended(events: list[HistoryEvent]) -> str:
     return EventType.Name(events[-1].event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_")
+
+
+def retry_states(histories: list[list[HistoryEvent]]) -> list[str]:
+    """Of the closing events of runs that failed or timed out."""
+    states = []
+    for events in histories:
+        closing = events[-1]
+        attributes = getattr(closing, closing.WhichOneof("attributes") or "")
+        states.append(RetryState.Name(attributes.retry_state).removeprefix("RETRY_STATE_"))
+    return states
 
 
 async def has_runs(client: Client, handle: WorkflowHandle[Any, Any], count: int) -> list[list[HistoryEvent]]:

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.api.enums.v1 import ContinueAsNewInitiator, RetryState
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.enums.v1 import ContinueAsNewInitiator
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from .chains import began, ended, has_runs, runs
+from .chains import began, ended, has_runs, retry_states, runs
 from .support import KEYWORD, MakeWorker, chain, eventually
 
 QUICK = timedelta(milliseconds=100)
@@ -41,15 +40,6 @@ class Sleeper:
     @workflow.run
     async def run(self) -> None:
         await workflow.sleep(60)
-
-
-def retry_states(histories: list[list[HistoryEvent]]) -> list[str]:
-    states = []
-    for events in histories:
-        closing = events[-1]
-        attributes = getattr(closing, closing.WhichOneof("attributes") or "")
-        states.append(RetryState.Name(attributes.retry_state).removeprefix("RETRY_STATE_"))
-    return states
 
 
 async def test_a_failed_workflow_is_tried_again(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:

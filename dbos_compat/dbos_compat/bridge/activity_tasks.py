@@ -19,6 +19,7 @@ from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 from dbos_compat.bridge.commands import Command, ms
 from dbos_compat.bridge.policies import policy_of
 from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, is_too_large, too_large, without_details
+from dbos_compat.chains.deadlines import run_timeout_ms
 from dbos_compat.convert.failures import failure_text, failure_type
 from dbos_compat.convert.payloads import dumps, payload_map, payload_map_text, payload_text, payloads, payloads_text
 from dbos_compat.convert.times import duration, timestamp
@@ -35,13 +36,12 @@ _DEFAULT_POLICY = RetryPolicy()
 def spec_of(command: Command, at_ms: int, row: RunRow) -> ActivitySpec:
     """What the kernel shall do for a schedule command (defaults and clamps: temporal-seam §2.2)."""
     a = command.message.schedule_activity
-    run_timeout = None if row.deadline_ms is None else row.deadline_ms - row.execution_ms
     times = normalise(
         schedule_to_close_ms=ms(a.schedule_to_close_timeout) if a.HasField("schedule_to_close_timeout") else None,
         schedule_to_start_ms=ms(a.schedule_to_start_timeout) if a.HasField("schedule_to_start_timeout") else None,
         start_to_close_ms=ms(a.start_to_close_timeout) if a.HasField("start_to_close_timeout") else None,
         heartbeat_ms=ms(a.heartbeat_timeout) if a.HasField("heartbeat_timeout") else None,
-        run_timeout_ms=run_timeout,
+        run_timeout_ms=run_timeout_ms(row),
     )
     record = f'{{"in":{command.inputs}'
     if a.headers:
@@ -71,7 +71,7 @@ def recorded_spec(asked: Mapping[str, Any], at_ms: int, row: RunRow) -> Activity
         schedule_to_start_ms=asked.get("s2s"),
         start_to_close_ms=asked.get("stc"),
         heartbeat_ms=asked.get("hb"),
-        run_timeout_ms=None if row.deadline_ms is None else row.deadline_ms - row.execution_ms,
+        run_timeout_ms=run_timeout_ms(row),
     )
     return ActivitySpec(
         seq=asked["seq"],

@@ -15,6 +15,7 @@ from typing import Any
 from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
+from dbos_compat.chains.deadlines import deadline_ms
 from dbos_compat.convert.metadata import metadata_record, metadata_text
 from dbos_compat.convert.payloads import dumps, payload_map, payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_record, close_text, started
@@ -263,8 +264,7 @@ def _new_run(base: LoadedRun, point: Point, *, run_id: str, now_ms: int) -> NewR
     shown.reset_run_id = ""
     execution_ms, run_ms = duration_ms(began.workflow_execution_timeout), duration_ms(began.workflow_run_timeout)
     shown.expires_ms = now_ms + execution_ms if execution_ms else 0
-    ends = [end for end in (shown.expires_ms, now_ms + run_ms if run_ms else 0) if end]
-    new.deadline_ms = min(ends, default=None)
+    new.deadline_ms = deadline_ms(now_ms, run_ms, shown.expires_ms)
     new.metadata = metadata_text(shown)
     new.memo, new.search_attributes = _upserted(base, point)
     return new

@@ -20,6 +20,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from dbos_compat.chains import cron, retry
+from dbos_compat.chains.deadlines import deadline_ms
 from dbos_compat.convert.metadata import metadata_record, metadata_text
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payloads
 from dbos_compat.convert.records import start_text, started
@@ -235,8 +236,7 @@ def new_run(
     new.start_ms, new.execution_ms = now_ms, now_ms + delay_ms
     run_ms = duration_ms(after.workflow_run_timeout)
     expires_ms = _expires_ms(after)
-    ends = [end for end in (expires_ms, new.execution_ms + run_ms if run_ms else 0) if end]
-    new.deadline_ms = min(ends, default=None)
+    new.deadline_ms = deadline_ms(new.execution_ms, run_ms, expires_ms)
     new.memo = payload_map_text(after.memo.fields) if after.memo.fields else None
     new.search_attributes = column_text(after.search_attributes.indexed_fields)
     shown = metadata_record(row.metadata)

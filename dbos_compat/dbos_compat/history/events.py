@@ -42,7 +42,7 @@ from dbos_compat.history.failed_tasks import FailedTask, failed_attributes, fail
 from dbos_compat.history.numbering import ERRANDS, EventIds, Record, TaskIds
 from dbos_compat.history.others import Others
 from dbos_compat.history.requests import CLOSING, REQUESTS, Asking, admitted, task_queue
-from dbos_core.commit import LoadedRun, Mail, RunStatus
+from dbos_core.commit import LoadedRun, Mail, RunRow, RunStatus
 from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD, NULL_TOPIC, OUTCOME, OWN_ID, UPDATE
 
 CORE_FLAGS = (1, 2, 3)
@@ -52,9 +52,12 @@ attribute, closing commands come last. A replay on Temporal keeps to them."""
 SDK_NAME = "temporal-python"
 
 
-def events(loaded: LoadedRun, namespace: str = "default") -> list[HistoryEvent]:
-    """The history of a run, closed or open, as far as it is journalled, and what waits for it."""
-    history = _History(loaded, namespace)
+def events(loaded: LoadedRun, namespace: str = "default", *, now_ms: int = 0) -> list[HistoryEvent]:
+    """The history of a run, closed or open, as far as it is journalled, and what waits for it.
+
+    ``now_ms`` matters for a run that was to begin later and has not: is it due by now?
+    """
+    history = _History(loaded, namespace, now_ms)
     for entry in loaded.entries:
         history.add_task(json.loads(entry.record))
         history.size += len(entry.record)
@@ -69,8 +72,9 @@ def events(loaded: LoadedRun, namespace: str = "default") -> list[HistoryEvent]:
 class _History:
     """The events so far, and what is needed to write the next."""
 
-    def __init__(self, loaded: LoadedRun, namespace: str) -> None:
+    def __init__(self, loaded: LoadedRun, namespace: str, now_ms: int) -> None:
         self.run = loaded.run
+        self.end_ms = loaded.run.close_ms or now_ms
         self.started = _started(loaded)
         self.run_timeout_ms = duration_ms(self.started.workflow_run_timeout)
         self.ids = EventIds()
@@ -251,7 +255,7 @@ class _History:
     def add_waiting(self, mail: list[Mail]) -> None:
         """Messages that no task has handled yet, and the task that is to handle them, or that is to begin the run."""
         at_ms = self.run.execution_ms
-        due = self._first_task and self.run.execution_ms <= self.run.start_ms
+        due = self._first_task and begins(self.run, mail, self.end_ms)
         if (newest_ms := self._add_messages(mail)) is not None:
             due = due or not self._first_task
             at_ms = newest_ms
@@ -291,6 +295,12 @@ class _History:
     @property
     def _next(self) -> int:
         return self.events[-1].event_id + 1
+
+
+def begins(run: RunRow, mail: Iterable[Mail], now_ms: int) -> bool:
+    """Is the first task of a run due? A delay is cut short by a cancel request and by an update, not by a signal."""
+    delay_over = run.execution_ms <= max(run.start_ms, now_ms)
+    return delay_over or any(letter.topic in (CANCEL, UPDATE) for letter in mail)
 
 
 def _started(loaded: LoadedRun) -> WorkflowExecutionStartedEventAttributes:

@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Priority
 from temporalio.api.common.v1 import RetryPolicy as RetryPolicyMessage
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from dbos_compat.chains.deadlines import run_timeout_ms
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.times import duration, duration_ms
 from dbos_compat.errors import invalid
@@ -40,7 +41,7 @@ def asked(command: dict[str, Any], asked_ms: int, run: RunRow) -> ActivitySpec:
         schedule_to_start_ms=command.get("s2s"),
         start_to_close_ms=command.get("stc"),
         heartbeat_ms=command.get("hb"),
-        run_timeout_ms=_run_timeout_ms(run),
+        run_timeout_ms=run_timeout_ms(run),
     )
     policy = command.get("retry") or {}
     initial = policy.get("initial") or 1_000
@@ -67,10 +68,6 @@ def asked(command: dict[str, Any], asked_ms: int, run: RunRow) -> ActivitySpec:
         ),
         scheduled_ms=asked_ms,
     )
-
-
-def _run_timeout_ms(run: RunRow) -> int | None:
-    return None if run.deadline_ms is None else run.deadline_ms - run.execution_ms
 
 
 def options_of(spec: ActivitySpec) -> ActivityOptions:
@@ -157,7 +154,7 @@ def _times(options: ActivityOptions, run: RunRow) -> Timeouts:
         given[field.replace("_timeout", "_ms")] = duration_ms(value) or None
     if not given["schedule_to_close_ms"] and not given["start_to_close_ms"] and run.deadline_ms is None:
         raise invalid("A valid StartToClose or ScheduleToCloseTimeout is not set on command.")
-    return normalise(**given, run_timeout_ms=_run_timeout_ms(run))
+    return normalise(**given, run_timeout_ms=run_timeout_ms(run))
 
 
 def _retry(policy: RetryPolicyMessage) -> RetryPolicy:

@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from dbos_compat.convert.metadata import began_ms, metadata_record
 from dbos_compat.convert.times import timestamp
-from dbos_compat.history.events import events
+from dbos_compat.history.events import begins, events
 from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.service.cluster import namespace_id
 from dbos_compat.service.common import Context, find_run
@@ -41,7 +41,8 @@ async def describe_workflow_execution(
         response.workflow_execution_info.parent_namespace_id = str(namespace_id(context.namespace))
     if loaded is None:
         return response
-    response.workflow_execution_info.history_length = len(events(loaded))
+    now_ms = context.kernel.clock.now_ms()
+    response.workflow_execution_info.history_length = len(events(loaded, now_ms=now_ms))
     response.workflow_execution_info.history_size_bytes = size_bytes(loaded)
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
     if run.status is not RunStatus.RUNNING:
@@ -49,7 +50,7 @@ async def describe_workflow_execution(
     machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_children.extend(pending_children(loaded))
     response.pending_activities.extend(pending_activities(loaded, machines))
-    task = pending_task(loaded)
+    task = pending_task(loaded, now_ms)
     if task is not None:
         response.pending_workflow_task.CopyFrom(task)
     return response
@@ -63,7 +64,7 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
     if metadata.began_ms:
         info.last_reset_time.CopyFrom(timestamp(run.start_ms))
     if metadata.execution_timeout_ms:
-        expires_ms = metadata.expires_ms or run.execution_ms + metadata.execution_timeout_ms
+        expires_ms = metadata.expires_ms or run.start_ms + metadata.execution_timeout_ms
         info.execution_expiration_time.CopyFrom(timestamp(expires_ms))
     if run.deadline_ms is not None:
         info.run_expiration_time.CopyFrom(timestamp(run.deadline_ms))
@@ -75,18 +76,19 @@ def size_bytes(loaded: LoadedRun) -> int:
     return len(loaded.inputs) + sum(len(entry.record) for entry in loaded.entries)
 
 
-def pending_task(loaded: LoadedRun) -> PendingWorkflowTaskInfo | None:
+def pending_task(loaded: LoadedRun, now_ms: int) -> PendingWorkflowTaskInfo | None:
     """The activation that is due: something waits to be handled, or it failed and is tried again.
 
     Only the row is asked, as by ``history``, so that whoever sees a second attempt here finds the failure there.
     """
+    run, mail = loaded.run, loaded.mail
     failed = failed_task(loaded)
     if failed is not None:
-        attempt, since = loaded.run.task_attempt, timestamp(failed.note.at_ms)
-    elif loaded.entries and not loaded.mail:
+        attempt, since = run.task_attempt, timestamp(failed.note.at_ms)
+    elif not (mail if loaded.entries else begins(run, mail, now_ms)):
         return None
     else:
-        attempt, since = 1, timestamp(loaded.mail[0].created_ms if loaded.mail else loaded.run.execution_ms)
+        attempt, since = 1, timestamp(mail[0].created_ms if mail else run.execution_ms)
     return PendingWorkflowTaskInfo(
         state=PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED,
         scheduled_time=since,

@@ -131,4 +131,4 @@ async def _events(context: Context, run: RunRow) -> list[HistoryEvent]:
     loaded = await context.kernel.load(run.workflow_uuid)
     if loaded is None:
         raise no_run(run.workflow_id, run.run_id)
-    return events(loaded, context.namespace)
+    return events(loaded, context.namespace, now_ms=context.kernel.clock.now_ms())

@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCError
 
 from dbos_compat.chains import cron
+from dbos_compat.chains.deadlines import deadline_ms
 from dbos_compat.chains.retry import check_policy, completed
 from dbos_compat.chains.successor import BY_CRON
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
@@ -207,6 +208,7 @@ def new_run(
     started = started_attributes(request, times, run_id=run_id, now_ms=now_ms, parent=parent)
     inputs = start_text(started, args=request.input.payloads)
     started.input.CopyFrom(request.input)  # whoever reads the record finds it there
+    execution_ms = now_ms + times.delay_ms
     return NewRun(
         workflow_uuid=request.workflow_id,
         workflow_id=request.workflow_id,
@@ -217,12 +219,12 @@ def new_run(
         inputs=inputs,
         native=started,
         start_ms=now_ms,
-        execution_ms=now_ms + times.delay_ms,
+        execution_ms=execution_ms,
         claimed=False,
         request_id=request.request_id or None,
         reuse=reuse,
         conflict=conflict,
-        deadline_ms=now_ms + times.delay_ms + times.run_ms if times.run_ms else None,
+        deadline_ms=deadline_ms(execution_ms, times.run_ms, now_ms + times.execution_ms if times.execution_ms else 0),
         memo=payload_map_text(started.memo.fields) if started.HasField("memo") else None,
         search_attributes=attributes,
         metadata=_metadata(request, times),
@@ -260,7 +262,7 @@ def started_attributes(
     )
     if times.execution_ms:
         started.workflow_execution_timeout.CopyFrom(duration(times.execution_ms))
-        started.workflow_execution_expiration_time.CopyFrom(timestamp(now_ms + times.delay_ms + times.execution_ms))
+        started.workflow_execution_expiration_time.CopyFrom(timestamp(now_ms + times.execution_ms))
     if times.run_ms:
         started.workflow_run_timeout.CopyFrom(duration(times.run_ms))
     if request.HasField("memo") and request.memo.fields:

@@ -169,8 +169,8 @@ def test_the_first_event_is_as_on_a_server() -> None:
     assert event.original_execution_run_id == event.first_execution_run_id == RUN
     assert (event.attempt, event.identity) == (1, "me")
     assert event.HasField("first_workflow_task_backoff")
-    assert event.workflow_execution_expiration_time.ToMilliseconds() == NOW + 300 + 500_000
-    assert (run.execution_ms, run.deadline_ms) == (NOW + 300, NOW + 300 + 500_000)
+    assert event.workflow_execution_expiration_time.ToMilliseconds() == NOW + 500_000
+    assert (run.execution_ms, run.deadline_ms) == (NOW + 300, NOW + 500_000)
 
 
 def test_timeouts_below_a_millisecond_are_not_none() -> None:
