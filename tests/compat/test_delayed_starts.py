@@ -146,7 +146,8 @@ async def test_activities_are_bounded_by_the_run_timeout_as_asked_for(
 
 
 async def test_nothing_is_pending_until_it_is_due(client: Client, queue: str, wid: str) -> None:
-    for number, options in enumerate([{"start_delay": HOUR}, {"cron_schedule": "@every 1h"}]):
+    cases: list[dict[str, Any]] = [{"start_delay": HOUR}, {"cron_schedule": "@every 1h"}]
+    for number, options in enumerate(cases):
         handle = await client.start_workflow(
             Waits.run, id=f"{wid}-{number}", task_queue=queue, static_summary="s", **options
         )

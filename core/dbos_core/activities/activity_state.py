@@ -162,7 +162,6 @@ class ActivityState:
         self._over()
         self.due_ms = due_ms
         self.ended_ms = now_ms
-        self.heartbeat_at_ms = None
         effects = self._schedule(now_ms)
         if self.state is not State.OFFERED:
             effects.insert(0, WriteRow(self._row()))
@@ -183,7 +182,7 @@ class ActivityState:
         spec = self.spec
         close_ms = None if spec.start_to_close_ms is None else started_ms + spec.start_to_close_ms
         if spec.heartbeat_ms is not None:
-            beat_ms = (self.heartbeat_at_ms or started_ms) + spec.heartbeat_ms
+            beat_ms = max(self.heartbeat_at_ms or 0, started_ms) + spec.heartbeat_ms  # may be of an attempt before
             if close_ms is None or beat_ms < close_ms:
                 return TimeoutKind.HEARTBEAT, beat_ms
         return TimeoutKind.START_TO_CLOSE, started_ms if close_ms is None else close_ms

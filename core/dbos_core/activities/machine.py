@@ -218,8 +218,8 @@ class ActivityMachine(RecoveryMoves):
 
     def _ended(self, now_ms: int, outcome: AttemptOutcome) -> Effects:
         self.identity = outcome.identity
-        if outcome.heartbeat is not None:
-            self.heartbeat = outcome.heartbeat
+        if outcome.heartbeat is not None and outcome.heartbeat != self.heartbeat:  # held back until now
+            self.heartbeat, self.heartbeat_at_ms = outcome.heartbeat, now_ms
         if outcome.started_ms is not None:
             self.started_ms = outcome.started_ms
         kind = outcome.kind

@@ -82,5 +82,4 @@ class RecoveryMoves(OperatorMoves):
         self.due_ms = max(now_ms, self.due_ms + self.spec.retry.delay_ms(self.counted))
         self.attempt = self.counted + 1
         self._over()
-        self.heartbeat_at_ms = None
         return self._resume(now_ms, write=True)

@@ -179,6 +179,14 @@ def started_attempt_fails_and_is_tried_again_later():
     assert timer(effects) == START + 1_100
 
 
+def started_attempt_leaves_the_time_of_its_last_heartbeat_to_the_next():
+    life = started(spec(heartbeat_ms=4_000))
+    life.beat(START + 40, '"half"')
+    assert row(life.ended(START + 100, failed())).heartbeat_at_ms == START + 40
+    held_back = started(spec(heartbeat_ms=4_000))
+    assert row(held_back.ended(START + 100, failed(heartbeat='"half"'))).heartbeat_at_ms == START + 100
+
+
 def started_attempt_ends_as_canceled():
     life = started()
     assert kinds(life.cancel(START)) == ["DeliverCancel"]
@@ -418,6 +426,13 @@ def spent_attempt_ends_by_its_heartbeat_clock():
     life.restore(START + 5_000, a_row(started_ms=START + 1_000, heartbeat='"h"', heartbeat_at_ms=START + 3_000))
     outcome = final(life.clock(START + 7_000))
     assert (outcome.timeout, outcome.heartbeat) == (TimeoutKind.HEARTBEAT, '"h"')
+
+
+def spent_attempt_is_not_ended_by_the_heartbeat_of_an_earlier_one():
+    life = Life(spec(retry=bounded(1), heartbeat_ms=4_000))
+    life.restore(START + 5_000, a_row(started_ms=START + 4_500, heartbeat='"h"', heartbeat_at_ms=START + 500))
+    assert kinds(life.clock(START + 8_499)) == []
+    assert final(life.clock(START + 8_500)).timeout is TimeoutKind.HEARTBEAT
 
 
 def spent_attempt_runs_out_of_time_first():
