@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio import workflow
 from temporalio.api.enums.v1 import ContinueAsNewInitiator, RetryState
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    WorkflowContinuedAsNewError,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHistoryEventFilterType,
+)
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -58,8 +64,23 @@ class FlakyOnce:
 async def test_each_run_follows_the_one_before(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
     async with make_worker(client, task_queue=queue, workflows=[Counting]):
         handle = await client.start_workflow(
-            Counting.run, id=wid, task_queue=queue, cron_schedule="@every 1s", memo={"kept": 1}
+            Counting.run,
+            id=wid,
+            task_queue=queue,
+            cron_schedule="@every 1s",
+            memo={"kept": 1},
+            static_summary="of the first run",
         )
+        with pytest.raises(WorkflowContinuedAsNewError):
+            await handle.result(follow_runs=False)
+        (told,) = [
+            event.workflow_execution_continued_as_new_event_attributes
+            async for event in client.get_workflow_handle(
+                wid, run_id=handle.first_execution_run_id
+            ).fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
+        ]
+        assert await client.data_converter.decode(told.last_completion_result.payloads) == [1]
+        assert {field.name for field, _ in told.ListFields()} == {"new_execution_run_id", "last_completion_result"}
         described = await handle.describe()
         assert described.execution_time is not None
         assert described.execution_time - described.start_time == timedelta(seconds=1)
@@ -74,6 +95,7 @@ async def test_each_run_follows_the_one_before(client: Client, make_worker: Make
         assert set(started.memo.fields) == {"kept"}
         assert started.first_execution_run_id == handle.first_execution_run_id
         assert started.first_workflow_task_backoff.ToTimedelta() == timedelta(seconds=1)
+    assert [events[0].HasField("user_metadata") for events in histories[:4]] == [True, False, False, False]
     decode = client.data_converter.decode
     assert not first.HasField("last_completion_result")
     assert await decode(second.last_completion_result.payloads) == [1]

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from temporalio import workflow
 from temporalio.api.enums.v1 import ContinueAsNewInitiator
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.api.history.v1 import WorkflowExecutionContinuedAsNewEventAttributes
+from temporalio.client import (
+    Client,
+    WorkflowContinuedAsNewError,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHistoryEventFilterType,
+)
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -149,6 +156,67 @@ async def test_a_run_that_times_out_is_tried_again(
     failure = began(histories[1]).continued_failure
     assert (failure.message, failure.source) == ("workflow timeout", "Server")
     assert failure.timeout_failure_info.timeout_type == 1
+
+
+async def test_who_wants_one_run_only_hears_that_another_one_follows(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    """Whatever the run has ended in."""
+    policy = RetryPolicy(initial_interval=QUICK, maximum_attempts=2)
+    async with make_worker(client, task_queue=queue, workflows=[Persistent, Sleeper]):
+        failing = await client.start_workflow(
+            Persistent.run, args=[9, "Odd"], id=f"{wid}-fails", task_queue=queue, retry_policy=policy
+        )
+        sleeping = await client.start_workflow(
+            Sleeper.run, id=f"{wid}-sleeps", task_queue=queue, retry_policy=policy, run_timeout=timedelta(seconds=1)
+        )
+        for handle, ending in ((failing, "try 2"), (sleeping, "Workflow timed out")):
+            with pytest.raises(WorkflowContinuedAsNewError) as continued:
+                await handle.result(follow_runs=False)
+            with pytest.raises(WorkflowFailureError, match="Workflow execution failed") as failed:
+                await handle.result()
+            assert ending in chain(failed.value.cause)[0]
+            first, second = await runs(client, handle)
+            assert continued.value.new_execution_run_id == began(second).original_execution_run_id
+            (event,) = [
+                event
+                async for event in client.get_workflow_handle(
+                    handle.id, run_id=handle.first_execution_run_id
+                ).fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
+            ]
+            assert event.event_id == first[-1].event_id
+            assert event.workflow_execution_continued_as_new_event_attributes == (
+                WorkflowExecutionContinuedAsNewEventAttributes(
+                    new_execution_run_id=continued.value.new_execution_run_id,
+                    failure=began(second).continued_failure,
+                )
+            )
+            last = client.get_workflow_handle(handle.id, run_id=continued.value.new_execution_run_id)
+            with pytest.raises(WorkflowFailureError):
+                await last.result(follow_runs=False)
+
+
+async def test_what_was_said_of_the_start_is_said_of_its_run_alone(
+    client: Client, make_worker: MakeWorker, queue: str, wid: str
+) -> None:
+    async with make_worker(client, task_queue=queue, workflows=[Persistent]):
+        handle = await client.start_workflow(
+            Persistent.run,
+            args=[2, "Odd"],
+            id=wid,
+            task_queue=queue,
+            retry_policy=RetryPolicy(initial_interval=QUICK),
+            static_summary="in short",
+            static_details="at length",
+        )
+        await handle.result()
+    first, second = await runs(client, handle)
+    assert first[0].HasField("user_metadata")
+    assert not second[0].HasField("user_metadata")
+    described = await client.get_workflow_handle(wid).describe()
+    assert (await described.static_summary(), await described.static_details()) == (None, None)
+    described = await client.get_workflow_handle(wid, run_id=handle.first_execution_run_id).describe()
+    assert await described.static_summary() == "in short"
 
 
 async def test_the_time_of_the_chain_ends_it(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:

@@ -79,9 +79,14 @@ def after_timeout(row: RunRow, inputs: str, now_ms: int, new_id: NewId) -> Endin
     expires_ms = _expires_ms(before)
     if expires_ms and now_ms >= expires_ms:
         return Ending(RetryState.RETRY_STATE_TIMEOUT)
+    return after_failure(row, inputs, timeout_failure(), now_ms, new_id)
+
+
+def timeout_failure() -> Failure:
+    """With what a run fails whose time is over, for the run that follows."""
     failure = Failure(message="workflow timeout", source="Server")
     failure.timeout_failure_info.timeout_type = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
-    return after_failure(row, inputs, failure, now_ms, new_id)
+    return failure
 
 
 def may_be_followed(row: RunRow) -> bool:
@@ -240,8 +245,7 @@ def new_run(
     new.memo = payload_map_text(after.memo.fields) if after.memo.fields else None
     new.search_attributes = column_text(after.search_attributes.indexed_fields)
     shown = metadata_record(row.metadata)
-    if after.initiator == BY_WORKFLOW:
-        shown.user = None
+    shown.user = None  # what was said of the start was said of that one run (observed)
     shown.run_timeout_ms, shown.task_timeout_ms = run_ms, duration_ms(after.workflow_task_timeout)
     shown.expires_ms, shown.began_ms, shown.reset_run_id = expires_ms, 0, ""
     shown.again = after.HasField("retry_policy") or bool(after.cron_schedule)

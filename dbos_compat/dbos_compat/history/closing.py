@@ -17,6 +17,7 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTimedOutEventAttributes,
 )
 
+from dbos_compat.chains.successor import timeout_failure
 from dbos_compat.convert.records import CloseRecord, close_record
 from dbos_compat.history.attributes import event
 from dbos_core.commit import RunRow, RunStatus
@@ -52,6 +53,32 @@ def close_event(
     if continued is not None:
         attributes.MergeFrom(continued)
     return event(event_id, run.close_ms or run.start_ms, attributes)
+
+
+def awaited_event(run: RunRow) -> HistoryEvent:
+    """The closing event for those who wait for it alone.
+
+    Where another run follows by itself (a retry, cron), that is a continuation whatever it was, as a server tells it to
+    clients that do not say that they know better. temporalio does not.
+    """
+    closing = close_event(run)
+    continued = WorkflowExecutionContinuedAsNewEventAttributes()
+    if closing.HasField("workflow_execution_completed_event_attributes"):
+        completed = closing.workflow_execution_completed_event_attributes
+        continued.new_execution_run_id = completed.new_execution_run_id
+        if completed.HasField("result"):
+            continued.last_completion_result.CopyFrom(completed.result)
+    elif closing.HasField("workflow_execution_failed_event_attributes"):
+        failed = closing.workflow_execution_failed_event_attributes
+        continued.new_execution_run_id = failed.new_execution_run_id
+        continued.failure.CopyFrom(failed.failure)
+    elif closing.HasField("workflow_execution_timed_out_event_attributes"):
+        timed_out = closing.workflow_execution_timed_out_event_attributes
+        continued.new_execution_run_id = timed_out.new_execution_run_id
+        continued.failure.CopyFrom(timeout_failure())
+    return (
+        event(closing.event_id, run.close_ms or run.start_ms, continued) if continued.new_execution_run_id else closing
+    )
 
 
 def _completed(close: CloseRecord, task_completed: int) -> Message:

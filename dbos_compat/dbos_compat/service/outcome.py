@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from dbos_compat.errors import invalid, no_run
-from dbos_compat.history.closing import close_event
+from dbos_compat.history.closing import awaited_event
 from dbos_compat.history.events import events
 from dbos_compat.service.common import LONG_POLL_S, Context, check_execution, find_run, overdue_in_s, timed_out
 from dbos_core.commit import RunRow, RunStatus
@@ -63,7 +63,7 @@ async def _close_page(context: Context, run: RunRow, *, wait: bool) -> GetWorkfl
         closed = await _closed(context, run)
     if closed is None or closed.status is RunStatus.RUNNING:
         return GetWorkflowExecutionHistoryResponse(history=History(), next_page_token=token(run.run_id))
-    return GetWorkflowExecutionHistoryResponse(history=History(events=[close_event(closed)]))
+    return GetWorkflowExecutionHistoryResponse(history=History(events=[awaited_event(closed)]))
 
 
 async def _closed(context: Context, run: RunRow) -> RunRow | None:
