@@ -19,6 +19,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from dbos_compat.convert.failures import failure_text
+from dbos_compat.convert.metadata import metadata_record
 from dbos_compat.convert.payloads import dumps, payload_map, payload_text, payloads, payloads_text
 from dbos_compat.convert.records import CloseRecord, Sender, close_record, close_text, message_text
 from dbos_compat.convert.times import duration
@@ -74,6 +75,16 @@ def child_request(record: Mapping[str, Any]) -> StartWorkflowExecutionRequest:
     return request
 
 
+def inherit_priority(request: StartWorkflowExecutionRequest, parent: RunRow) -> None:
+    """What a child is not given of a priority it has from its parent. Doing it again changes nothing."""
+    if parent.metadata is None or '"priority":"' not in parent.metadata:
+        return
+    priority = metadata_record(parent.metadata).priority
+    if priority is not None and priority.ListFields():
+        priority.MergeFrom(request.priority)  # of which zeros are not given
+        request.priority.CopyFrom(priority)
+
+
 def retry_policy(record: Mapping[str, Any]) -> RetryPolicy:
     """A policy as a workflow has given it; what it left out is left out."""
     policy = RetryPolicy(
@@ -106,8 +117,10 @@ class TemporalRelations:
             root_workflow_id=above.root_workflow_id if above else parent.workflow_id,
             root_run_id=above.root_run_id if above else parent.run_id,
         )
+        request = errand.native or child_request(record)
+        inherit_priority(request, parent)
         new = new_run(
-            errand.native or child_request(record),
+            request,
             run_id=child_run_id(parent.run_id, errand.seq),
             now_ms=now_ms,
             parent=Parent(link=link, namespace=self._namespace, initiated_event_id=errand.event_id),

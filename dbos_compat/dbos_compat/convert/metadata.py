@@ -51,7 +51,7 @@ def metadata_text(record: MetadataRecord) -> str:
             parts.append(f'"{key}":{value}')
     if record.reset_run_id:
         parts.append(f'"reset_run_id":"{record.reset_run_id}"')
-    if record.priority is not None:
+    if record.priority is not None and record.priority.ListFields():  # temporalio gives each run an empty one
         parts.append(f'"priority":"{b64encode(record.priority.SerializeToString(deterministic=True)).decode()}"')
     return "{" + ",".join(parts) + "}"
 
