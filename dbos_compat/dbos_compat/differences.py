@@ -143,6 +143,12 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Notify the other party from the last activity of the workflow.",
     ),
     Difference(
+        slug="on-conflict-options",
+        feature="Attaching a start request to the run that it finds (on_conflict_options)",
+        advice="Leave the options out: with the conflict policy USE_EXISTING the start finds the run all the same, and its "
+        "request id leaves no event there. temporalio's own client sets them only for Nexus operations.",
+    ),
+    Difference(
         slug="time-skipping",
         feature="The time-skipping test service",
         advice="In tests, dbos_compat.testing.WorkflowEnvironment skips time, with Temporal's names and without a server.",
@@ -426,8 +432,10 @@ _ENTRIES: tuple[Difference, ...] = (
     Difference(
         slug="priority",
         kind=Kind.DIFFERENT,
-        feature="Priorities and fairness keys are stored and shown, and do not order the work",
-        advice="Give urgent work a task queue of its own.",
+        feature="Priorities and fairness keys are stored, inherited and shown, and do not order the work",
+        advice="Describe, histories, `workflow.info()` and `activity.info()` tell them as on Temporal, and a child has those of "
+        "its parent where it is not given others. Which task comes first they do not say: give urgent work a task queue of "
+        "its own.",
         conformance=("S8",),
     ),
     Difference(

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.common.v1 import WorkflowType
+from temporalio.api.enums.v1 import EventType, PendingActivityState, WorkflowIdConflictPolicy
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
@@ -132,6 +135,26 @@ async def test_execution_config_holds_the_timeouts(client: Client, queue: str, w
     assert config.workflow_execution_timeout.ToTimedelta() == timedelta(seconds=60)
     assert config.workflow_run_timeout.ToTimedelta() == timedelta(seconds=30)
     assert config.default_workflow_task_timeout.ToTimedelta() == timedelta(seconds=5)
+
+
+async def test_the_request_that_began_a_run_is_told(client: Client, queue: str, wid: str) -> None:
+    for conflict in ("UNSPECIFIED", "USE_EXISTING"):  # the second one finds the run, and leaves no trace
+        await client.workflow_service.start_workflow_execution(
+            StartWorkflowExecutionRequest(
+                namespace="default",
+                workflow_id=wid,
+                workflow_type=WorkflowType(name="Wait"),
+                task_queue=TaskQueue(name=queue),
+                request_id=f"{wid} {conflict}",
+                workflow_id_conflict_policy=WorkflowIdConflictPolicy.Value(f"WORKFLOW_ID_CONFLICT_POLICY_{conflict}"),
+            )
+        )
+    described = await client.get_workflow_handle(wid).describe()
+    assert described.raw_info.first_run_id == described.run_id
+    infos = described.raw_description.workflow_extended_info.request_id_infos
+    assert {(key, info.event_type, info.event_id, info.buffered) for key, info in infos.items()} == {
+        (f"{wid} UNSPECIFIED", EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1, False)
+    }
 
 
 async def test_describing_nobody_is_not_found(client: Client, wid: str) -> None:

@@ -159,6 +159,7 @@ async def test_what_a_listed_run_tells(client: Client, make_worker: MakeWorker, 
     assert completed.typed_search_attributes[KEYWORD] == "green"
     assert completed.typed_search_attributes[INT] == 2
     assert completed.root_id == f"{unique}-completed"
+    assert not completed.raw_info.first_run_id, "describe alone tells it"
     assert runs[f"{unique}-open"].close_time is None
     assert runs[f"{unique}-open"].history_length == 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from temporalio.api.enums.v1 import PendingWorkflowTaskState
+from temporalio.api.enums.v1 import EventType, PendingWorkflowTaskState
 from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo, WorkflowExecutionExtendedInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -15,7 +15,7 @@ from dbos_compat.history.events import begins, events
 from dbos_compat.history.failed_tasks import failed_task
 from dbos_compat.service.cluster import namespace_id
 from dbos_compat.service.common import Context, find_run
-from dbos_compat.service.info import execution_config, execution_info
+from dbos_compat.service.info import described_info, execution_config
 from dbos_compat.service.pending import cancel_requested, pending_activities, pending_children
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
 
@@ -34,7 +34,7 @@ async def describe_workflow_execution(
         run = loaded.run  # newer than what this process had in memory
     response = DescribeWorkflowExecutionResponse(
         execution_config=execution_config(run),
-        workflow_execution_info=execution_info(run),
+        workflow_execution_info=described_info(run),
         workflow_extended_info=extended_info(run),
     )
     if run.parent is not None:
@@ -68,6 +68,9 @@ def extended_info(run: RunRow) -> WorkflowExecutionExtendedInfo:
         info.execution_expiration_time.CopyFrom(timestamp(expires_ms))
     if run.deadline_ms is not None:
         info.run_expiration_time.CopyFrom(timestamp(run.deadline_ms))
+    if run.request_id:
+        begun = info.request_id_infos[run.request_id]
+        begun.event_type, begun.event_id = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1
     return info
 
 

@@ -17,7 +17,7 @@ from dbos_core.commit import RunRow
 
 
 def execution_info(run: RunRow) -> WorkflowExecutionInfo:
-    """The summary of a run."""
+    """The summary of a run, as listings show it."""
     itself = WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
     info = WorkflowExecutionInfo(
         execution=itself,
@@ -31,7 +31,6 @@ def execution_info(run: RunRow) -> WorkflowExecutionInfo:
         search_attributes=SearchAttributes(indexed_fields=encode(run.search_attributes)),
         task_queue=run.task_queue,
         root_execution=itself,
-        first_run_id=run.first_run_id,
     )
     if (parent := run.parent) is not None:
         info.parent_execution.CopyFrom(WorkflowExecution(workflow_id=parent.workflow_id, run_id=parent.run_id))
@@ -39,6 +38,15 @@ def execution_info(run: RunRow) -> WorkflowExecutionInfo:
     if run.close_ms is not None:
         info.close_time.CopyFrom(timestamp(run.close_ms))
         info.execution_duration.CopyFrom(duration(max(run.close_ms - run.execution_ms, 0)))
+    return info
+
+
+def described_info(run: RunRow) -> WorkflowExecutionInfo:
+    """The summary with what describe alone shows."""
+    info = execution_info(run)
+    info.first_run_id = run.first_run_id
+    if (priority := metadata_record(run.metadata).priority) is not None:
+        info.priority.CopyFrom(priority)
     return info
 
 

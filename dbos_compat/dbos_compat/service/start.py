@@ -134,8 +134,11 @@ def _check_cron_and_retry(request: StartRequest) -> None:
 
 def _check_unsupported(request: StartRequest) -> None:
     where = f"start of workflow {request.workflow_id!r}"
-    if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
-        raise Unsupported("completion-callbacks", where)
+    if isinstance(request, StartWorkflowExecutionRequest):
+        if request.completion_callbacks:
+            raise Unsupported("completion-callbacks", where)
+        if request.HasField("on_conflict_options") and request.on_conflict_options.ListFields():
+            raise Unsupported("on-conflict-options", where)
     if request.HasField("versioning_override"):
         raise Unsupported("worker-versioning", where)
     if request.HasField("time_skipping_config"):

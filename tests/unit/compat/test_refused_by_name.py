@@ -16,11 +16,11 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Callback, WorkflowExecution, WorkflowType
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowIdConflictPolicy
 from temporalio.api.operatorservice import v1 as operator_api
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.testservice import v1 as test_api
-from temporalio.api.workflow.v1 import PostResetOperation
+from temporalio.api.workflow.v1 import OnConflictOptions, PostResetOperation
 from temporalio.api.workflowservice import v1 as workflow_api
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, StartWorkflowExecutionRequest
 from temporalio.client import Client
@@ -149,6 +149,20 @@ async def completion_callbacks(client: Client) -> None:
     )
 
 
+async def on_conflict_options(client: Client) -> None:
+    await client.workflow_service.start_workflow_execution(
+        StartWorkflowExecutionRequest(
+            namespace="default",
+            workflow_id="rests",
+            workflow_type=WorkflowType(name="Rests"),
+            task_queue=TaskQueue(name="q"),
+            request_id="1",
+            workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+            on_conflict_options=OnConflictOptions(attach_request_id=True),
+        )
+    )
+
+
 async def time_skipping(client: Client) -> None:
     await client.test_service.lock_time_skipping(test_api.LockTimeSkippingRequest())
 
@@ -199,6 +213,7 @@ USES: list[tuple[str, Callable[[Client], Awaitable[None]]]] = [
     ("worker-versioning", versioned_start),
     ("worker-versioning", build_ids),
     ("completion-callbacks", completion_callbacks),
+    ("on-conflict-options", on_conflict_options),
     ("time-skipping", time_skipping),
     ("test-server", reachable_test_server),
     ("custom-slot-supplier", custom_slots),
