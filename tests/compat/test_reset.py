@@ -12,9 +12,11 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, ResetReapplyType, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from .chains import began, retry_states, runs
 from .support import KEYWORD, MakeWorker, chain, eventually
 
 ran: list[str] = []
@@ -309,3 +311,35 @@ async def test_a_request_needs_an_id(client: Client, workflow_id: str) -> None:
         await reset(client, workflow_id, 4, request_id="")
     assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
     assert refused.value.message == "RequestId is not set on request."
+
+
+@workflow.defn(name="idles")
+class Idles:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.sleep(60)
+
+
+async def test_the_time_of_the_chain_begins_anew(client: Client, make_worker: MakeWorker, queue: str, wid: str) -> None:
+    """So that a run that was reset after all that time may be tried again."""
+    async with make_worker(client, task_queue=queue, workflows=[Idles]):
+        handle = await client.start_workflow(
+            Idles.run,
+            id=wid,
+            task_queue=queue,
+            run_timeout=timedelta(seconds=1),
+            execution_timeout=timedelta(seconds=3),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100)),
+        )
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        (first, *_) = await runs(client, handle)
+        base = WorkflowExecution(workflow_id=wid, run_id=began(first).original_execution_run_id)
+        new = await reset(client, wid, 4, execution=base)
+        with pytest.raises(WorkflowFailureError):
+            await new.result()
+    histories = await runs(client, client.get_workflow_handle(wid, first_execution_run_id=new.run_id))
+    states = retry_states(histories)
+    assert (states[0], states[-1]) == ("IN_PROGRESS", "TIMEOUT")
+    expires = began(histories[1]).workflow_execution_expiration_time.ToMilliseconds()
+    assert expires > began(first).workflow_execution_expiration_time.ToMilliseconds()

@@ -25,7 +25,7 @@ from dbos_compat.convert.metadata import metadata_record, metadata_text
 from dbos_compat.convert.payloads import payload_map, payload_map_text, payloads
 from dbos_compat.convert.records import start_text, started
 from dbos_compat.convert.search_attributes import CHANGE_VERSION, column_text, encode
-from dbos_compat.convert.times import duration, duration_ms, timestamp_ms
+from dbos_compat.convert.times import duration, duration_ms, timestamp, timestamp_ms
 from dbos_core.commit import NewRun, RunRow
 from dbos_core.succession import following
 
@@ -55,7 +55,7 @@ def after_result(row: RunRow, inputs: str, result: Payload, now_ms: int, new_id:
     """What follows a run that completes: the next one of its cron schedule."""
     if not may_be_followed(row):
         return NOTHING_FOLLOWS
-    before = started(inputs)
+    before = _began(row, inputs)
     return _next_of_cron(row, before, Payloads(payloads=[result]), None, NOTHING_FOLLOWS.state, now_ms, new_id)
 
 
@@ -63,7 +63,7 @@ def after_failure(row: RunRow, inputs: str, failure: Failure, now_ms: int, new_i
     """What follows a run that fails: another attempt, else the next one of its cron schedule."""
     if not may_be_followed(row):
         return NOTHING_FOLLOWS
-    before = started(inputs)
+    before = _began(row, inputs)
     again = retry.again(before, failure, now_ms)
     if again.delay_ms is None:
         return _next_of_cron(row, before, before.last_completion_result, failure, again.state, now_ms, new_id)
@@ -75,7 +75,7 @@ def after_failure(row: RunRow, inputs: str, failure: Failure, now_ms: int, new_i
 
 def after_timeout(row: RunRow, inputs: str, now_ms: int, new_id: NewId) -> Ending:
     """What follows a run whose time is over; nothing if it was the time of the whole chain."""
-    before = started(inputs)
+    before = _began(row, inputs)
     expires_ms = _expires_ms(before)
     if expires_ms and now_ms >= expires_ms:
         return Ending(RetryState.RETRY_STATE_TIMEOUT)
@@ -87,6 +87,18 @@ def timeout_failure() -> Failure:
     failure = Failure(message="workflow timeout", source="Server")
     failure.timeout_failure_info.timeout_type = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
     return failure
+
+
+def _began(row: RunRow, inputs: str) -> WorkflowExecutionStartedEventAttributes:
+    """How a run started. One that was reset has the start of the run it goes back in, and a chain whose time begins anew."""
+    before = started(inputs)
+    if (
+        row.metadata is not None
+        and '"began_ms":' in row.metadata
+        and (shown := metadata_record(row.metadata)).expires_ms
+    ):
+        before.workflow_execution_expiration_time.CopyFrom(timestamp(shown.expires_ms))
+    return before
 
 
 def may_be_followed(row: RunRow) -> bool:
@@ -177,7 +189,7 @@ def continued(
     row: RunRow, inputs: str, command_text: str, search_attributes: str | None, now_ms: int, run_id: str
 ) -> NewRun:
     """The run that a continue-as-new command asks for."""
-    before = started(inputs)
+    before = _began(row, inputs)
     command = json.loads(command_text)
     asked = continued_attributes(command, before, encode(search_attributes))
     after = WorkflowExecutionStartedEventAttributes(
