@@ -143,6 +143,18 @@ async def test_a_start_that_is_delayed(env: WorkflowEnvironment) -> None:
     assert near(await env.get_current_time(), DAY.total_seconds() + 60, begun)
 
 
+async def test_a_start_that_is_delayed_beyond_its_time(env: WorkflowEnvironment) -> None:
+    begun = datetime.now(UTC)
+    handle = await env.client.start_workflow(
+        Sleeps.run, 60.0, id=wid(), task_queue="q", start_delay=DAY, execution_timeout=timedelta(hours=1)
+    )
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, TimedOut)
+    assert near(await env.get_current_time(), 3600, begun)
+    assert len((await handle.fetch_history()).events) == 2
+
+
 async def test_a_cron_workflow_runs_day_after_day(env: WorkflowEnvironment) -> None:
     handle = await env.client.start_workflow(Sleeps.run, 1.0, id="cron", task_queue="q", cron_schedule="0 6 * * *")
     await env.sleep(timedelta(days=3))
