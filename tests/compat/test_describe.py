@@ -118,7 +118,7 @@ async def test_a_pending_activity_shows_its_attempts(
     assert pending.last_failure.application_failure_info.type == "Refused"
     assert await client.data_converter.decode(pending.heartbeat_details.payloads) == ["tried", 7]
     assert pending.HasField("last_heartbeat_time")
-    assert pending.last_heartbeat_time.ToDatetime() < pending.last_attempt_complete_time.ToDatetime()
+    assert pending.last_heartbeat_time.ToDatetime() <= pending.last_attempt_complete_time.ToDatetime()
 
 
 async def test_execution_config_holds_the_timeouts(client: Client, queue: str, wid: str) -> None:
