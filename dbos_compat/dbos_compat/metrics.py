@@ -7,14 +7,19 @@ made, and the code that is measured does not even ask: it is wrapped only when t
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from temporalio.api.enums.v1 import ApplicationErrorCategory
+from temporalio.api.failure.v1 import Failure
 from temporalio.common import MetricAttributes, MetricCounter, MetricGauge, MetricHistogramTimedelta, MetricMeter
 from temporalio.service import RPCError
 
+from dbos_compat.convert.failures import failure
+from dbos_compat.convert.records import close_record
 from dbos_core.activities.attempt import Attempt
 from dbos_core.activities.local import LocalSpec
 from dbos_core.activities.spec import AttemptOutcome, OutcomeKind
@@ -149,13 +154,16 @@ class WorkerMetrics:
         if cached:
             instruments.count("sticky_cache_hit", attributes)
         instruments.took("workflow_task_execution_latency", took_s, attributes)
-        failure = None if decision is None else decision.failure
-        if decision is None or failure is not None:
-            cause = "" if failure is None else failure.cause
+        failed = None if decision is None else decision.failure
+        if decision is None or failed is not None:
+            cause = "" if failed is None else failed.cause
             reason = "NonDeterminismError" if cause == "NON_DETERMINISTIC_ERROR" else "WorkflowError"
             instruments.count("workflow_task_execution_failed", attributes | {"failure_reason": reason})
         elif decision.close is not None and decision.close.status in _ENDS:
-            instruments.count(_ENDS[decision.close.status], attributes)
+            if decision.close.status is not RunStatus.FAILED or not _benign(
+                close_record(decision.close.record).failure
+            ):
+                instruments.count(_ENDS[decision.close.status], attributes)
             instruments.took("workflow_endtoend_latency", (now_ms - run.start_ms) / 1000, attributes)
 
     def replayed(self, run: RunRow, took_s: float) -> None:
@@ -164,6 +172,10 @@ class WorkerMetrics:
     def missed(self, run: RunRow) -> None:
         """A run that is not in memory is rebuilt."""
         self._instruments.count("sticky_cache_miss", self._typed(run))
+
+    def evicted(self) -> None:
+        """A run left the memory before its end."""
+        self._instruments.count("sticky_cache_total_forced_eviction", self._queue)
 
     def in_memory(self, change: int) -> None:
         self._cached += change
@@ -203,7 +215,10 @@ class WorkerMetrics:
             end_to_end_ms = now_ms - attempt.spec.scheduled_ms
             instruments.took(f"{prefix}activity_succeed_endtoend_latency", end_to_end_ms / 1000, attributes)
         elif outcome.kind is OutcomeKind.FAILED:
-            instruments.count(f"{prefix}activity_execution_failed", attributes | {"failure_reason": "ActivityError"})
+            if outcome.record is None or not _benign(failure(json.loads(outcome.record))):
+                instruments.count(
+                    f"{prefix}activity_execution_failed", attributes | {"failure_reason": "ActivityError"}
+                )
         elif local:
             instruments.count("local_activity_execution_cancelled", attributes)
 
@@ -212,6 +227,14 @@ class WorkerMetrics:
             "activity_type": attempt.spec.activity_type,
             "workflow_type": attempt.run.workflow_type,
         }
+
+
+def _benign(failed: Failure | None) -> bool:
+    """Failures that are no news are not counted, as by Temporal's core."""
+    return (
+        failed is not None
+        and failed.application_failure_info.category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+    )
 
 
 class _Measured:
@@ -224,6 +247,7 @@ class _Measured:
         self._now_ms = now_ms
         self._tasks = 0
         self._replayed = False
+        self._over = False
         metrics.in_memory(1)
 
     def activate(self, activation: Activation) -> Decision | Awaitable[Decision]:
@@ -250,6 +274,7 @@ class _Measured:
 
     def _ended(self, decision: Decision | None, begun: float) -> None:
         cached = self._tasks > 1
+        self._over = decision is not None and decision.failure is None and decision.close is not None
         self._metrics.task_ended(self._run, decision, time.perf_counter() - begun, self._now_ms(), cached=cached)
 
     def replay(self, entry: Entry) -> Decision | Awaitable[Decision]:
@@ -273,4 +298,6 @@ class _Measured:
 
     def evict(self) -> Awaitable[None] | None:
         self._metrics.in_memory(-1)
+        if not self._over:
+            self._metrics.evicted()
         return self._inner.evict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.client import WorkflowFailureError
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory
 from temporalio.runtime import (
     BufferedMetric,
     MetricBuffer,
@@ -119,6 +120,72 @@ async def test_what_is_counted_and_timed(
     assert "failure_reason" in seen.attributes["temporal_activity_execution_failed"]
     assert {"worker_type", "task_queue"} <= seen.attributes["temporal_worker_task_slots_used"]
     assert "status_code" in seen.attributes["temporal_request_failure"]
+
+
+@activity.defn
+async def fails_with(benign: bool) -> None:
+    category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
+    raise ApplicationError("no", non_retryable=True, category=category)
+
+
+@workflow.defn
+class Failing:
+    @workflow.run
+    async def run(self, benign: bool) -> None:
+        for start in (workflow.start_activity, workflow.start_local_activity):
+            with contextlib.suppress(ActivityError, ApplicationError):
+                await start(fails_with, benign, start_to_close_timeout=LIMIT)
+        category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
+        raise ApplicationError("no", category=category)
+
+
+@pytest.mark.timeout(60)
+async def test_failures_that_are_no_news_are_not_counted(
+    connect: Connect, make_worker: MakeWorker, queue: str, wid: str, sums: tuple[Sums, Runtime]
+) -> None:
+    seen, runtime = sums
+    client = await connect(runtime=runtime)
+    async with make_worker(client, task_queue=queue, workflows=[Failing], activities=[fails_with]):
+        for benign in (True, False):
+            with pytest.raises(WorkflowFailureError):
+                await client.execute_workflow(Failing.run, benign, id=f"{wid}-{benign}", task_queue=queue)
+
+        async def counted() -> None:
+            counts = seen.read().counts
+            assert counts["temporal_workflow_failed", "Failing"] == 1
+            assert counts["temporal_activity_execution_failed", "fails_with"] == 1
+            assert counts["temporal_local_activity_execution_failed", "fails_with"] == 1
+
+        await eventually(counted)
+
+
+class Tries:
+    count = 0
+
+
+@workflow.defn
+class Stumbles:
+    @workflow.run
+    async def run(self) -> None:
+        Tries.count += 1
+        if Tries.count == 1:
+            raise RuntimeError("once")
+
+
+@pytest.mark.timeout(60)
+async def test_a_run_that_leaves_the_memory_before_its_end_is_counted(
+    connect: Connect, make_worker: MakeWorker, queue: str, wid: str, sums: tuple[Sums, Runtime]
+) -> None:
+    seen, runtime = sums
+    Tries.count = 0
+    client = await connect(runtime=runtime)
+    async with make_worker(client, task_queue=queue, workflows=[Stumbles, Measured], activities=[add_one]):
+        await client.execute_workflow(Stumbles.run, id=wid, task_queue=queue)
+
+        async def counted() -> None:
+            assert seen.read().counts["temporal_sticky_cache_total_forced_eviction", ""] == 1
+
+        await eventually(counted)
 
 
 @pytest.mark.timeout(60)
