@@ -24,7 +24,7 @@ _NOTHING = 1e-6
 
 
 class RateLimit:
-    """A bucket of starts: refilled at ``per_second``, holding at most one second's worth."""
+    """A bucket of starts: refilled at ``per_second``, holding at most one second's worth. At 0 or less nothing starts."""
 
     __slots__ = ("_filled_ms", "_level", "_per_ms", "_size", "per_second")
 
@@ -34,6 +34,10 @@ class RateLimit:
         self._size = max(1.0, per_second)
         self._level = self._size
         self._filled_ms = now_ms
+
+    @property
+    def stopped(self) -> bool:
+        return not self.per_second > 0
 
     def wait_ms(self, now_ms: int) -> int:
         """How long until a start is allowed; 0: now."""
@@ -123,6 +127,8 @@ class TaskQueue:
             return None
         limits = [limit for limit in (self.limit, lane.limit) if limit is not None]
         if limits:
+            if any(limit.stopped for limit in limits):
+                return None
             now = self._clock.now_ms()
             wait_ms = max(limit.wait_ms(now) for limit in limits)
             if wait_ms > 0:

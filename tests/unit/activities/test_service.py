@@ -436,6 +436,19 @@ async def test_the_queues_limit_holds_for_all_its_executors(here):
     assert sum(len(e.started) for e in executors) == 3
 
 
+@pytest.mark.parametrize("rate", [0, -1])
+async def test_a_queue_without_a_rate_rests_until_it_has_one(here, rate):
+    executor, other = Notes(), Notes()
+    here.service.serve("payments", executor, 100, max_queue_per_second=rate)
+    here.service.share_rates({"payments": 2})
+    await here.schedule(*[spec(seq) for seq in range(1, 4)])
+    await clock_of(here).advance(60_000)
+    assert executor.started == []
+    here.service.serve("payments", other, 100, max_queue_per_second=10)
+    await clock_of(here).advance(0)
+    assert len(executor.started) + len(other.started) == 3
+
+
 async def test_a_queues_limit_is_shared_with_other_processes(here):
     executor = Notes()
     here.service.serve("payments", executor, 100, max_queue_per_second=4)
