@@ -97,16 +97,17 @@ class Failing:
                     record=failure.record,
                 )
             )
-        delay_ms = RETRY_DELAYS_MS[min(row.task_attempt, len(RETRY_DELAYS_MS)) - 1]
+        tried_ms = RETRY_DELAYS_MS[min(row.task_attempt, len(RETRY_DELAYS_MS)) - 1]
+        delay_ms = tried_ms if failure.close is None else RETRY_DELAYS_MS[-1]
         logger.warning(
-            "activation of workflow %r (type %r, run %s) failed, attempt %d, %s: %s. It is tried again in %d ms",
+            "activation of workflow %r (type %r, run %s) failed, attempt %d, %s: %s. %s",
             row.workflow_id,
             row.workflow_type,
             row.run_id,
             row.task_attempt,
             failure.cause,
             failure.message,
-            delay_ms,
+            f"It is tried again in {delay_ms} ms" if failure.close is None else "That ends the run",
         )
         row.task_attempt += 1
         if durable:
@@ -139,6 +140,8 @@ class Failing:
                 await kernel.store.note_task_failure(
                     kernel.process_id, row.workflow_uuid, row.task_attempt, row.task_failure
                 )
+            if self.failure is not None and self.failure.close is not None:
+                await kernel.terminate(row.workflow_uuid, self.failure.close)
         except (StoreUnavailable, BadCommit) as error:
             logger.warning(
                 "that the tasks of workflow %r run %s fail could not be noted: %s", row.workflow_id, row.run_id, error

@@ -67,6 +67,8 @@ class TaskFailure:
     """JSON text, written and read by the runner's side only: the failure, and what had happened to the run."""
     misfit: Misfit | None = None
     """On replay: the run shall not be tried again, but fail with its next task."""
+    close: Close | None = None
+    """The run is not tried again, but ended so."""
 
 
 @dataclass(slots=True)

@@ -245,8 +245,9 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Temporal refuses a start with a name that was not added before. Here any name is accepted, with the "
         "type its value says, and a filter on a name that no run has finds nothing. As soon as names are added (with "
         "`add_search_attributes`), filters may name only those and compare them only with values of their type, as on "
-        "Temporal, and a start may give them only such values. An upsert that names no type takes the type that the "
-        "attribute has in this run already, or the one that its value says.",
+        "Temporal, and a start or a workflow may give them only such values. A worker knows what was added before it began: "
+        "until a restart it lets workflows give any value to what was added later. An upsert that names no type takes the "
+        "type that the attribute has in this run already, or the one that its value says.",
     ),
     Difference(
         slug="list-order-by",
@@ -483,13 +484,22 @@ _ENTRIES: tuple[Difference, ...] = (
         advice="Nothing here measures CPU or memory. Set `maximum_slots` to what the machine bears, or use a fixed size.",
     ),
     Difference(
+        slug="versioning-behavior",
+        kind=Kind.DIFFERENT,
+        feature="A versioning behavior of a workflow is accepted and has no effect",
+        advice="Temporal's server does not take the tasks of a workflow with `versioning_behavior=` from a worker without "
+        "versioning: they time out again and again. Workers here are never versioned (see `worker-versioning`), so "
+        "workflows that come from versioned workers run as they are, on whatever code serves their queue.",
+    ),
+    Difference(
         slug="queue-rate-limit",
         kind=Kind.DIFFERENT,
         feature="max_task_queue_activities_per_second is shared out evenly",
         advice="Temporal's server holds a queue to it over all workers, however unevenly they are busy. Here each live process "
         "that sets it has an equal share, so a queue may stay below its rate while some of them have nothing to do. A "
         "process that comes or goes is counted within two seconds (one that dies, after its lease). Give all workers of a "
-        "queue the same rate: who sets none is not held to it.",
+        "queue the same rate: who sets none is not held to it. A rate of 0 or less starts nothing at once; Temporal's server "
+        "lets a few starts through before it notices.",
     ),
     Difference(
         slug="metric-prefix",

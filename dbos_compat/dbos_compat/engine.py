@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from temporalio.common import MetricMeter
 
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS
 from dbos_compat.bridge.worker import EngineWorker
+from dbos_compat.bridge.worker_options import Registered
 from dbos_compat.chains.timeouts import timeout_close
 from dbos_compat.elsewhere import Elsewhere
 from dbos_compat.metrics import ClientMetrics
@@ -59,6 +61,7 @@ class Engine:
         self._on_close = on_close
         self.attending: Callable[[str, Message], contextlib.AbstractContextManager[None]] | None = None
         """Stands around every call (a test environment lets time be skipped while a result is awaited)."""
+        self._workers: weakref.WeakSet[Registered] = weakref.WeakSet()
         self._closed = False
         self._left = False
         """The loop has ended without ``disconnect``: what there was of the connection is gone."""
@@ -129,6 +132,7 @@ class Engine:
             suggest_after=self._suggest_after,
             shortest_timer_ms=self._shortest_timer_ms,
             meter=self._meter,
+            beside=self._workers,
         )
 
     async def close(self) -> None:

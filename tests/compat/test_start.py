@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
 
 from .support import BOOL, DATETIME, DOUBLE, INT, KEYWORD, KEYWORDS, TEXT, MakeWorker
 
@@ -304,3 +306,21 @@ async def test_an_update_hastens_a_delayed_start(client: Client, make_worker: Ma
         assert await handle.execute_update(HearsEarly.ask, "well?") == "well?"
         _, waited = await handle.result()
         assert waited < 30
+
+
+@pytest.mark.parametrize("with_signal", [False, True], ids=["start", "signal with start"])
+@pytest.mark.parametrize(
+    ("priority", "message"),
+    [
+        (Priority(fairness_weight=-1.0), "must be greater than zero"),
+        (Priority(fairness_key="é" * 33), "fairness key length exceeds limit"),
+    ],
+    ids=["weight", "key"],
+)
+async def test_a_priority_that_is_none(
+    client: Client, queue: str, wid: str, priority: Priority, message: str, with_signal: bool
+) -> None:
+    signal: dict[str, Any] = {"start_signal": "hello"} if with_signal else {}
+    with pytest.raises(RPCError) as refused:
+        await client.start_workflow("Nobody", id=wid, task_queue=queue, priority=priority, **signal)
+    assert (refused.value.message, refused.value.status) == (message, RPCStatusCode.INVALID_ARGUMENT)

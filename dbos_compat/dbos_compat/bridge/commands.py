@@ -279,11 +279,12 @@ def _set_patch_marker(command: WorkflowCommand) -> Command:
 
 
 def _upsert_search_attributes(command: WorkflowCommand) -> Command:
-    fields = _indexed_fields(command.upsert_workflow_search_attributes)
+    fields = indexed_fields(command.upsert_workflow_search_attributes)
     return Command("upsert_sa", "upsert_sa", f'{{"k":"upsert_sa","sa":{payload_map_text(fields)}}}', message=fields)
 
 
-def _indexed_fields(message: Any) -> Mapping[str, Any]:
+def indexed_fields(message: Any) -> Mapping[str, Any]:
+    """A command's search attributes, wherever this release of the SDK has them."""
     attributes = message.search_attributes
     fields: Mapping[str, Any] = getattr(attributes, "indexed_fields", attributes)
     return fields
@@ -310,7 +311,7 @@ def _start_child(command: WorkflowCommand) -> Command:
         parts.append(f'"cron":{dumps(c.cron_schedule)}')
     if c.memo:
         parts.append(f'"memo":{payload_map_text(c.memo)}')
-    if attributes := _indexed_fields(c):
+    if attributes := indexed_fields(c):
         parts.append(f'"sa":{payload_map_text(attributes)}')
     if c.cancellation_type:
         parts.append(f'"ct":{c.cancellation_type}')
@@ -393,7 +394,7 @@ def _continue_as_new(command: WorkflowCommand) -> Command:
     parts += _durations(c, run="workflow_run_timeout", task="workflow_task_timeout", backoff="backoff_start_interval")
     if c.memo:
         parts.append(f'"memo":{payload_map_text(c.memo)}')
-    if fields := _indexed_fields(c):
+    if fields := indexed_fields(c):
         parts.append(f'"sa":{payload_map_text(fields)}')
     if c.HasField("retry_policy"):
         parts.append(f'"retry":{_retry_text(c.retry_policy)}')

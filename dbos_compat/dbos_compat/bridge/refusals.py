@@ -5,25 +5,17 @@ Nothing of a refused task happens; it is tried again (``dbos_core.failing``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.update.v1 import Outcome
-from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
-from temporalio.bridge.proto.workflow_commands import ScheduleActivity, StartChildWorkflowExecution
-from temporalio.service import RPCError
 
 from dbos_compat.bridge.activations import PendingActivity
 from dbos_compat.bridge.commands import Command
 from dbos_compat.convert.answers import Answer
-from dbos_compat.convert.search_attributes import BadSearchAttribute, column_text
-from dbos_compat.errors import Unsupported
 from dbos_compat.history.failed_tasks import UNHANDLED, task_failure_text
-from dbos_compat.relations import child_request
-from dbos_compat.service.start import check_start, timeouts
-from dbos_core.retry import bad_timeout_type
+from dbos_core.commit import Close
 from dbos_core.runner import Misfit, TaskFailure
 
 BLOB_BYTES_MAX = 2 * 1024 * 1024
@@ -37,15 +29,15 @@ _TEXT_MAX = 4000
 """Characters that stay of a text that was too large."""
 
 
-_VERSIONED = "versioning_override" in StartChildWorkflowExecution.DESCRIPTOR.fields_by_name
-"""Since temporalio 1.35."""
-
-
 class TaskFailed(Exception):
     """The task fails; caught by the interpreter."""
 
-    def __init__(self, failure: Failure, cause: str = UNHANDLED, misfit: Misfit | None = None) -> None:
+    def __init__(
+        self, failure: Failure, cause: str = UNHANDLED, misfit: Misfit | None = None, *, close: Close | None = None
+    ) -> None:
+        """``close``: the run is ended by it, from outside."""
         super().__init__(failure.message)
+        self.close = close
         self.failure = failure
         self.cause = cause
         self.misfit = misfit
@@ -53,7 +45,11 @@ class TaskFailed(Exception):
     def result(self, arrivals: Iterable[str] | None) -> TaskFailure:
         """What the kernel is told. ``arrivals``: texts of the events that the task was to handle."""
         return TaskFailure(
-            self.failure.message, self.cause, task_failure_text(self.failure, arrivals), misfit=self.misfit
+            self.failure.message,
+            self.cause,
+            task_failure_text(self.failure, arrivals),
+            misfit=self.misfit,
+            close=self.close,
         )
 
 
@@ -110,36 +106,6 @@ def check_activity_ids(
                 failure.server_failure_info.SetInParent()
                 raise TaskFailed(failure, "SCHEDULE_ACTIVITY_DUPLICATE_ID")
             ids.add(activity_id)
-
-
-def check_schedule(schedule: ScheduleActivity) -> None:
-    """What a server refuses in a schedule command, with its cause and words."""
-    wrong = bad_timeout_type(tuple(schedule.retry_policy.non_retryable_error_types))
-    if wrong is not None:
-        failure = Failure(
-            message=f"BadScheduleActivityAttributes: Invalid timeout type value: {wrong.partition(':')[2]}."
-        )
-        failure.server_failure_info.SetInParent()
-        raise TaskFailed(failure, "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES")
-
-
-def check_child(command: Command) -> StartWorkflowExecutionRequest:
-    """What a server refuses in a command that starts a child. The start request that it amounts to."""
-    request = child_request(json.loads(command.text))
-    try:
-        check_start(request)
-        timeouts(request)
-        column_text(request.search_attributes.indexed_fields)
-        start = command.message.start_child_workflow_execution
-        if _VERSIONED and start.HasField("versioning_override"):
-            raise Unsupported("worker-versioning", f"start of child workflow {request.workflow_id!r}")
-    except Unsupported as unsupported:
-        raise TaskFailed(application_failure(str(unsupported), "Unsupported")) from None
-    except (RPCError, BadSearchAttribute) as error:
-        failure = Failure(message=f"BadStartChildExecutionAttributes: {error}")
-        failure.server_failure_info.SetInParent()
-        raise TaskFailed(failure, "BAD_START_CHILD_EXECUTION_ATTRIBUTES") from None
-    return request
 
 
 def is_too_large(payload: Payload) -> bool:

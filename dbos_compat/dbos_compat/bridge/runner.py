@@ -27,7 +27,9 @@ from dbos_compat.bridge.activations import (
     timestamp,
 )
 from dbos_compat.bridge.activity_tasks import prepare_start
+from dbos_compat.bridge.added_attributes import AddedAttributes
 from dbos_compat.bridge.build_ids import BuildId
+from dbos_compat.bridge.command_checks import Checks
 from dbos_compat.bridge.commands import (
     ABANDON,
     TRY_CANCEL,
@@ -50,8 +52,6 @@ from dbos_compat.bridge.refusals import (
     TaskFailed,
     application_failure,
     check_activity_ids,
-    check_child,
-    check_schedule,
     check_sizes,
     limited,
     names_its_activities,
@@ -103,6 +103,7 @@ class TemporalRunner:
         local_lane: LocalLane | None = None,
         metrics: WorkerMetrics | None = None,
         build_id: str = "",
+        attributes: AddedAttributes | None = None,
     ) -> None:
         """
         Args:
@@ -113,8 +114,10 @@ class TemporalRunner:
             shortest_timer_ms: no timer rings sooner.
             local_lane: runs the local activities.
             build_id: of the code that this worker has.
+            attributes: the search attributes that were added.
         """
         self.build_id = build_id
+        self.attributes = attributes or AddedAttributes()
         self.new_id = new_id
         self._metrics = metrics
         self.now_ms = now_ms
@@ -389,10 +392,6 @@ class TemporalInterpreter:
                 continue
             if command.kind == "update_accepted":
                 task.accepted.add(command.update_id)
-            elif command.kind == "activity":
-                check_schedule(message.schedule_activity)
-            elif command.kind == "child" and not task.replaying:
-                command.request = check_child(command)
             elif command.kind == "patch":
                 self._patches.asked(command)
             fresh.append(command)
@@ -529,13 +528,14 @@ class TemporalInterpreter:
         return [0 if c.kind in UNCHECKED else next(checked) for c in commands]
 
     def _check(self, task: Task, commands: list[Command]) -> None:
-        """What a Temporal server or its Rust worker would refuse."""
+        """What Temporal's Rust worker would refuse, and then its server."""
+        if self._runner.limit_payloads:
+            check_sizes(commands)
+        Checks(self._row, self._runner.namespace, self._runner.attributes, task.at_ms).check(commands)
         if self._builder.names_activities or names_its_activities(commands):
             self._builder.names_activities = True
             ended = {record["seq"] for record in task.happened if record["k"] == "activity"}
             check_activity_ids(commands, self._builder.activities, ended)
-        if self._runner.limit_payloads:
-            check_sizes(commands)
 
     def _mismatch(self, task: Task, commands: list[Command]) -> TaskFailed | None:
         """Temporal's determinism check: kind, order and identity of the commands (temporal-seam §8.4)."""

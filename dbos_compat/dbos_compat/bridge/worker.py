@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from typing import Any, NoReturn
 
 from temporalio.api.common.v1 import Payloads
@@ -27,10 +28,12 @@ from dbos_compat.bridge.activity_tasks import (
     shutdown_record,
     start_of,
 )
+from dbos_compat.bridge.added_attributes import AddedAttributes
 from dbos_compat.bridge.build_ids import build_id_of
 from dbos_compat.bridge.refusals import BLOB_BYTES_MAX, too_large
 from dbos_compat.bridge.runner import SUGGEST_AFTER_EVENTS, TemporalRunner
 from dbos_compat.bridge.slots import Slots
+from dbos_compat.bridge.worker_options import Registered, check_options
 from dbos_compat.errors import Unsupported
 from dbos_compat.metrics import WorkerMetrics
 from dbos_compat.private import ActivityHost, BridgeWorker, PollShutdownError, WorkflowHost
@@ -74,8 +77,14 @@ class EngineWorker(BridgeWorker):
         suggest_after: int = SUGGEST_AFTER_EVENTS,
         shortest_timer_ms: int = 0,
         meter: MetricMeter | None = None,
+        beside: weakref.WeakSet[Registered] | None = None,
     ) -> None:
-        """Raises Unsupported for what this release does not do."""
+        """Raises Unsupported for what this release does not do, and what Temporal's core raises for bad options.
+
+        Args:
+            beside: the workers of this connection.
+        """
+        check_options(config)
         self._kernel = kernel
         self._namespace = namespace
         self._suggest_after = suggest_after
@@ -88,6 +97,7 @@ class EngineWorker(BridgeWorker):
         self._stopping = asyncio.Event()
         self._activities_done = asyncio.Event()
         self._workflow_host: WorkflowHost | None = None
+        self._attributes = AddedAttributes(kernel)
         self._limit_payloads = not getattr(config, "disable_payload_error_limit", False)
         tasks = config.task_types
         self._serves_remote: bool = tasks.enable_remote_activities
@@ -103,6 +113,7 @@ class EngineWorker(BridgeWorker):
             config.versioning_strategy, "use_worker_versioning", False
         ):
             raise Unsupported("worker-versioning", f"worker of task queue {config.task_queue!r}")
+        self._registered = Registered(config, weakref.WeakSet() if beside is None else beside)
         if tasks.enable_workflows:
             kernel.announced.announce(config.task_queue)
 
@@ -133,6 +144,7 @@ class EngineWorker(BridgeWorker):
             local_lane=self._local_lane,
             metrics=self._metrics,
             build_id=build_id_of(self._config.versioning_strategy),
+            attributes=self._attributes,
         )
         self._kernel.serve(runner)
         try:
@@ -203,6 +215,7 @@ class EngineWorker(BridgeWorker):
                 "loop than its connection. Call dbos_compat.connect on the loop that runs the worker."
             )
         await self._kernel.store.now_ms()
+        await self._attributes.load()
         if self._metrics is not None:
             self._metrics.started()
         return NamespaceInfo()
@@ -275,6 +288,7 @@ class EngineWorker(BridgeWorker):
             )
 
     def initiate_shutdown(self) -> None:
+        self._registered.leave()
         self._stopping.set()
 
     async def finalize_shutdown(self) -> None:

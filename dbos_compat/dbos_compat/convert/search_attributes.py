@@ -62,8 +62,11 @@ def merged_text(column: str | None, changes: Mapping[str, Payload]) -> str:
     return dumps(values)
 
 
-def decode(name: str, payload: Payload, otherwise: str | None = None) -> tuple[str, Any]:
+def decode(name: str, payload: Payload, otherwise: str | None = None, *, strict: bool = False) -> tuple[str, Any]:
     """(type, JSON value) of one attribute; the type is ``otherwise`` where the payload has none, or what the value says.
+
+    Args:
+        strict: a single word is no list of keywords. A journal may have one.
 
     Raises:
         BadSearchAttribute: with Temporal's text.
@@ -86,6 +89,8 @@ def decode(name: str, payload: Payload, otherwise: str | None = None) -> tuple[s
     ):
         raise BadSearchAttribute(f"search attribute {name!r} has a NUL character, which Postgres cannot keep")
     try:
+        if strict and kind == "KeywordList" and not isinstance(value, list):
+            raise TypeError(value)
         return kind, _CHECKS[kind](value)
     except (ValueError, TypeError):
         raise BadSearchAttribute(f"invalid value for search attribute {name} of type {kind}: {_shown(given)}") from None

@@ -34,7 +34,7 @@ async def typed(context: Context, request: Request) -> Request:
             continue
         payload.metadata["type"] = kind.value.encode()
         try:
-            decode(name, payload)
+            decode(name, payload, strict=True)
         except BadSearchAttribute as error:
             raise invalid(str(error)) from None
     return found

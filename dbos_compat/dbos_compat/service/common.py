@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Link, WorkflowExecution
+from temporalio.api.common.v1 import Link, Priority, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 
 from dbos_compat.errors import already_completed, invalid, no_run, not_found
@@ -18,6 +18,8 @@ from dbos_core.kernel import Kernel
 
 ID_BYTES_MAX = 1000
 """Temporal's limit for ids and names."""
+
+FAIRNESS_KEY_BYTES_MAX = 64
 
 BLOB_BYTES_MAX = 2 * 1024 * 1024
 """Temporal's limit for the payloads of one request."""
@@ -61,6 +63,15 @@ def check_size(message: Message, what: str = "Blob data") -> None:
     """Temporal's limit for payloads that travel together."""
     if message.ByteSize() > BLOB_BYTES_MAX:
         raise invalid(f"{what} size exceeds limit.")
+
+
+def wrong_priority(priority: Priority) -> str:
+    """Temporal's refusal of a priority; nothing if it is right."""
+    if priority.priority_key < 0:
+        return "priority key can't be negative"
+    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_BYTES_MAX:
+        return "fairness key length exceeds limit"
+    return "must be greater than zero" if priority.fairness_weight < 0 else ""
 
 
 def check_execution(execution: WorkflowExecution) -> None:

@@ -38,6 +38,7 @@ from dbos_compat.service.common import (
     check_text,
     request_link,
     start_link,
+    wrong_priority,
 )
 from dbos_compat.service.signal import SIGNALED, check_signal, signal_mail
 from dbos_core.commit import (
@@ -111,11 +112,13 @@ def check_start(request: StartRequest) -> None:
     check_nul(queue, "TaskQueue")
     _check_cron_and_retry(request)
     _check_unsupported(request)
-    check_size(request.input)
-    check_size(request.memo, "Memo")
     for name in request.search_attributes.indexed_fields if request.HasField("search_attributes") else ():
         if name in SYSTEM_ATTRIBUTES or name in FILLED_BY_TEMPORAL or name == TYPES:
             raise invalid(f"{name} attribute can't be set in SearchAttributes")
+    if request.HasField("priority") and (wrong := wrong_priority(request.priority)):
+        raise invalid(wrong)
+    check_size(request.input)
+    check_size(request.memo, "Memo")
 
 
 def _check_cron_and_retry(request: StartRequest) -> None:
