@@ -160,23 +160,11 @@ class EngineWorker(BridgeWorker):
             return
         executor = self._executor = ActivityExecutor(host, self._config.namespace, self._metrics)
         service, lane = self._kernel.activities, self._local_lane
-        service.serve_local(lane, executor)
-        if self._serves_remote:
-            service.serve(
-                self._config.task_queue,
-                executor,
-                self._slots.activities,
-                max_per_second=self._config.max_activities_per_second,
-                max_queue_per_second=self._config.max_task_queue_activities_per_second,
-                throttle=Throttle(
-                    default_ms=self._config.default_heartbeat_throttle_interval_millis,
-                    max_ms=self._config.max_heartbeat_throttle_interval_millis,
-                ),
-            )
-            self._kernel.claims.queues_changed()
         failed = asyncio.ensure_future(host.failures.get())
         stopping = asyncio.ensure_future(self._stopping.wait())
+        service.serve_local(lane, executor)
         try:
+            self._serve_remote(executor)
             await asyncio.wait([failed, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.unserve(self._config.task_queue, executor)
             lane.close()
@@ -188,7 +176,23 @@ class EngineWorker(BridgeWorker):
             stopping.cancel()
             service.local_lanes.remove(lane)
             self._kernel.claims.queues_changed()
-            self._activities_done.set()
+            self._activities_done.set()  # whatever happened: the other half waits for it
+
+    def _serve_remote(self, executor: ActivityExecutor) -> None:
+        if not self._serves_remote:
+            return
+        self._kernel.activities.serve(
+            self._config.task_queue,
+            executor,
+            self._slots.activities,
+            max_per_second=self._config.max_activities_per_second,
+            max_queue_per_second=self._config.max_task_queue_activities_per_second,
+            throttle=Throttle(
+                default_ms=self._config.default_heartbeat_throttle_interval_millis,
+                max_ms=self._config.max_heartbeat_throttle_interval_millis,
+            ),
+        )
+        self._kernel.claims.queues_changed()
 
     async def _wind_down(self, host: ActivityHost, executor: ActivityExecutor) -> None:
         """Wait for the running attempts; after the graceful period ask them to stop, and wait on."""
