@@ -16,7 +16,7 @@ from temporalio.api.operatorservice.v1 import (
     RemoveSearchAttributesRequest,
 )
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from .support import (
@@ -138,6 +138,32 @@ async def test_a_start_gives_added_attributes_values_of_their_type(
     await add_search_attributes(client)
     with pytest.raises(RPCError) as refused:
         await client.start_workflow("Nobody", id=wid, task_queue=queue, search_attributes={name: values})
+    assert (refused.value.status, refused.value.message) == (RPCStatusCode.INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (
+            SearchAttributePair(KEYWORD, "x" * 2047),
+            "search attribute CompatKeyword value size 2049 exceeds size limit 2048",
+        ),
+        (
+            SearchAttributePair(SearchAttributeKey.for_keyword(KEYWORDS.name), "x"),
+            "invalid value for search attribute CompatKeywords of type KeywordList: x",
+        ),
+    ],
+    ids=["too big", "a word for words"],
+)
+@pytest.mark.parametrize("with_signal", [False, True], ids=["start", "signal with start"])
+async def test_a_start_with_a_value_that_cannot_be(
+    client: Client, wid: str, queue: str, pair: SearchAttributePair[Any], message: str, with_signal: bool
+) -> None:
+    await add_search_attributes(client)
+    signal: dict[str, Any] = {"start_signal": "hello"} if with_signal else {}
+    attributes = TypedSearchAttributes([pair])
+    with pytest.raises(RPCError) as refused:
+        await client.start_workflow("Nobody", id=wid, task_queue=queue, search_attributes=attributes, **signal)
     assert (refused.value.status, refused.value.message) == (RPCStatusCode.INVALID_ARGUMENT, message)
 
 

@@ -22,7 +22,7 @@ from dbos_compat.chains import cron
 from dbos_compat.chains.retry import check_policy
 from dbos_compat.convert.payloads import dumps
 from dbos_compat.convert.records import CloseRecord, close_text
-from dbos_compat.convert.search_attributes import BadSearchAttribute, decode
+from dbos_compat.convert.search_attributes import BadSearchAttribute, decode, too_big
 from dbos_compat.errors import Unsupported
 from dbos_compat.filters.fields import FILLED_BY_TEMPORAL, PREDEFINED, SYSTEM_ATTRIBUTES
 from dbos_compat.relations import SERVICE, child_request
@@ -30,9 +30,6 @@ from dbos_compat.service.common import ID_BYTES_MAX, is_uuid, wrong_priority
 from dbos_compat.service.start import check_start, timeouts
 from dbos_core.commit import Close, RunRow, RunStatus
 from dbos_core.search import TYPES
-
-ATTRIBUTE_BYTES_MAX = 2048
-"""Of the value of one search attribute."""
 
 ATTRIBUTES_MAX = 100
 """Search attributes in one command."""
@@ -252,10 +249,8 @@ class Checks:
 
     def _check_sizes(self, cause: str, fields: Mapping[str, Payload]) -> None:
         """Beyond this limit the server ends the run."""
-        for name in sorted(fields):
-            if (size := len(fields[name].data)) > ATTRIBUTE_BYTES_MAX:
-                text = f"search attribute {name} value size {size} exceeds size limit {ATTRIBUTE_BYTES_MAX}"
-                raise refused(cause, text, end_ms=self._now_ms)
+        if wrong := too_big(fields):
+            raise refused(cause, wrong, end_ms=self._now_ms)
 
 
 _CHECKS: dict[str, Callable[[Checks, Command], None]] = {

@@ -36,6 +36,9 @@ CHANGE_VERSION = "TemporalChangeVersion"
 """The patches of a run: a list of keywords."""
 
 
+VALUE_BYTES_MAX = 2048
+
+
 class BadSearchAttribute(ValueError):
     """A value that is not of the attribute's type, or no JSON."""
 
@@ -94,6 +97,14 @@ def decode(name: str, payload: Payload, otherwise: str | None = None, *, strict:
         return kind, _CHECKS[kind](value)
     except (ValueError, TypeError):
         raise BadSearchAttribute(f"invalid value for search attribute {name} of type {kind}: {_shown(given)}") from None
+
+
+def too_big(attributes: Mapping[str, Payload]) -> str:
+    """Temporal's refusal of the first value that has too many bytes; nothing if none has."""
+    for name in sorted(attributes):
+        if (size := len(attributes[name].data)) > VALUE_BYTES_MAX:
+            return f"search attribute {name} value size {size} exceeds size limit {VALUE_BYTES_MAX}"
+    return ""
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from dbos_compat.convert.search_attributes import BadSearchAttribute, decode
+from dbos_compat.convert.search_attributes import BadSearchAttribute, decode, too_big
 from dbos_compat.errors import invalid
 from dbos_compat.filters.fields import PREDEFINED
 from dbos_compat.service.cluster import attribute_types
@@ -21,7 +21,7 @@ Request = TypeVar("Request", StartWorkflowExecutionRequest, SignalWithStartWorkf
 async def typed(context: Context, request: Request) -> Request:
     """The request with types on its search attributes; the same one where there is nothing to do.
 
-    Raises INVALID_ARGUMENT for a value that is not of the type its attribute was added with.
+    Raises INVALID_ARGUMENT for a value that is not of the type its attribute was added with, or too big.
     """
     if not request.HasField("search_attributes") or not request.search_attributes.indexed_fields:
         return request
@@ -37,4 +37,6 @@ async def typed(context: Context, request: Request) -> Request:
             decode(name, payload, strict=True)
         except BadSearchAttribute as error:
             raise invalid(str(error)) from None
+    if wrong := too_big(found.search_attributes.indexed_fields):
+        raise invalid(wrong)
     return found
