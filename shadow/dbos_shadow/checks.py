@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -103,13 +104,23 @@ def judge_histories(
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end; where an event loop runs already, beside that, which waits meanwhile."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    """Run it to its end; where an event loop runs already, beside that, which waits meanwhile.
+
+    Also beside whoever is handling an exception: each one that workflow code raises would get that one for its context, and
+    Temporal writes contexts into failures, as causes.
+    """
+    if sys.exception() is None and not _in_a_loop():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as aside:
         return aside.submit(asyncio.run, work).result()
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def assert_same(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 
 from dbos_shadow.checks import ShadowMismatch, assert_same, histories, judge_histories
+from dbos_shadow.reading import exporting
 from dbos_shadow.reading.files import NoHistories
 from dbos_shadow.verdict import Verdict
 from tests.fixtures.process import REPOSITORY
 from tests.unit.shadow import changed_steps, programs
+from tests.unit.shadow.engine import engine, recorded
 
 Pytest = Callable[..., pytest.RunResult]
 
@@ -28,6 +32,28 @@ def run(pytester: pytest.Pytester) -> Pytest:
         return pytester.runpytest_inprocess("-p", "dbos_shadow.pytest_plugin", *quiet, *map(str, words))
 
     return invoke
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has failed, and one with an update that has."""
+    folder = tmp_path_factory.mktemp("failed")
+
+    async def make() -> None:
+        async with engine(programs.WORKFLOWS, programs.ACTIVITIES) as client:
+            fails = await client.start_workflow(programs.Fails.run, id="fails", task_queue="q")
+            with pytest.raises(WorkflowFailureError):
+                await fails.result()
+            exporting.write(folder, await recorded(fails))
+            listens = await client.start_workflow(programs.Listens.run, id="listens", task_queue="q")
+            with pytest.raises(WorkflowUpdateFailedError):
+                await listens.execute_update(programs.Listens.ask, "bad")
+            await listens.signal(programs.Listens.hear, "stop")
+            await listens.result()
+            exporting.write(folder, await recorded(listens))
+
+    asyncio.run(make())
+    return folder
 
 
 PROGRAMS = "--shadow-workflows=tests.unit.shadow.programs:WORKFLOWS"
@@ -116,6 +142,17 @@ class TestPlainFunctions:
 
     async def test_beside_an_event_loop(self, exported: Path) -> None:
         assert len(assert_same(exported, programs.WORKFLOWS)) == 6
+
+    def test_failures_are_those_of_the_code(self, failed: Path) -> None:
+        """Nothing that is being handled around the check becomes a cause of what workflow code raises."""
+        assert len(assert_same(failed, programs.WORKFLOWS)) == 2
+        try:
+            raise LookupError("of the suite")
+        except LookupError:
+            assert len(assert_same(failed, programs.WORKFLOWS)) == 2
+
+    async def test_failures_are_those_of_the_code_beside_an_event_loop(self, failed: Path) -> None:
+        assert len(assert_same(failed, programs.WORKFLOWS)) == 2
 
     def test_nothing_is_not_green(self, tmp_path: Path) -> None:
         with pytest.raises(NoHistories):
