@@ -131,7 +131,8 @@ def assert_same(
     allowances: Allowances | str | Path | None = None,
     **options: Any,
 ) -> list[Judgement]:
-    """As ``judge_histories``; it fails where a run differs, where nobody can tell, and where an acceptance has expired.
+    """As ``judge_histories``; it fails where a run differs, where nobody can tell, where there is no run, and where an
+    acceptance has expired.
 
     Args:
         show_values: tell the values of differences too.
@@ -141,6 +142,8 @@ def assert_same(
     """
     accepted = read_allowances(allowances)
     found = judge_histories(runs, workflows, allowances=accepted, **options)
+    if not found:
+        raise ShadowMismatch("There was no run to judge, and nothing is not the same as anything.")
     wrong = [explain(judgement, show_values=show_values) for judgement in found if not is_same(judgement)]
     wrong += [expired_words(accepted)] if accepted.expired else []
     if wrong:

@@ -150,9 +150,11 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
     events: list[Any] = []
+    is_empty = True
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
+        is_empty = False
         try:
             document = json.loads(line)
         except ValueError as error:
@@ -164,6 +166,8 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[Recorded | Unreadable]:
             yield _history(path, f"#{number}", document)
     if events:
         yield _history(path, "", events)
+    if is_empty:
+        yield _unreadable(path, "It is empty.")
 
 
 def _history(path: Path, place: str, document: object, text: str | None = None) -> Recorded | Unreadable:

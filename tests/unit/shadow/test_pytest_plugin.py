@@ -157,3 +157,8 @@ class TestPlainFunctions:
     def test_nothing_is_not_green(self, tmp_path: Path) -> None:
         with pytest.raises(NoHistories):
             assert_same(tmp_path, programs.WORKFLOWS)
+        (tmp_path / "blank.jsonl").write_text("\n\n")
+        with pytest.raises(ShadowMismatch, match="inconclusive, truncated"):
+            assert_same(tmp_path, programs.WORKFLOWS)
+        with pytest.raises(ShadowMismatch, match="no run"):
+            assert_same([], programs.WORKFLOWS)

@@ -133,6 +133,8 @@ class TestWhatIsNone:
             ("h.json.gz", gzip.compress(text().encode(), mtime=0)[:10] + b"\xff" * 40, "not gzip"),
             ("h.json", b"\xff\xfe", "It is not"),
             ("h.jsonl", b"{}\n{", "Line 2"),
+            ("h.jsonl", b"", "empty"),
+            ("h.jsonl", b"\n  \n", "empty"),
             ("h.pb", cloud("a", "b")[:-7], "cut after 1 runs"),
             ("h.pb", b"", "empty"),
             ("h.pb", b"plain text", "not a Temporal Cloud export"),
