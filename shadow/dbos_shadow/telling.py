@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
+from dbos_compat.bridge.guided import RecordedTask
 from dbos_compat.convert.metadata import MetadataRecord, metadata_text
 from dbos_compat.convert.payloads import loads, payload_map_text
 from dbos_compat.convert.records import CloseRecord, close_text, start_text
@@ -27,6 +27,7 @@ from dbos_core.runner import Decision, TaskFailure
 from dbos_shadow.names import NameMap
 from dbos_shadow.pairing import SAME, Pairing
 from dbos_shadow.past import Past, PastTask, attributes, kind
+from dbos_shadow.resets import Lives
 from dbos_shadow.retelling import complete_time, local_text, retell, step_of, update_text, was_canceled
 from dbos_shadow.sources import journal
 from dbos_shadow.trace import Status, Trace
@@ -65,7 +66,7 @@ async def replay_past(found: Past, bench: Workbench, *, workflow_id: str, run_id
     try:
         await work.all()
     finally:
-        leaving = work.interpreter.evict()
+        leaving = work.lives.evict()
         if leaving is not None:
             await leaving
     return work.made
@@ -279,11 +280,10 @@ class _Replay(Telling):
     def __init__(self, found: Past, bench: Workbench, workflow_id: str, run_id: str) -> None:
         super().__init__(found, workflow_id, run_id)
         made = self.made
-        self.interpreter: GuidedInterpreter = bench.runner.follow(made.run, made.inputs, made.started)
-        self.interpreter.begin(found.first.event_time)
+        self.lives = Lives(bench.runner, made.run, made.inputs, made.started, found.first.event_time)
 
     async def take(self, told: RecordedTask) -> Decision:
-        answer = self.interpreter.follow(told)
+        answer = self.lives.follow(told)
         return answer if isinstance(answer, Decision) else await answer
 
     async def all(self) -> None:

@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
 from dbos_compat.bridge.commands import in_one_order
-from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
+from dbos_compat.bridge.guided import RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
 from dbos_core.commit import Entry, RunRow
@@ -28,6 +28,7 @@ from dbos_core.kernel import Kernel
 from dbos_core.live_run import LiveRun
 from dbos_core.parking import Parking
 from dbos_core.runner import Activation, Decision, TaskFailure
+from dbos_shadow.resets import Lives
 
 __all__ = ["Beginning", "Heard", "MutedParking", "MutedRunner"]
 
@@ -118,7 +119,7 @@ class MutedInterpreter:
     def __init__(self, runner: WorkbenchRunner, heard: Heard) -> None:
         self._runner = runner
         self._heard = heard
-        self._interpreter: GuidedInterpreter | None = None
+        self._lives: Lives | None = None
         self._taken = 0
 
     async def activate(self, activation: Activation) -> Decision:
@@ -152,13 +153,12 @@ class MutedInterpreter:
         return _muted(decision)
 
     async def _take(self, told: RecordedTask) -> Decision:
-        if self._interpreter is None:
+        if self._lives is None:
             beginning = self._heard.beginning
             assert beginning is not None  # known before any task is
-            self._interpreter = self._runner.follow(beginning.row, beginning.inputs, beginning.started)
-            self._interpreter.begin(beginning.at)
+            self._lives = Lives(self._runner, beginning.row, beginning.inputs, beginning.started, beginning.at)
         self._taken += 1
-        answer = self._interpreter.follow(told)
+        answer = self._lives.follow(told)
         decision = answer if isinstance(answer, Decision) else await answer
         self._heard.decided(self._taken - 1, decision)
         return decision
@@ -167,7 +167,7 @@ class MutedInterpreter:
         raise NotImplementedError("a mirrored run is asked nothing; ask the workflow on Temporal")
 
     def evict(self) -> Awaitable[None] | None:
-        return None if self._interpreter is None else self._interpreter.evict()
+        return None if self._lives is None else self._lives.evict()
 
 
 def _muted(decision: Decision) -> Decision:

@@ -33,6 +33,7 @@ from temporalio.client import WorkflowHistory
 
 from dbos_core.errors import Theirs
 from dbos_shadow.recorded import Recorded
+from dbos_shadow.resets import run_id_of
 
 __all__ = ["NoHistories", "Unreadable", "find", "read"]
 
@@ -272,9 +273,10 @@ def _recorded(path: Path, place: str, events: Sequence[HistoryEvent]) -> Recorde
     if not events:
         return _unreadable(path, "The history has no events.", place)
     started = events[0].workflow_execution_started_event_attributes
+    run_id = run_id_of(events)
     return Recorded(
-        workflow_id=started.workflow_id or named_after(path, started.original_execution_run_id),
-        run_id=started.original_execution_run_id,
+        workflow_id=started.workflow_id or named_after(path, run_id),
+        run_id=run_id,
         workflow_type=started.workflow_type.name,
         events=events,
         source=f"file:{path}{place}",
