@@ -39,6 +39,7 @@ FLOOR = 5
 
 STATUSES: Mapping[str, str] = {
     "running": "Running",
+    "paused": "Paused",
     "completed": "Completed",
     "failed": "Failed",
     "canceled": "Canceled",
@@ -47,6 +48,7 @@ STATUSES: Mapping[str, str] = {
     "continued_as_new": "ContinuedAsNew",
 }
 """Our names of statuses → Temporal's, in list filters."""
+_OPEN = frozenset({"running", "paused"})
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
@@ -85,10 +87,17 @@ class Candidate:
     """Length of its history, as far as it is known."""
     shape: str = ""
     """Known once the history was read."""
+    digest: str = ""
+    """Of its history, once that was read: in files the same run may be there with another one."""
     where: str = ""
     """For whoever reads it: a file, a place in it."""
     place: int = 0
     """In which order it is best read."""
+
+    @property
+    def is_open(self) -> bool:
+        """May it go on? A status that nobody here knows is no end."""
+        return self.status in _OPEN or (self.status not in STATUSES and not self.close_ms)
 
     @property
     def stratum(self) -> tuple[str, str]:
@@ -105,7 +114,7 @@ class Selection:
     types: tuple[str, ...] = ()
     excluded_types: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
-    """running, completed, failed, canceled, terminated, timed_out, continued_as_new"""
+    """running, paused, completed, failed, canceled, terminated, timed_out, continued_as_new"""
     started: Window = Window()
     closed: Window = Window()
     ids: tuple[str, ...] = ()

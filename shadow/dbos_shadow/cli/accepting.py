@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dbos_compat.cli.run import duration
-from dbos_shadow.cli.ending import EXIT_CODES, Exit, Stopped, run
+from dbos_shadow.cli.ending import EXIT_CODES, Exit, Stopped, as_asked, run
 
 EXAMPLE = (
     "accept report.json 0c1f5ab2d9e87744 --reason 'agreed with billing' --owner ada@example.com --to accepted.toml"
@@ -46,7 +46,8 @@ def accept(
         if to is not None and not (reason and owner):
             raise Stopped("An entry in a file needs a --reason and an --owner.", Exit.USAGE)
         known = {entry.fingerprint for entry in read_allowances(to).accepted} if to is not None and to.exists() else ()
-        groups = proposed(found, fingerprints or (), known=known)
+        with as_asked():
+            groups = proposed(found, fingerprints or (), known=known)
         expires = (datetime.now(UTC) + good_for).date()
         text = entries(groups, reason=reason, owner=owner, expires=expires)
         if to is None:

@@ -20,7 +20,7 @@ from dbos_shadow import checks
 from dbos_shadow.allow import Allowances, AllowancesUnreadable
 from dbos_shadow.campaign import RUN_DEADLINE_S, Limits
 from dbos_shadow.cli import options as o
-from dbos_shadow.cli.ending import Exit, Stopped
+from dbos_shadow.cli.ending import Exit, Stopped, as_asked
 from dbos_shadow.cli.key import read_key
 from dbos_shadow.cli.live import connect
 from dbos_shadow.cli.loading import load_converter, load_names, load_options, load_workflows
@@ -57,6 +57,8 @@ class Code:
 
     words: tuple[str, ...]
     """The options that say all this on a command line."""
+    named: tuple[str | None, ...]
+    """What was named as ``module:attribute``, or as a file of names."""
     workflows: tuple[type, ...]
     converter: DataConverter
     worker_options: dict[str, Any]
@@ -75,6 +77,7 @@ class Showing:
     notes: bool = False
 
 
+@as_asked()
 def code_of(code: o.CodeOptions, way: o.WayOptions, namespace: str) -> Code:
     """The code that is named, imported.
 
@@ -90,6 +93,7 @@ def code_of(code: o.CodeOptions, way: o.WayOptions, namespace: str) -> Code:
         options["workflow_runner"] = UnsandboxedWorkflowRunner()
     return Code(
         words=(*_code_words(code, namespace), *_way_words(way)),
+        named=(code.data_converter, code.worker_options, way.names, way.stubs, way.run_for_real),
         workflows=tuple(load_workflows(code.workflows)),
         converter=load_converter(code.data_converter),
         worker_options=options,
@@ -130,6 +134,7 @@ def read_allowances(path: Path | None) -> Allowances:
         raise Stopped(f"{path}: {error}", Exit.USAGE) from error
 
 
+@as_asked()
 def how_of(way: o.WayOptions) -> How:
     """Raises CannotLoad: a name leads nowhere, or to something else."""
     return How(
@@ -142,8 +147,9 @@ def how_of(way: o.WayOptions) -> How:
     )
 
 
+@as_asked()
 def selection_of(which: o.WhichOptions, sample: o.SampleOptions, query: str = "", scouts: int = 0) -> Selection:
-    """Raises ValueError: no such status, or a type that is selected and excluded at once."""
+    """Raises Stopped: no such status, or a type that is selected and excluded at once."""
     return Selection(
         query=query,
         types=tuple(which.kinds.types or ()),
@@ -171,10 +177,12 @@ async def client_of(where: o.ConnectOptions, name: str | None, retries: RetryCon
     Raises:
         CannotConnect: nobody answers there.
         CannotLoad: the factory of the client is none.
+        Stopped: an address or a key is none.
     """
-    return await connect(
-        address=where.address, namespace=name, profile=where.profile, factory=where.client, retries=retries
-    )
+    with as_asked():
+        return await connect(
+            address=where.address, namespace=name, profile=where.profile, factory=where.client, retries=retries
+        )
 
 
 async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
@@ -188,9 +196,11 @@ async def namespace_of(server: o.ServerOptions, name: str | None) -> Namespace:
         CannotLoad: the factory of the client is none.
     """
     client = await client_of(server.connect, name, ONCE)
-    return Namespace(client, Pace(per_second=server.per_second, concurrency=server.concurrency))
+    with as_asked():
+        return Namespace(client, Pace(per_second=server.per_second, concurrency=server.concurrency))
 
 
+@as_asked()
 def limits_of(limits: o.LimitOptions) -> Limits:
     """When to stop; durations in seconds."""
     run_deadline = limits.run_deadline
@@ -202,6 +212,7 @@ def limits_of(limits: o.LimitOptions) -> Limits:
     )
 
 
+@as_asked()
 def rule_of(verdict: o.VerdictOptions) -> Rule:
     """When a workflow type is a go."""
     return Rule(
@@ -211,6 +222,7 @@ def rule_of(verdict: o.VerdictOptions) -> Rule:
     )
 
 
+@as_asked()
 def showing_of(shown: o.ShownOptions) -> Showing:
     """Raises BadKey: the file of the key is missing or no key."""
     return Showing(

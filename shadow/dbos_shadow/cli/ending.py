@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import json
 import os
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, NoReturn
 
 import typer
@@ -18,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from dbos_core.errors import DBOSCompatError, Theirs
 from dbos_shadow.quiet import DEBUG, quiet
 
-__all__ = ["EXIT_CODES", "Exit", "Stopped", "fail", "run"]
+__all__ = ["EXIT_CODES", "Exit", "Stopped", "as_asked", "fail", "run"]
 
 
 class Exit(enum.IntEnum):
@@ -50,6 +51,16 @@ class Stopped(Exception):
         self.code = code
 
 
+@contextlib.contextmanager
+def as_asked() -> Iterator[None]:
+    """Around what is made of the options of a command: a value that it refuses is wrong usage. Everywhere else a
+    ``ValueError`` is as much our own failure as any other."""
+    try:
+        yield
+    except ValueError as error:
+        raise Stopped(str(error), Exit.USAGE) from error
+
+
 def run(work: Coroutine[Any, Any, Exit], *, as_json: bool) -> NoReturn:
     """Run a command's work and exit with what it says."""
     try:
@@ -57,7 +68,7 @@ def run(work: Coroutine[Any, Any, Exit], *, as_json: bool) -> NoReturn:
             code = asyncio.run(work)
     except Stopped as stopped:
         fail(str(stopped), stopped.code, as_json=as_json)
-    except (Theirs, ValueError) as error:
+    except Theirs as error:
         fail(str(error), Exit.USAGE, as_json=as_json)
     except DBOSCompatError as error:
         fail(str(error), Exit.OWN_FAILURE, as_json=as_json)

@@ -16,7 +16,7 @@ from temporalio.client import Client, HeaderCodecBehavior
 from dbos_shadow.campaign import Counts, End, Limits
 from dbos_shadow.cli import options as o
 from dbos_shadow.cli.asked import Code, limits_of, opened, read_report, rule_of, showing_of
-from dbos_shadow.cli.ending import Exit
+from dbos_shadow.cli.ending import Exit, as_asked
 from dbos_shadow.cli.outputs import check_suffixes
 from dbos_shadow.cli.progress import showing
 from dbos_shadow.cli.work import ended, finish, kept_as, make_report, sources
@@ -68,20 +68,21 @@ async def follow_and_show(
         with showing(quiet=asked.as_json) as shower, warnings():
             session = _Session(limits_of(asked.limits), shower)
             shower.counts = session.counts
-            worker = MirrorWorker(
-                _reading(temporal, code, has_converter=has_converter),
-                url=url,
-                namespace=mirror,
-                workflows=code.workflows,
-                allowances=code.allowances,
-                kept=kept,
-                on_judgement=session.heard,
-                query=query,
-                histories_at_once=histories_at_once,
-                runs_at_once=runs_at_once,
-                retention=asked.retention or RETENTION,
-                **code.worker_options,
-            )
+            with as_asked():
+                worker = MirrorWorker(
+                    _reading(temporal, code, has_converter=has_converter),
+                    url=url,
+                    namespace=mirror,
+                    workflows=code.workflows,
+                    allowances=code.allowances,
+                    kept=kept,
+                    on_judgement=session.heard,
+                    query=query,
+                    histories_at_once=histories_at_once,
+                    runs_at_once=runs_at_once,
+                    retention=asked.retention or RETENTION,
+                    **code.worker_options,
+                )
             end = await session.run(worker, caught_up=caught_up)
         (campaign,) = [row for row in await results.campaigns() if row.config == worker.config]
         report_as = dataclasses.replace(

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from dbos_shadow.mirror.ledger import Ledger
 from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.patience import patiently
+from dbos_shadow.reading.listing import list_page
 
 __all__ = ["Lister"]
 
@@ -59,10 +60,16 @@ class Lister:
         """
         looked_at = datetime.now(UTC)
         since = self._since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        found = [
-            Note(workflow_id=run.id, run_id=run.run_id, workflow_type=run.workflow_type)
-            async for run in self._temporal.list_workflows(f"({self._query}) AND StartTime >= '{since}'")
-        ]
+        query, after = f"({self._query}) AND StartTime >= '{since}'", b""
+        found: list[Note] = []
+        while True:
+            page = await list_page(self._temporal, query, after)
+            found += [
+                Note(workflow_id=run.workflow_id, run_id=run.run_id, workflow_type=run.workflow_type)
+                for run in page.runs
+            ]
+            if not (after := page.next):
+                break
         fresh = [note for note in found if note.run_id not in self._known]
         self._known = {note.run_id for note in found}
         self._since = looked_at - OVERLAP

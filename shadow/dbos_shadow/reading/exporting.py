@@ -131,7 +131,7 @@ class _Export:
         async def some() -> None:
             for candidate in left:
                 path = path_of(self._folder, candidate, zipped=self._zipped)
-                is_there = candidate.status != "running" and await asyncio.to_thread(path.exists)
+                is_there = not candidate.is_open and await asyncio.to_thread(path.exists)
                 if is_there and not shapes:
                     self._found.there += 1
                 else:
@@ -166,7 +166,7 @@ class _Export:
     async def _read(self, candidate: Candidate) -> tuple[Recorded | None, bool]:
         """A history, and whether it was in the folder. None: it is gone."""
         path = path_of(self._folder, candidate, zipped=self._zipped)
-        if candidate.status != "running" and await asyncio.to_thread(path.exists):
+        if not candidate.is_open and await asyncio.to_thread(path.exists):
             (kept,) = await asyncio.to_thread(lambda: list(files.read(path)))
             if isinstance(kept, Recorded):
                 return kept, True

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from functools import partial
 
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from dbos_shadow.reading.listing import list_page
 from dbos_shadow.reading.pace import Pace
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.select import Candidate, Selection
 
 __all__ = ["Namespace"]
-
-PAGE = 1000
-"""Runs in one answer of a listing; the server may give fewer."""
 
 
 class Namespace:
@@ -56,14 +54,13 @@ class Namespace:
             ServerUnavailable: the server did not answer for too long.
             RPCError: the server refuses the list filter, or us.
         """
-        listing = self.client.list_workflows(selection.list_query(), page_size=PAGE)
+        query, after = selection.list_query(), b""
         while True:
-            await self.pace("listing", listing.fetch_next_page)
-            for found in listing.current_page or ():
-                candidate = _candidate(found)
+            page = await self.pace("listing", partial(list_page, self.client, query, after))
+            for candidate in page.runs:
                 if selection.takes(candidate):
                     yield candidate
-            if not listing.next_page_token:
+            if not (after := page.next):
                 return
 
     async def read(self, candidate: Candidate) -> Recorded | None:
@@ -91,21 +88,5 @@ class Namespace:
             workflow_type=candidate.workflow_type,
             events=events,
             source=self.source,
-            closed=candidate.status != "running",
+            closed=not candidate.is_open,
         )
-
-
-def _candidate(found: WorkflowExecution) -> Candidate:
-    return Candidate(
-        workflow_id=found.id,
-        run_id=found.run_id,
-        workflow_type=found.workflow_type,
-        status=found.status.name.lower() if found.status else "unknown",
-        start_ms=_ms(found.start_time),
-        close_ms=_ms(found.close_time),
-        events=found.history_length,
-    )
-
-
-def _ms(at: datetime | None) -> int:
-    return int(at.timestamp() * 1000) if at else 0
