@@ -64,7 +64,10 @@ class Planted:
         workflow.upsert_memo({"note": f"{SECRET} memo", f"{SECRET} key": 1})
         workflow.upsert_search_attributes([KEYWORD.value_set(f"{SECRET} attribute")])
         await workflow.execute_activity(
-            keep, {"in": f"{SECRET} input", f"{SECRET} key": [SECRET]}, start_to_close_timeout=SOON, summary=SECRET
+            keep,
+            {"in": f"{SECRET} input", f"{SECRET} key": [SECRET], "looks_like_a_name": SECRET},
+            start_to_close_timeout=SOON,
+            summary=SECRET,
         )
         await workflow.execute_local_activity(keep, f"{SECRET} local", start_to_close_timeout=SOON)
         try:

@@ -142,6 +142,7 @@ async def test_no_output_shows_it(
     for name, output in outputs.items():
         assert not seen(output.encode()), name
     assert len(outputs["html"]) > 1000
+    assert "looks_like_a_name" in outputs["json"], "a key that might be a field's: the guide says that it is shown"
     assert footprints.read_text() == before
 
 

@@ -19,6 +19,10 @@ __all__ = ["Traces", "exemplar_shown"]
 CONTEXT = 3
 """Equal rows shown before and behind one that differs."""
 ROWS_MAX = 60
+WITHOUT_ID = (
+    "# Its id is hashed here, so no command can name the run. `dbos-compat shadow report -o report.html` without --hash-ids "
+    "makes this report with ids, of the same results, and with a command that shows it again."
+)
 DIFFERENCES_MAX = 40
 
 Part = Literal["start", "step", "message", "outcome"]
@@ -59,7 +63,9 @@ def exemplar_shown(
             workflow_id=shlex.quote(workflow_id),
             run_id=shlex.quote(run_id),
             workflow_type=shlex.quote(comparison.workflow_type),
-        ),
+        )
+        if scrub.shows_ids
+        else WITHOUT_ID,
     )
 
 

@@ -6,8 +6,9 @@ try out what a value may have been. Values at paths that the user names (``activ
 shown as they are.
 
 What is shown is what names a thing, not what it holds: workflow types and ids, names of activities, signals and patches,
-queues, options, statuses, and the keys of JSON objects as far as they look like identifiers (a dictionary by customer has
-customers for keys: those are hashed).
+queues, options, statuses, and the keys of JSON objects that look like names: letters, digits, ``_`` and ``-``, no digit first.
+A dictionary by customer has customers for keys: ``ada@example.com``, ``Ada Lovelace`` and ``4711`` are hashed, ``ada`` and
+``customer-4711`` are not, since nothing tells them from a field's name.
 """
 
 from __future__ import annotations
@@ -111,6 +112,10 @@ class Scrubber:
         if self.allowed(path):
             return Shown(text=value.text, type=type_name(value.value))
         return Shown(hash=self.hash(value.text), type=type_name(value.value))
+
+    @property
+    def shows_ids(self) -> bool:
+        return self._ids
 
     def id(self, text: str) -> str:
         return text if self._ids or not text else f"#{self.hash(canonical(text))}"

@@ -186,6 +186,26 @@ def test_ids_are_shown_unless_they_shall_not_be() -> None:
         assert name not in text
 
 
+def test_where_ids_are_hashed_no_command_names_a_run() -> None:
+    """With a hash in it, it would find nothing."""
+    asked = {group.exemplar.command for group in report(ids=False).groups}
+    assert len(asked) == 1
+    (told,) = asked
+    assert told.startswith("# Its id is hashed here")
+    assert "without --hash-ids" in told
+    assert all("order-1" in group.exemplar.command for group in report().groups)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("inputs[0].cents", True), ("inputs[0].ada", True), ("inputs[0].customer-4711", True)]
+    + [(f'inputs[0]["{key}"]', False) for key in ("ada@example.com", "Ada Lovelace", "4711")],
+)
+def test_keys_are_shown_if_they_look_like_names(path: str, shown: bool) -> None:
+    """As the guide says: nothing tells a customer who is called ``ada`` from a field."""
+    assert (Scrubber(KEY).path(f"activity charge: {path}") == f"activity charge: {path}") is shown
+
+
 def test_equal_values_have_equal_hashes_and_another_key_gives_others() -> None:
     one, other = Scrubber(KEY), Scrubber(b"another key, as long as is needed")
     path = "activity charge: inputs[0].cents"
