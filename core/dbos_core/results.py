@@ -43,6 +43,8 @@ class ResultRow:
     """Length of the history that was judged: of an open run it grows."""
     at_ms: int = 0
     document: str = "{}"
+    digest: str = ""
+    """Of what was judged, where it was all at hand before: of a file it may be another one the next time."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -57,6 +59,7 @@ class Known:
     reason: str
     shape: str
     events: int
+    digest: str = ""
 
 
 class ReadableResults(Protocol):

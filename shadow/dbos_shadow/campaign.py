@@ -45,7 +45,7 @@ WATCH_OVERLAP = timedelta(minutes=2)
 """A run may be listed some time after it has closed, and clocks differ."""
 
 COMPARED = frozenset({Verdict.MATCH.value, Verdict.MISMATCH.value, Verdict.ACCEPTED.value})
-AGAIN = frozenset({Reason.FAILED.value, Reason.STILL_RUNNING.value})
+AGAIN = frozenset({Reason.FAILED.value, Reason.STILL_RUNNING.value, Reason.SEALED.value})
 """Reasons that may be gone at the next try, without a change in the configuration."""
 
 
@@ -130,6 +130,8 @@ class Counts:
     """Of them, those that were judged in an earlier session."""
     judged: int = 0
     """In this session."""
+    repeated: list[str] = field(default_factory=list)
+    """Workflow ids of runs that were found once more, with the same history: they are judged once."""
     scouted: int = 0
     """Histories that were read beside the sample, for rare shapes; those that were judged are among the chosen."""
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -213,8 +215,8 @@ class Campaign:
         self._known: dict[tuple[str, str], Known] = {}
         self._pending: list[ResultRow] = []
         self._kept_at = 0.0
-        self._met: set[tuple[str, str]] = set()
-        self._met_before: set[tuple[str, str]] = set()
+        self._met: dict[tuple[str, str], _Met] = {}
+        self._met_before: dict[tuple[str, str], _Met] = {}
         """Whoever watches forgets what is older than the look before."""
         self._types: set[str] = set()
         self._shapes = Shapes()
@@ -268,7 +270,7 @@ class Campaign:
                 await self._keep_all()
                 if (end := self._over()) is not None:
                     return end
-                self._met_before, self._met = self._met, set()
+                self._met_before, self._met = self._met, {}
                 await sleep(every_s)
 
     async def left_off(self) -> datetime | None:
@@ -317,7 +319,9 @@ class Campaign:
     async def _all(self, selection: Selection, source: Source) -> _Picked:
         async for found in source.candidates(selection):
             if isinstance(found, Candidate):
-                if not self._first_time(found):
+                if (first := self._met_as(found)) is not None:
+                    if (other := _other_history(found, first)) is not None:
+                        yield other
                     continue
                 self.counts.seen += 1
                 self.strata.seen(found.stratum)
@@ -331,7 +335,7 @@ class Campaign:
         scouts = selection.scouts if selection.floor else 0
         async for found in source.candidates(selection):
             if isinstance(found, Candidate):
-                if not self._first_time(found):
+                if self._met_as(found) is not None:
                     continue
                 self.counts.seen += 1
                 self.strata.seen(found.stratum)
@@ -354,7 +358,10 @@ class Campaign:
         async for found in source.candidates(selection):
             if isinstance(found, Unreadable):
                 unreadable.append(found)
-            elif self._first_time(found):
+            elif (first := self._met_as(found)) is not None:
+                if (other := _other_history(found, first)) is not None:
+                    unreadable.append(other)
+            else:
                 sample.offer(found)
                 scouts.offer(found)
                 self.counts.seen += 1
@@ -371,15 +378,15 @@ class Campaign:
         for candidate in scouts.beside(self.chosen):
             yield _Scout(candidate)
 
-    def _first_time(self, candidate: Candidate) -> bool:
-        """Cloud exports and listings may have the same run twice."""
+    def _met_as(self, candidate: Candidate) -> _Met | None:
+        """Cloud exports and listings may have the same run twice: what it was met as; None: it is the first time."""
         key = (candidate.workflow_id, candidate.run_id)
-        if key in self._met_before:
-            self._met.add(key)
-        if key in self._met:
-            return False
-        self._met.add(key)
-        return True
+        first = self._met.get(key) or self._met_before.get(key)
+        here = _Met(candidate.digest, candidate.where) if candidate.digest else _LISTED
+        self._met[key] = first or here
+        if first is not None and candidate.digest and candidate.digest == first.digest:
+            self.counts.repeated.append(candidate.workflow_id)
+        return first
 
     def _choose(self, candidate: Candidate) -> bool:
         """Count it in. False: it was judged before, and nothing has changed since."""
@@ -390,8 +397,10 @@ class Campaign:
         known = self._known.get((candidate.workflow_id, candidate.run_id))
         if known is None or known.reason in AGAIN:
             return True
-        if candidate.status == "running" or (candidate.events and known.events and candidate.events != known.events):
+        if candidate.is_open or (candidate.events and known.events and candidate.events != known.events):
             return True
+        if candidate.digest and candidate.digest != known.digest:
+            return True  # a file that was written anew, or what was judged was read from somewhere else
         self.counts.known += 1
         self.counts.say(candidate.workflow_type, known.verdict, known.reason)
         self._shapes.met(candidate.workflow_type, known.shape)
@@ -448,7 +457,9 @@ class Campaign:
         if self._on_judged is not None:
             self._on_judged(judgement)
         self.chosen.add((judgement.workflow_id, judgement.run_id))
-        self._pending.append(row_of(judgement, document=self._keep(judgement), at_ms=self._now_ms()))
+        digest = candidate.digest if candidate is not None else ""
+        row = row_of(judgement, document=self._keep(judgement), at_ms=self._now_ms(), digest=digest)
+        self._pending.append(row)
         if len(self._pending) >= BATCH_RUNS or self._clock() - self._kept_at >= BATCH_S:
             await self._flush()
         if self._clock() - begun < 0.001:
@@ -514,6 +525,29 @@ class _Read:
     @property
     def run_id(self) -> str:
         return self.candidate.run_id if self.candidate else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What is kept of a run, to know it again."""
+
+    digest: str
+    where: str
+
+
+_LISTED = _Met("", "")
+
+
+def _other_history(candidate: Candidate, first: _Met) -> Unreadable | None:
+    """What is said of a run that is there with two histories: nobody knows which of them is meant."""
+    if candidate.digest == first.digest:
+        return None
+    here, there = (one.where.partition("\n") for one in (candidate, first))
+    return Unreadable(
+        workflow_id=candidate.workflow_id,
+        source=here[2] or f"run:{candidate.run_id}",
+        note=f"{here[0]}: the same run is in {there[0]} with another history, and that one was judged. Keep one of them.",
+    )
 
 
 async def _read(source: Source, wanted: _Wanted) -> _Read:

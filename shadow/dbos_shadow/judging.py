@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import enum
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
@@ -18,7 +18,7 @@ from dbos_core.store.postgres import PostgresStore
 from dbos_shadow.allow import Allowances
 from dbos_shadow.baseline import measure
 from dbos_shadow.campaign import Judge
-from dbos_shadow.code import code_hash
+from dbos_shadow.code import code_hash, name_of, versions
 from dbos_shadow.free_run import free_run
 from dbos_shadow.masks import FREE_RUN, Mask
 from dbos_shadow.names import NameMap
@@ -141,19 +141,19 @@ def code_settings(
     workflows: Sequence[type], data_converter: DataConverter, worker_options: Mapping[str, Any], how: How
 ) -> dict[str, Any]:
     """What of the code decides a verdict: for ``campaign.config_hash``."""
-    functions = [found for found in [*how.stubs.values(), *how.run_for_real.values()] if callable(found)]
-    classes = [type(data_converter), data_converter.payload_converter_class, type(data_converter.payload_codec)]
     return {
         "dbos_compat": dbos_compat_version(),
         "temporalio": SDK_VERSION,
         "workflows": sorted(f"{found.__module__}:{found.__qualname__}" for found in workflows),
-        "code": code_hash([*workflows, *classes, *functions]),
-        "worker_options": sorted(worker_options),
+        "code": code_hash(),
+        "versions": versions(),
+        "data_converter": name_of({one.name: getattr(data_converter, one.name) for one in fields(data_converter)}),
+        "worker_options": name_of(worker_options),
         "way": how.way.value,
         "baseline": how.baseline.value,
         "names": repr(how.names) if how.way is Way.FREE_RUN else "",
-        "stubs": sorted(how.stubs),
-        "run_for_real": sorted(how.run_for_real),
+        "stubs": name_of(how.stubs),
+        "run_for_real": name_of(how.run_for_real),
         "masks": [mask.name for mask in masks_of(how.way)],
         "stored": how.store_url is not None,
     }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from temporalio.api.history.v1 import HistoryEvent
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "digest_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +24,12 @@ class Recorded:
     """``file:<path>``, or ``temporal:<namespace>``."""
     closed: bool | None = None
     """What the server says of the run; None: nobody asked it."""
+
+
+def digest_of(events: Sequence[HistoryEvent]) -> str:
+    """Equal for equal histories, however they were written."""
+    hashed = blake2b(digest_size=16)
+    for event in events:
+        data = event.SerializeToString(deterministic=True)
+        hashed.update(len(data).to_bytes(8) + data)
+    return hashed.hexdigest()

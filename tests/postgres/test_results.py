@@ -47,6 +47,7 @@ def row(number: int, **fields: object) -> ResultRow:
         "events": number,
         "at_ms": number,
         "document": '{"né": "\\u0000"}',
+        "digest": f"d{number}",
     }
     return ResultRow(**{**named, **fields})  # type: ignore[arg-type]
 
@@ -59,7 +60,7 @@ async def test_what_is_added_is_read_in_order(results: Results) -> None:
     rows = [row(number) for number in range(2500)]
     await results.add("c1", rows[::-1])
     assert await read(results) == rows
-    assert (await results.known("c1"))["w0007", "r7"] == Known("match", "", "s", 7)
+    assert (await results.known("c1"))["w0007", "r7"] == Known("match", "", "s", 7, "d7")
     assert await read(results, "other") == []
     assert dict(await results.known("other")) == {}
 
@@ -164,6 +165,21 @@ class TestSchema:
             connection.execute("""update "Some where".meta set value = '99' where key = 'version'""")
         with pytest.raises(SchemaTooNew, match="version 99"):
             await PostgresResults(postgres_url, schema="Some where").open()
+
+    async def test_an_older_release_made_it(self, postgres_url: str) -> None:
+        results = PostgresResults(postgres_url)
+        await results.open()
+        await results.begin(CAMPAIGN)
+        await results.add("c1", [row(1)])
+        await results.close()
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("alter table dbos_shadow.results drop column digest")
+            connection.execute("update dbos_shadow.meta set value = '1' where key = 'version'")
+        await results.open()
+        assert await read(results) == [row(1, digest="")]
+        await results.add("c1", [row(1)])
+        assert await read(results) == [row(1)]
+        await results.close()
 
     async def test_a_table_of_that_name_is_not_ours(self, postgres_url: str) -> None:
         with psycopg.connect(postgres_url, autocommit=True) as connection:

@@ -19,7 +19,7 @@ from dbos_core.results import CampaignRow, ReadableResults
 from dbos_shadow.campaign import Campaign, End, config_hash
 from dbos_shadow.cli import options as o
 from dbos_shadow.cli.asked import Code, Showing, how_of, limits_of, opened, read_report, rule_of, showing_of
-from dbos_shadow.cli.ending import Exit
+from dbos_shadow.cli.ending import Exit, as_asked
 from dbos_shadow.cli.outputs import check_suffixes, show, write
 from dbos_shadow.cli.progress import showing
 from dbos_shadow.judging import code_settings, dbos_compat_version, judging, masks_of
@@ -29,6 +29,9 @@ from dbos_shadow.report import Window as AboutWindow
 from dbos_shadow.report.scrub import Scrubber
 from dbos_shadow.results.kept import Keeper, KeptScrubber, restore
 from dbos_shadow.select import Selection, Stratum
+
+REPEATED_MAX = 10
+"""Named, of the histories that were there more than once."""
 
 Session = Callable[[Campaign], Awaitable[End]]
 
@@ -70,7 +73,10 @@ async def judge_and_show(
         allowances=code.allowances,
         how=how,
     )
-    async with opened(asked.place) as results, bench as judge:
+    async with contextlib.AsyncExitStack() as stack:
+        results = await stack.enter_async_context(opened(asked.place))
+        with as_asked():
+            judge = await stack.enter_async_context(bench)
         if asked.retention is not None:
             await results.purge(before_ms=int((datetime.now(UTC) - asked.retention).timestamp() * 1000))
         said = {"selection": words, "sample": sample_words(selection), "command": command}
@@ -89,7 +95,7 @@ async def judge_and_show(
             shower.counts = campaign.counts
             end = await session(campaign)
         report_as = ReportConfig(
-            campaign=_about(config, words, selection, campaign, asked.report.label),
+            campaign=_about(config, words, selection, campaign, asked.report.label, showing=shown),
             rule=rule_of(asked.verdict),
             key=shown.key,
             values=shown.values,
@@ -150,6 +156,7 @@ def _of(code: Code, shown: Showing) -> dict[str, Any]:
     """What of the options decides a verdict, or what is kept of it."""
     holding = sorted(entry.fingerprint for entry in code.allowances.accepted if entry.holds(code.allowances.today))
     return {
+        "named": code.named,
         "namespace": code.namespace,
         "encoded_headers": code.encoded_headers,
         "accepted": holding,
@@ -168,14 +175,21 @@ def _selection_words(where: Sequence[str], selection: Selection) -> str:
     return " ".join(where) + (f" where {asked}" if asked else "")
 
 
-def _about(config: str, words: str, selection: Selection, campaign: Campaign, label: str) -> AboutCampaign:
+def _about(
+    config: str, words: str, selection: Selection, campaign: Campaign, label: str, *, showing: Showing
+) -> AboutCampaign:
+    scrub = Scrubber(showing.key, ids=showing.ids)
+    counts = campaign.counts
     window = selection.closed if selection.closed.after or selection.closed.before else selection.started
     return AboutCampaign(
         label=label,
         selection=words,
         window=AboutWindow(start=_iso(campaign.since or window.after), end=_iso(window.before)),
-        selected=campaign.counts.seen,
-        scouted=campaign.counts.scouted,
+        selected=counts.seen,
+        scouted=counts.scouted,
+        taken_over=counts.known,
+        repeated=len(counts.repeated),
+        repeated_ids=tuple(map(scrub.id, counts.repeated[:REPEATED_MAX])),
         sample=sample_words(selection),
         config_hash=config,
         versions=versions(),
@@ -237,7 +251,8 @@ async def make_report(
     lines = []
     async for row in results.read(config):
         if only is None or row.key in only:
-            judgement = restore(row.document)
+            with as_asked():
+                judgement = restore(row.document)
             builder.add(judgement)
             lines.append(run_line(judgement, scrub))
     return builder.finish(), lines

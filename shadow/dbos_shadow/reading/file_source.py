@@ -8,7 +8,7 @@ from pathlib import Path
 from dbos_compat.convert.times import timestamp_ms
 from dbos_shadow.reading import files
 from dbos_shadow.reading.files import Unreadable
-from dbos_shadow.recorded import Recorded
+from dbos_shadow.recorded import Recorded, digest_of
 from dbos_shadow.select import Candidate, Selection, shape_of
 from dbos_shadow.sources import history
 from dbos_shadow.trace import Status
@@ -109,6 +109,7 @@ def candidate_of(found: Recorded, path: Path, place: int, *, with_shape: bool) -
         close_ms=0 if status == Status.RUNNING.value else timestamp_ms(last.event_time),
         events=len(found.events),
         shape=shape_of(history.trace(found.events)) if with_shape else "",
+        digest=digest_of(found.events),
         where=f"{path}\n{found.source}",
         place=place,
     )

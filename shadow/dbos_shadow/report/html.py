@@ -23,7 +23,7 @@ from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import NOISE, Report, Row
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import bound, by_reason, teaser
+from dbos_shadow.report.words import bound, by_reason, repeated, taken_over, teaser
 
 __all__ = ["render_html"]
 
@@ -43,6 +43,8 @@ def render_html(report: Report) -> str:
             reasons=by_reason(report),
             noise=[same for same in by_reason(report) if same[0].reason in NOISE],
             teaser=teaser(report),
+            taken_over=taken_over(report),
+            repeated=repeated(report),
             fold_types=FOLD_TYPES,
             leading=[found for found in report.groups if found.first_in],
             following=[found for found in report.groups if not found.first_in],

@@ -7,7 +7,7 @@ import re
 from dbos_shadow.report.figures import counted, percent
 from dbos_shadow.report.model import GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
-from dbos_shadow.report.words import bound, sentences, side_words
+from dbos_shadow.report.words import bound, sentences, side_words, taken_over
 
 __all__ = ["render_markdown"]
 
@@ -27,7 +27,8 @@ def render_markdown(report: Report) -> str:
         f"## {SIGN[report.decision]} {report.decision.label}: {_text(campaign.title)}",
         _text(report.why),
         f"**{counts.total:,}** runs: {counts.match:,} the same, {counts.accepted:,} accepted, **{counts.mismatch:,} differ**, "
-        f"{counts.without_answer:,} without an answer.",
+        f"{counts.without_answer:,} without an answer."
+        + (f" {_text(taken_over(report))}." if taken_over(report) else ""),
         _types(report),
     ]
     if report.groups:

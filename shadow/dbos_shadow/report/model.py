@@ -103,6 +103,12 @@ class Campaign(Part):
     """How many runs the selection has found; None: nobody counted."""
     scouted: int = 0
     """Histories that were read beside the sample, so that rare shapes are found; those of a rare shape were judged too."""
+    taken_over: int = 0
+    """Runs that an earlier session has judged with the same code, options and histories, and that were not judged again."""
+    repeated: int = 0
+    """Histories that were found once more, in another file: each is judged and counted once."""
+    repeated_ids: tuple[str, ...] = ()
+    """Workflow ids of them, the first few."""
     sample: str = ""
     """How runs were drawn from the selection: rate, seed, maximum."""
     config_hash: str = ""

@@ -14,7 +14,7 @@ from dbos_shadow.report.figures import counted, percent, short_ms
 from dbos_shadow.report.model import DifferenceShown, GroupReport, Report, Row, TypeReport
 from dbos_shadow.report.rule import Decision
 from dbos_shadow.report.scrub import Shown
-from dbos_shadow.report.words import bound, sentences, side_words
+from dbos_shadow.report.words import bound, sentences, side_words, taken_over
 
 __all__ = ["render_text"]
 
@@ -51,6 +51,7 @@ def _headline(report: Report) -> RenderableType:
     numbers += [f"{counts.accepted:,} accepted"] if counts.accepted else []
     numbers += [f"{counts.mismatch:,} differ"] if counts.mismatch else []
     numbers += [f"{counts.without_answer:,} without an answer"] if counts.without_answer else []
+    numbers += [taken_over(report)] if taken_over(report) else []
     told.append("\n" + " · ".join(numbers), style="dim")
     return Panel(told, title=report.campaign.title, title_align="left", border_style=style.split()[-1], padding=(0, 1))
 

@@ -35,6 +35,22 @@ def _with_values(text: str, values: Sequence[Shown]) -> str:
     return f"{text}({', '.join(shown.short for shown in values)})" if values else text
 
 
+def taken_over(report: Report) -> str:
+    """How much of it was judged before; empty: nothing."""
+    taken, total = report.campaign.taken_over, report.counts.total
+    return f"{taken:,} of {total:,} taken over from before (--fresh judges again)" if taken else ""
+
+
+def repeated(report: Report) -> str:
+    """What was there more than once; empty: nothing."""
+    count, ids = report.campaign.repeated, report.campaign.repeated_ids
+    if not count:
+        return ""
+    more = f" and {count - len(ids):,} more" if count > len(ids) else ""
+    was = "history was found once more and is" if count == 1 else "histories were found once more and are"
+    return f"{count:,} {was} counted once: {', '.join(ids)}{more}"
+
+
 def teaser(report: Report) -> list[str]:
     """What was not checked, in a few words: for the first screen."""
     told: list[str] = []
@@ -122,5 +138,7 @@ def sentences(report: Report) -> list[str]:
         scouted = report.campaign.scouted
         read = f"; {scouted:,} were read beside it, and judged where their shape was rare" if scouted else ""
         told.append(f"{selected - total:,} of {selected:,} selected runs were not in the sample{read}")
+    if more := repeated(report):
+        told.append(more)
     told.append("times are never compared run by run, nor are attempts that were tried again: they are chance")
     return told

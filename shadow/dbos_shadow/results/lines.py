@@ -75,7 +75,7 @@ class LineResults:
         found = {}
         for key, offset in self._at.get(config, {}).items():
             row = self._row(offset)
-            found[key] = Known(row.verdict, row.reason, row.shape, row.events)
+            found[key] = Known(row.verdict, row.reason, row.shape, row.events, row.digest)
         return found
 
     async def add(self, config: str, rows: Sequence[ResultRow]) -> None:

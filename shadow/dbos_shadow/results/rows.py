@@ -8,12 +8,13 @@ from dbos_shadow.verdict import Judgement
 __all__ = ["row_of"]
 
 
-def row_of(judgement: Judgement, *, document: str, at_ms: int) -> ResultRow:
+def row_of(judgement: Judgement, *, document: str, at_ms: int, digest: str = "") -> ResultRow:
     """The row of a judgement.
 
     Args:
         document: what is kept of it (``kept.Keeper``).
         at_ms: when it was made, milliseconds since the epoch: for retention.
+        digest: of the history, if it was at hand before it was judged.
     """
     return ResultRow(
         workflow_type=judgement.workflow_type,
@@ -25,4 +26,5 @@ def row_of(judgement: Judgement, *, document: str, at_ms: int) -> ResultRow:
         events=judgement.events,
         at_ms=at_ms,
         document=document,
+        digest=digest,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -11,7 +12,7 @@ from temporalio.exceptions import ActivityError
 
 from tests.unit.shadow.programs import KEYWORD, SOON, Locally, add, refuse, second_time_lucky
 
-__all__ = ["WORKFLOWS", "Locally", "Raises", "Steps"]
+__all__ = ["OTHER", "PLAIN", "WORKFLOWS", "Locally", "Raises", "Steps"]
 
 
 @workflow.defn
@@ -46,3 +47,7 @@ class Raises:
 
 
 WORKFLOWS = [Steps, Locally]
+
+PLAIN: dict[str, Any] = {}
+OTHER: dict[str, Any] = {}
+"""Options of a worker, by two names."""

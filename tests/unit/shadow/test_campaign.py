@@ -170,6 +170,13 @@ async def test_what_was_judged_is_not_judged_again(results: LineResults) -> None
     [
         ({}, {}, False),
         ({}, {"events": 9}, True),
+        ({"digest": "a"}, {"digest": "a"}, False),
+        ({"digest": "a"}, {"digest": "b"}, True),
+        ({}, {"digest": "a"}, True),
+        ({"digest": "a"}, {}, False),
+        ({"status": "paused"}, {"status": "paused"}, True),
+        ({"status": "of tomorrow", "close_ms": 0}, {"status": "of tomorrow", "close_ms": 0}, True),
+        ({"status": "of tomorrow"}, {"status": "of tomorrow"}, False),
         ({"status": "running"}, {"status": "running"}, True),
     ],
 )
@@ -194,7 +201,7 @@ async def test_our_own_failures_are_tried_again_and_say_nothing_of_payloads(resu
     assert first.counts.reasons == {Reason.FAILED.value: 1, Reason.SEALED.value: 1}
     judge = Judge()
     await campaign(results, judge).run(Selection(), Source([run(1), run(2), run(3)]))
-    assert judge.judged == ["w001"]
+    assert judge.judged == ["w001", "w002"], "the codec may be there now"
 
 
 async def test_what_cannot_be_read_or_is_gone_is_told(results: LineResults) -> None:
@@ -237,6 +244,29 @@ async def test_the_same_run_twice_is_one_run(results: LineResults) -> None:
     await work.run(Selection(), Source([run(1), run(2), run(1)]))
     assert judge.judged == ["w001", "w002"]
     assert work.counts.seen == 2
+    assert work.counts.repeated == [], "a listing may have it on two pages"
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.9999])
+async def test_the_same_run_in_two_files_is_never_passed_over_in_silence(results: LineResults, rate: float) -> None:
+    judge = Judge()
+    work = campaign(results, judge)
+    found = [
+        run(number, digest=digest, where=f"{name}\nfile:{name}")
+        for number, digest, name in (
+            (1, "a", "1.json"),
+            (2, "b", "2.json"),
+            (1, "a", "1.json.gz"),
+            (2, "c", "later.json"),
+        )
+    ]
+    await work.run(Selection(rate=rate), Source(found))
+    assert sorted(judge.judged) == ["w001", "w002"]
+    assert work.counts.repeated == ["w001"]
+    assert work.counts.verdicts == {"match": 2, "inconclusive": 1}
+    (other,) = [row async for row in results.read("c") if row.verdict == "inconclusive"]
+    assert (other.workflow_id, other.run_id) == ("w002", "file:later.json")
+    assert "2.json with another history" in other.document
 
 
 class TestLimits:

@@ -121,6 +121,51 @@ class TestReplay:
         assert answer.exit_code == 0
         assert json.loads(answer.stdout)["decision"] == "go"
 
+    def test_what_is_taken_over_is_said(self, run: Shadow, exported: Path) -> None:
+        for before, said in ((0, ""), (6, "6 of 6 taken over from before (--fresh judges again)")):
+            answer = run("replay", exported, "-w", PROGRAMS, "-o", "r.json", "-o", "r.html", "-o", "r.md")
+            assert answer.exit_code == 0
+            assert json.loads(Path("r.json").read_text())["campaign"]["taken_over"] == before
+            assert "taken over" in answer.output if before else "taken over" not in answer.output
+            assert said in " ".join(answer.output.split())
+            assert said in Path("r.html").read_text()
+        assert "6 of 6 taken over from before" in Path("r.md").read_text()
+        fresh = run("replay", exported, "-w", PROGRAMS, "--fresh", "--json")
+        assert json.loads(fresh.stdout)["campaign"]["taken_over"] == 0
+
+    def test_a_file_that_was_written_anew_is_judged_again(self, run: Shadow, exported: Path) -> None:
+        folder = shutil.copytree(exported, "histories")
+        assert run("replay", folder, "-w", PROGRAMS).exit_code == 0
+        changed = next(path for path in Path(folder).iterdir() if path.name.startswith("steps"))
+        changed.write_text(changed.read_text().replace('"name": "add"', '"name": "subtract"'))
+        answer = run("replay", folder, "-w", PROGRAMS, "--json")
+        assert answer.exit_code == 1
+        report = json.loads(answer.stdout)
+        assert (report["counts"]["mismatch"], report["campaign"]["taken_over"]) == (1, 5)
+
+    def test_options_of_another_name_judge_again(self, run: Shadow, exported: Path) -> None:
+        found = []
+        for name in ("PLAIN", "OTHER"):
+            options = ["--worker-options", f"tests.unit.shadow.changed_steps:{name}"]
+            found.append(json.loads(run("replay", exported, "-w", PROGRAMS, *options, "--json").stdout)["campaign"])
+        assert [campaign["taken_over"] for campaign in found] == [0, 0]
+
+    def test_a_run_in_two_files_is_told(self, run: Shadow, exported: Path) -> None:
+        folder = shutil.copytree(exported, "histories")
+        first = next(path for path in Path(folder).iterdir() if path.name.startswith("steps"))
+        again = first.with_name("z again.json")
+        again.write_text(first.read_text())
+        answer = run("replay", folder, "-w", PROGRAMS, "-o", "r.html")
+        assert answer.exit_code == 0
+        assert "1 history was found once more and is counted once: steps/" in " ".join(answer.output.split())
+        assert "1 history was found once more" in Path("r.html").read_text()
+        answer = run("replay", folder, "-w", PROGRAMS, "--hash-ids", "-o", "r.html")
+        assert "1 history was found once more and is counted once: #" in " ".join(answer.output.split())
+        again.write_text(first.read_text().replace('"name": "add"', '"name": "subtract"'))
+        answer = run("replay", folder, "-w", PROGRAMS, "--json")
+        assert answer.exit_code == 3
+        assert json.loads(answer.stdout)["counts"]["inconclusive"] == 1
+
     def test_too_few_runs(self, run: Shadow, exported: Path) -> None:
         answer = run("replay", exported, "-w", PROGRAMS, "--sample-floor", 3, "--json")
         assert answer.exit_code == 3
@@ -242,9 +287,23 @@ class TestUsage:
         assert "cannot be reached" in json.loads(answer.stderr)["error"]
 
     @pytest.mark.parametrize("as_json", [(), ("--json",)])
-    @pytest.mark.parametrize("place", ["dbos_shadow.results.kept.Keeper.__call__", "dbos_shadow.cli.work.write"])
+    @pytest.mark.parametrize(
+        ("place", "kind"),
+        [
+            ("dbos_shadow.results.kept.Keeper.__call__", RuntimeError),
+            ("dbos_shadow.results.kept.Keeper.__call__", ValueError),
+            ("dbos_shadow.reading.file_source.FileSource.candidates", ValueError),
+            ("dbos_shadow.cli.work.write", RuntimeError),
+        ],
+    )
     def test_a_failure_of_our_own_quotes_nothing(
-        self, run: Shadow, exported: Path, monkeypatch: pytest.MonkeyPatch, place: str, as_json: tuple[str, ...]
+        self,
+        run: Shadow,
+        exported: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        place: str,
+        kind: type[Exception],
+        as_json: tuple[str, ...],
     ) -> None:
         """Wherever it happens: what an exception says may be what was recorded, and so may the local names around it."""
 
@@ -252,12 +311,12 @@ class TestUsage:
             try:
                 raise KeyError("canary in a cause")
             except KeyError as error:
-                raise RuntimeError("canary in a message") from error
+                raise kind("canary in a message") from error
 
         monkeypatch.setattr(place, fails)
         answer = run("replay", exported, "-w", CHANGED, "-o", "r.xml", "-o", "r.sarif", *as_json)
         assert answer.exit_code == 4
-        assert "RuntimeError in fails" in " ".join(answer.stderr.split())
+        assert f"{kind.__name__} in fails" in " ".join(answer.stderr.split())
         kept = Path(".dbos-shadow/results.jsonl").read_text()
         assert "canary" not in answer.output + kept
         assert not Path("r.xml").exists()

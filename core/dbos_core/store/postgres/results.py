@@ -40,25 +40,25 @@ _FORGET = """
 
 _ADD = """
     insert into {own}.results
-           (config, workflow_type, workflow_id, run_id, verdict, reason, shape, events, at_ms, document)
+           (config, workflow_type, workflow_id, run_id, verdict, reason, shape, events, at_ms, document, digest)
     select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[],
-                             $10::text[])
+                             $10::text[], $11::text[])
     on conflict (config, workflow_type, workflow_id, run_id) do update
        set verdict = excluded.verdict, reason = excluded.reason, shape = excluded.shape, events = excluded.events,
-           at_ms = excluded.at_ms, document = excluded.document"""
+           at_ms = excluded.at_ms, document = excluded.document, digest = excluded.digest"""
 
 _SUMMARISE = "update {own}.campaigns set summary = $2 where config = $1"
 
 # Page by page along the primary key: no sort, whatever the number of results.
 _PAGE = """
-    select workflow_type, workflow_id, run_id, verdict, reason, shape, events, at_ms, document
+    select workflow_type, workflow_id, run_id, verdict, reason, shape, events, at_ms, document, digest
       from {own}.results
      where config = $1 and (workflow_type, workflow_id, run_id) > ($2, $3, $4)
      order by workflow_type, workflow_id, run_id
      limit $5"""
 
 _PAGE_KNOWN = """
-    select workflow_type, workflow_id, run_id, verdict, reason, shape, events
+    select workflow_type, workflow_id, run_id, verdict, reason, shape, events, digest
       from {own}.results
      where config = $1 and (workflow_type, workflow_id, run_id) > ($2, $3, $4)
      order by workflow_type, workflow_id, run_id
@@ -124,7 +124,9 @@ class PostgresResults:
     async def known(self, config: str) -> Mapping[tuple[str, str], Known]:
         found: dict[tuple[str, str], Known] = {}
         async for row in self._pages("reading what is known", _PAGE_KNOWN, config):
-            found[row["workflow_id"], row["run_id"]] = Known(row["verdict"], row["reason"], row["shape"], row["events"])
+            found[row["workflow_id"], row["run_id"]] = Known(
+                row["verdict"], row["reason"], row["shape"], row["events"], row["digest"]
+            )
         return found
 
     async def add(self, config: str, rows: Sequence[ResultRow]) -> None:
@@ -150,6 +152,7 @@ class PostgresResults:
                     [row.events for row in latest],
                     [row.at_ms for row in latest],
                     [row.document for row in latest],
+                    [row.digest for row in latest],
                 )
 
         await self._db.run("keeping results", write, safe=True)
