@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import cache
@@ -43,7 +44,7 @@ def versions() -> dict[str, str]:
         for value in list(vars(sys.modules[name]).values())
         if (top := _top(value)) is not None and _is_installed_package(top)
     }
-    names = {name for top, names in metadata.packages_distributions().items() if top in tops for name in names}
+    names = {name for top, names in _distributions().items() if top in tops for name in names}
     return {name: metadata.version(name) for name in sorted(names)}
 
 
@@ -106,6 +107,11 @@ def _is_ours(path: Path) -> bool:
 def _is_installed(path: Path) -> bool:
     """Is it of a package that was installed, or Python's own?"""
     return not _INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(folder) for folder in _of_python())
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 @cache

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
@@ -20,7 +21,6 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEven
 
 from dbos_compat.bridge.guided import GuidedInterpreter, RecordedTask
 from dbos_compat.convert.payloads import loads
-from dbos_compat.private_workbench import left_in
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.commit import RunRow
 from dbos_core.runner import Decision, TaskFailure
@@ -42,6 +42,11 @@ def run_id_of(events: Iterable[HistoryEvent]) -> str:
             if failed.cause == _RESET and failed.new_run_id:
                 found = failed.new_run_id
     return found
+
+
+_lent: WeakKeyDictionary[WorkbenchRunner, dict[str, str]] = WeakKeyDictionary()
+"""Of each runner: run id → the run whose code is told that it is this one. A worker knows its instances by these ids, and a
+mirror may have a run and what became of it after a reset at the same time."""
 
 
 class Lives:
@@ -66,8 +71,9 @@ class Lives:
         self._started = started
         self._at = at
         self._interpreter: GuidedInterpreter | None = None
-        self._first_id = started.original_execution_run_id or row.run_id
-        self._was_reset = self._first_id != row.run_id
+        self._told_id = started.original_execution_run_id or row.run_id
+        """Which run the code is told that it is."""
+        self._was_reset = self._told_id != row.run_id
         if self._was_reset:
             self._row = replace(row)  # the caller's goes on with the run
         self._taken: list[tuple[RecordedTask, list[str]]] = []
@@ -78,34 +84,65 @@ class Lives:
         if self._was_reset:
             return self._take(told)
         if self._interpreter is None:
-            self._interpreter = self._opened(self._row)
+            if not self._open(self._row):
+                return self._later(told)
+            assert self._interpreter is not None
         return self._interpreter.follow(told)
 
     def evict(self) -> Awaitable[None] | None:
-        return None if self._interpreter is None else self._interpreter.evict()
+        interpreter, self._interpreter = self._interpreter, None
+        if interpreter is None:
+            return None
+        leaving = interpreter.evict()
+        if leaving is not None:
+            return self._leave(leaving)
+        self._give_back()
+        return None
 
-    def _opened(self, row: RunRow) -> GuidedInterpreter:
-        interpreter = self._runner.follow(row, self._inputs, self._started)
-        interpreter.begin(self._at)
-        return interpreter
+    async def _leave(self, leaving: Awaitable[None]) -> None:
+        try:
+            await leaving
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        lent = _lent.get(self._runner, {})
+        if lent.get(self._told_id) == self._row.run_id:
+            del lent[self._told_id]
+
+    def _open(self, row: RunRow) -> bool:
+        """Begin, under the id that is told; False: another run has it now."""
+        lent = _lent.setdefault(self._runner, {})
+        if lent.setdefault(row.run_id, self._row.run_id) != self._row.run_id:
+            return False
+        self._interpreter = self._runner.follow(row, self._inputs, self._started)
+        self._interpreter.begin(self._at)
+        return True
+
+    async def _later(self, told: RecordedTask) -> Decision:
+        while not self._open(self._row):  # noqa: ASYNC110
+            await asyncio.sleep(_AGAIN_S)
+        return await self._one(told)
+
+    # -- of a run that was reset -----------------------------------------------------------------------------------
 
     async def _take(self, told: RecordedTask) -> Decision:
+        decision = None
         if self._interpreter is None or told.reseeds:
-            failed = await self._begin(told.reseeds[-1] if told.reseeds else self._first_id)
-            if failed is not None:
-                return failed
-        decision = await self._one(told)
-        self._taken.append((told, _kinds(decision)))
+            decision = await self._begin(told.reseeds[-1] if told.reseeds else self._told_id)
+        if decision is None:
+            decision = await self._one(told)
+            self._taken.append((told, _kinds(decision)))
+        if decision.failure is not None and self._told_id != self._row.run_id:
+            await self._end()  # nothing comes after that, and another run may wait for the id
         return decision
 
     async def _begin(self, run_id: str) -> Decision | None:
         """Begin anew under another id, and come to where it was; else the failure on the way."""
-        leaving = self.evict()
-        if leaving is not None:
-            await leaving
-        while run_id != self._row.run_id and run_id in left_in(self._runner.host):  # noqa: ASYNC110
-            await asyncio.sleep(_AGAIN_S)  # a mirror may still have the run that was reset
-        self._interpreter = self._opened(replace(self._row, run_id=run_id))
+        await self._end()
+        self._told_id = run_id
+        while not self._open(replace(self._row, run_id=run_id)):  # noqa: ASYNC110
+            await asyncio.sleep(_AGAIN_S)
         for told, kinds in self._taken:
             decision = await self._one(told)
             if decision.failure is not None:
@@ -114,6 +151,11 @@ class Lives:
                 message = f"Told after a reset that it is run {run_id}, the code asks for something else than before."
                 return Decision(record=None, name="", failure=TaskFailure(message, "NON_DETERMINISTIC_ERROR"))
         return None
+
+    async def _end(self) -> None:
+        leaving = self.evict()
+        if leaving is not None:
+            await leaving
 
     async def _one(self, told: RecordedTask) -> Decision:
         assert self._interpreter is not None

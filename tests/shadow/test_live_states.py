@@ -17,7 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from typer.testing import CliRunner
 
 from dbos_compat.cli import app
-from dbos_shadow.mirror import MemoryLedger, MirrorWorker
+from dbos_shadow.mirror import MemoryLedger, MirrorWorker, Note
 from dbos_shadow.reading.live import Namespace
 from dbos_shadow.reading.pace import Pace
 from dbos_shadow.select import Candidate, Selection
@@ -146,6 +146,15 @@ async def test_a_paused_run_is_an_open_one(elsewhere: Path) -> None:
                 return {entry.note.workflow_id for entry in await ledger.entries()} == {"other", "paused"}
 
             await eventually(noted, within=60)
+        # Nor does a message to it, of which a front notes the workflow's id alone.
+        ledger = MemoryLedger()
+        await ledger.note([Note(workflow_id=paused.id)])
+        async with MirrorWorker(client, ledger=ledger, workflows=[Named], workflow_runner=UNSANDBOXED):
+
+            async def resolved() -> bool:
+                return paused.first_execution_run_id in {entry.note.run_id for entry in await ledger.entries()}
+
+            await eventually(resolved, within=60)
 
 
 async def listed_as_paused(client: Client) -> Candidate:

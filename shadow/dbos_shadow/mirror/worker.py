@@ -42,6 +42,7 @@ from dbos_shadow.mirror.notes import Note
 from dbos_shadow.mirror.patience import patiently
 from dbos_shadow.mirror.weighing import Weigher
 from dbos_shadow.reading.decoding import CannotDecode
+from dbos_shadow.reading.listing import current_run
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ class MirrorWorker:
         run = None
         while True:
             try:
-                found = await self._temporal.get_workflow_handle(note.workflow_id).describe()
+                found = await current_run(self._temporal, note.workflow_id)
                 run = Note(workflow_id=note.workflow_id, run_id=found.run_id, workflow_type=found.workflow_type)
                 break
             except RPCError as error:
