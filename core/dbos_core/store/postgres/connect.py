@@ -2,7 +2,8 @@
 
 Everything that the store says to Postgres goes through :class:`Database`. It fills the schema names into the literal
 SQL of its callers, repeats what Postgres asks to repeat (deadlock, serialization failure) and raises two errors only:
-``StoreUnavailable`` (the database is away; repeat) and ``BadCommit`` (it refuses these values).
+``StoreUnavailable`` (the database is away; repeat) and ``BadCommit`` (it refuses these values). After a lost session it
+says nothing to the server before that one has ended there (``lost``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from dbos_core.errors import BadCommit, BadDatabaseURL, SchemaMissing, StoreUnavailable
+from dbos_core.store.postgres.lost import Backend, LostSessions, backend_of
 from dbos_core.store.postgres.schema.names import Schemas
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -107,6 +109,9 @@ else:
 class _PooledConnection(_Base):
     """A connection that keeps nothing between two users, so that giving it back costs no round trip."""
 
+    backend: Backend | None = None
+    """Who serves it. None behind a transaction pooler, where that is somebody else each time."""
+
     def get_reset_query(self) -> str:
         return ""
 
@@ -127,6 +132,7 @@ class Database:
         self._held: Connection | None = None
         """The session of whoever flushes: taking one from the pool and giving it back costs more than a small flush."""
         self._held_busy = False
+        self._lost = LostSessions()
         self._filled: dict[str, str] = {}
         self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()
         """Of the pool, those that have ended meanwhile included."""
@@ -155,6 +161,8 @@ class Database:
 
     async def _remember(self, session: Any) -> None:
         self._sessions.add(session)
+        if self._statement_cache:
+            session.backend = await backend_of(session)
 
     async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
         """A session of its own, outside the pool. Whoever asks for it closes it."""
@@ -181,6 +189,7 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None:
             return
+        await self._lost.stop()
         held, self._held = self._held, None
         if held is not None and not self._held_busy:
             await pool.release(held)
@@ -245,6 +254,8 @@ class Database:
             attempt += 1
             try:
                 with translated(what):
+                    if self._lost:
+                        await self._lost.end(self.connection)
                     if held and self._pool_max > 1 and not self._held_busy:
                         return await self._on_held(body)
                     return await self._on_session(body)
@@ -272,10 +283,12 @@ class Database:
                 if self._pool is None:
                     raise StoreUnavailable("the store is closed. Open it first.")
                 connection = self._held = await self._pool.acquire(timeout=COMMAND_TIMEOUT_S)
+            backend = _backend(connection)
             try:
                 return await body(connection)
             except (*AWAY, asyncio.CancelledError) as error:
                 self._held = None
+                self._lost.add(backend)
                 connection.terminate()
                 if self._pool is not None and not isinstance(error, asyncio.CancelledError):
                     await self._pool.expire_connections()
@@ -284,14 +297,25 @@ class Database:
             self._held_busy = False
 
     async def _on_session(self, body: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self.connection() as connection:
-            try:
-                return await body(connection)
-            except AWAY:
-                connection.terminate()  # whatever state it is in, nobody else shall get it
-                if self._pool is not None:
-                    await self._pool.expire_connections()  # those that idle may have gone with it
-                raise
+        begun, backend = False, None
+        try:
+            async with self.connection() as connection:
+                begun, backend = True, _backend(connection)
+                try:
+                    return await body(connection)
+                except AWAY:
+                    connection.terminate()  # whatever state it is in, nobody else shall get it
+                    raise
+        except AWAY:  # also when a caller gave up, and the server does not answer that
+            self._lost.add(backend)
+            if begun and self._pool is not None:
+                await self._pool.expire_connections()  # those that idle may have gone with it
+            raise
+
+
+def _backend(connection: Connection) -> Backend | None:
+    found: Backend | None = connection.backend  # type: ignore[attr-defined]  # a ``_PooledConnection``'s
+    return found
 
 
 def _is_closed(connection: Connection) -> bool:

@@ -78,7 +78,7 @@ class PostgresStore(PostgresSchedules):
             create: make the schema where it is missing.
             pool_max: sessions at most, besides the one that listens.
             statement_cache: prepared statements per session. 0 behind a transaction pooler (pgbouncer): then nothing
-                is prepared and no session setting is made.
+                is prepared and no session setting is made, and a lost session cannot be ended on the server (``lost``).
             settings: session settings (``dbos_compat.now_ms`` stops the clock in tests).
         """
         self.schemas = Schemas.of(namespace)
