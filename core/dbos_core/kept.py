@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dbos_core.activities.spec import FinalOutcome, OutcomeKind, RetryState, TimeoutKind
 from dbos_core.commit import Commit, Mail, Verdict
 from dbos_core.errors import BadCommit
-from dbos_core.mailbox import OUTCOME, OWN_ID
+from dbos_core.mailbox import OUTCOME, OWN_ID, is_signal
 from dbos_core.phase import Phase
 from dbos_core.runner import Event, EventKind
 
@@ -98,13 +98,23 @@ def consume(kernel: Kernel, run: LiveRun, unwanted: FinalOutcome) -> None:
         kernel.writer.submit(commit, lambda _: None)
 
 
-def refuse(kernel: Kernel, run: LiveRun, message: Mail) -> None:
-    """A stock tool has sent something under a topic of ours, which nobody can understand."""
+def refused(kernel: Kernel, run: LiveRun, message: Mail) -> bool:
+    """Has a stock tool sent something that nobody can understand? Then it is dropped: else it would come again with every
+    activation, which could never succeed."""
+    why: str | None
+    if is_signal(message.topic):
+        why = run.runner.why_unreadable(message)
+    else:
+        why = "topics that begin so are kept for the engine. Use another name"
+    if why is None:
+        return False
     logger.warning(
-        "message %s to workflow %r has the topic %r, which is kept for the engine; it is dropped. Use another name.",
+        "message %s to workflow %r with the topic %r is dropped: %s.",
         message.mail_id,
         run.row.workflow_id,
         message.topic,
+        why,
     )
     commit = Commit(workflow_uuid=run.row.workflow_uuid, consumed=(message.mail_id,))
     kernel.writer.submit(commit, lambda _: None)
+    return True

@@ -169,8 +169,7 @@ class LiveRun:
         self.known_mail.add(message.mail_id)
         if own:
             self.mail_high_ms = max(self.mail_high_ms, message.created_ms)
-        elif not mailbox.is_signal(message.topic):
-            kept.refuse(self._kernel, self, message)
+        elif kept.refused(self._kernel, self, message):
             return
         if message.topic == mailbox.ACTIVITY:
             self._kernel.activities.remote_outcome(self.row.workflow_uuid, message)

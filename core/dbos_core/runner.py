@@ -174,6 +174,10 @@ class Runner(Protocol):
         """
         ...
 
+    def why_unreadable(self, message: Mail) -> str | None:
+        """Why a message that a stock tool sent cannot become a signal, in words for its sender; None: it can."""
+        ...
+
     def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
         """An activity of the run will start here as soon as it is journalled. Until then there is time to make ready
         what its start will need (``ActivitySpec.prepared``)."""

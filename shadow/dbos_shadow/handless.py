@@ -14,7 +14,7 @@ from typing import Any
 from dbos_compat.bridge.guided import HintedInterpreter, RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
-from dbos_core.commit import Entry, RunRow
+from dbos_core.commit import Entry, Mail, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
 
 __all__ = ["HandlessRunner"]
@@ -43,6 +43,10 @@ class HandlessRunner:
             "nothing else can begin here: the kernel never hears of children or successors"
         )
         return _Handless(self._runner.hinted(run, inputs, native), self)
+
+    def why_unreadable(self, message: Mail) -> str | None:
+        """Stock tools send nothing here."""
+        return None
 
     def prepare(self, run: RunRow, spec: Any) -> None:
         """No activity is ever started."""

@@ -6,12 +6,8 @@ what was written, so that a live run and its replay cannot see different things.
 
 from __future__ import annotations
 
-import json
-import pickle
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,6 +22,7 @@ from temporalio.bridge.proto.workflow_activation import (
 from dbos_compat.bridge.local_activities import outcome_text, resolution
 from dbos_compat.bridge.others import Others
 from dbos_compat.bridge.seeds import seed
+from dbos_compat.bridge.stock_messages import message_text
 from dbos_compat.convert.failures import failure
 from dbos_compat.convert.metadata import began_ms
 from dbos_compat.convert.payloads import as_payloads, dumps, payload, payload_map, payloads
@@ -33,7 +30,7 @@ from dbos_compat.history.numbering import started_event_id
 from dbos_compat.history.outcomes import timeout_failure
 from dbos_core import mailbox
 from dbos_core.activities.spec import OutcomeKind, RetryState
-from dbos_core.commit import Mail, RunRow
+from dbos_core.commit import RunRow
 from dbos_core.runner import Event, EventKind
 
 _SIGNAL_FIELDS = frozenset(SignalWorkflow.DESCRIPTOR.fields_by_name)
@@ -89,31 +86,11 @@ def record_text(event: Event) -> str:
         return outcome_text(event.local)
     mail = event.mail
     assert mail is not None
-    head = f'"id":{dumps(mail.mail_id)},"ms":{mail.created_ms},"m":{_message_text(mail)}'
+    head = f'"id":{dumps(mail.mail_id)},"ms":{mail.created_ms},"m":{message_text(mail)}'
     if kind is EventKind.SIGNAL:
         name = "" if mail.topic == mailbox.NULL_TOPIC else mail.topic
         return f'{{"k":"signal","name":{dumps(name)},{head}}}'
     return f'{{"k":"{kind.value}",{head}}}'
-
-
-def _message_text(mail: Mail) -> str:
-    """Our own messages as they are; a stock DBOS ``send`` becomes a signal with that one argument."""
-    if mail.mail_id.startswith(mailbox.OWN_ID):
-        return mail.message
-    if mail.serialization == "py_pickle":
-        value = _Restricted(BytesIO(b64decode(mail.message))).load()
-        return f'{{"args":[{{"j":{json.dumps(value, separators=(",", ":"))}}}],"identity":"dbos"}}'
-    return f'{{"args":[{{"j":{dumps(json.loads(mail.message))}}}],"identity":"dbos"}}'
-
-
-class _Restricted(pickle.Unpickler):
-    """What a stock client pickles by default, as long as it is plain data: no class is ever looked up."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(
-            f"a DBOS message holds a {module}.{name}; only plain data is accepted. "
-            "Send it with serialization_type=WorkflowSerializationFormat.PORTABLE."
-        )
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ from dbos_compat.bridge.refusals import (
     limited,
     names_its_activities,
 )
+from dbos_compat.bridge.stock_messages import why_unreadable
 from dbos_compat.bridge.task import Task
 from dbos_compat.chains.successor import NewId
 from dbos_compat.convert.answers import Answer, answer_text, question
@@ -68,7 +69,7 @@ from dbos_compat.metrics import WorkerMetrics
 from dbos_compat.private import SDK_VERSION, WorkflowHost
 from dbos_core.activities.local import LocalLane
 from dbos_core.activities.spec import ActivitySpec
-from dbos_core.commit import Entry, RunRow
+from dbos_core.commit import Entry, Mail, RunRow
 from dbos_core.runner import Activation, Decision, Interpreter
 
 logger = logging.getLogger("dbos_compat")
@@ -141,6 +142,9 @@ class TemporalRunner:
     def builder(self, run: RunRow, inputs: str) -> Builder:
         """For a run that has no past yet."""
         return Builder(self.identity, run, inputs, self.new_id, shortest_timer_ms=self._shortest_timer_ms)
+
+    def why_unreadable(self, message: Mail) -> str | None:
+        return why_unreadable(message)
 
     def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
         prepare_start(spec, run, self.namespace)

@@ -15,6 +15,7 @@ from typing import Any
 from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
+from dbos_compat.bridge.stock_messages import message_text, why_unreadable
 from dbos_compat.chains.deadlines import deadline_ms
 from dbos_compat.convert.metadata import metadata_record, metadata_text
 from dbos_compat.convert.payloads import dumps, payload_map, payload_map_text
@@ -134,10 +135,8 @@ def _waiting(mail: Sequence[Mail], handled: frozenset[str]) -> Iterator[tuple[st
             yield "", json.loads(letter.message)
         elif is_signal(letter.topic):
             name = "" if letter.topic == NULL_TOPIC else letter.topic
-            if letter.mail_id.startswith(OWN_ID):
-                yield name, json.loads(letter.message)
-            else:
-                yield name, {"args": [{"j": json.loads(letter.message)}], "identity": "dbos"}
+            if letter.mail_id.startswith(OWN_ID) or why_unreadable(letter) is None:
+                yield name, json.loads(message_text(letter))
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ class _Noting:
         self._world = world
         self.task_queue, self.identity = inner.task_queue, inner.identity
         self.max_cached, self.local_lane = inner.max_cached, inner.local_lane
-        self.knows = inner.knows
+        self.knows, self.why_unreadable = inner.knows, inner.why_unreadable
 
     def prepare(self, run: RunRow, spec: ActivitySpec) -> None:
         """Attempts run nowhere: nothing has to be made ready for them."""

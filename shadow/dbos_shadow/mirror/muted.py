@@ -23,7 +23,7 @@ from dbos_compat.bridge.commands import in_one_order
 from dbos_compat.bridge.guided import RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
-from dbos_core.commit import Entry, RunRow
+from dbos_core.commit import Entry, Mail, RunRow
 from dbos_core.kernel import Kernel
 from dbos_core.live_run import LiveRun
 from dbos_core.parking import Parking
@@ -108,6 +108,10 @@ class MutedRunner:
 
     def open(self, run: RunRow, inputs: str, native: Any = None) -> MutedInterpreter:
         return MutedInterpreter(self._runner, self._heard.setdefault(run.run_id, Heard()))
+
+    def why_unreadable(self, message: Mail) -> str | None:
+        """Stock tools send nothing here."""
+        return None
 
     def prepare(self, run: RunRow, spec: Any) -> None:
         """No activity is ever started."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbos_core.activities.local import LocalLane
-from dbos_core.commit import RunRow
+from dbos_core.commit import Mail, RunRow
 
 
 class AnyRunner:
@@ -15,6 +15,9 @@ class AnyRunner:
 
     def knows(self, workflow_type: str) -> bool:
         return True
+
+    def why_unreadable(self, message: Mail) -> str | None:
+        return None
 
     def prepare(self, run: RunRow, spec: object) -> None:
         """Nothing to make ready."""

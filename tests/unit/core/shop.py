@@ -85,6 +85,9 @@ class Script:
     def knows(self, workflow_type: str) -> bool:
         return True
 
+    def why_unreadable(self, message: Mail) -> str | None:
+        return None
+
     def prepare(self, run: RunRow, spec: object) -> None: ...
 
     def open(self, run: RunRow, inputs: str, native: object = None) -> Script:
