@@ -203,6 +203,9 @@ class Commit:
     """Let go of the run, which waits: runnable again at this time (``PARK_FOREVER``: only mail wakes it).
     Refused with ``MAIL_WAITING`` when mail newer than ``mail_seen_ms`` waits."""
     mail_seen_ms: int = 0
+    mail_left: tuple[str, ...] = ()
+    """Ids of messages that are known and stay in the mailbox. (With ``park_until_ms`` and ``close`` a message of a stock tool
+    that is neither among them nor ``consumed`` counts as newer, whatever its time.)"""
     memo: str | None = None
     search_attributes: str | None = None
     """The full new value (JSON text) when it changed, else None."""

@@ -142,7 +142,12 @@ async def _put_back(kernel: Kernel, run: LiveRun, mail: list[Mail]) -> None:
     seen_ms = max([message.created_ms for message in mail], default=0)
     run.phase = Phase.COMMITTING
     verdict = await kernel.writer.write(
-        Commit(workflow_uuid=run.row.workflow_uuid, park_until_ms=run.row.execution_ms, mail_seen_ms=seen_ms)
+        Commit(
+            workflow_uuid=run.row.workflow_uuid,
+            park_until_ms=run.row.execution_ms,
+            mail_seen_ms=seen_ms,
+            mail_left=tuple(message.mail_id for message in mail),
+        )
     )
     if run.phase is Phase.GONE:
         return

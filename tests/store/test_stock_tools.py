@@ -7,7 +7,7 @@ import json
 from dbos_core.commit import Commit, RunStatus, Verdict
 from dbos_core.mailbox import OWN_ID
 from dbos_core.store.base import WakeKind
-from tests.store.support import HOUR, QUEUE, entry, letter, post
+from tests.store.support import HOUR, QUEUE, close, entry, letter, post
 
 
 async def test_a_run_cancelled_under_its_owner_takes_no_more_writes(ours, stock):
@@ -161,6 +161,32 @@ async def test_a_stock_message_holds_back_a_close(ours, stock):
     await stock.send("order-42", '"go"', "approve", "message-1")
 
     assert await ours.park("order-42") is Verdict.MAIL_WAITING
+
+
+async def test_a_stock_message_that_is_older_than_what_the_run_knows_holds_back_a_close(ours, stock):
+    await ours.start("order-42")
+    await stock.send("order-42", '"go"', "approve", "message-1")
+    later = await ours.store.now_ms() + HOUR
+
+    ended = Commit(workflow_uuid="order-42", entry=entry(2), close=close(seen=later))
+    assert await ours.commit(ended) is Verdict.MAIL_WAITING
+    assert await ours.park("order-42", seen=later) is Verdict.MAIL_WAITING
+
+    [mail] = await ours.mailbox("order-42")
+    ended.consumed = (mail.mail_id,)
+    assert await ours.commit(ended) is Verdict.COMMITTED
+
+
+async def test_a_run_may_be_parked_over_stock_messages_that_it_leaves_for_later(ours, stock):
+    await ours.start("order-42")
+    await stock.send("order-42", '"go"', "approve", "message-1")
+    [mail] = await ours.mailbox("order-42")
+
+    parked = Commit(
+        workflow_uuid="order-42", park_until_ms=HOUR, mail_seen_ms=mail.created_ms, mail_left=(mail.mail_id,)
+    )
+
+    assert await ours.commit(parked) is Verdict.COMMITTED
 
 
 async def test_what_comes_after_a_message_of_a_stock_tool_does_not_follow_ours(ours, stock):

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from dbos_core.commit import PARK_FOREVER, Commit, NewRun, Verdict
 from dbos_core.errors import BadCommit
+from dbos_core.mailbox import OWN_ID
 from dbos_core.store.base import WakeKind
 from dbos_core.store.memory_tables import Run, Tables
 
@@ -93,7 +94,12 @@ def _refused_by_mail(run: Run, commit: Commit) -> bool:
         seen = commit.mail_seen_ms
     else:
         return False
-    return seen is not None and run.newest_waiting_ms() > seen
+    if seen is None:
+        return False
+    known = (*commit.consumed, *commit.mail_left)
+    return run.newest_waiting_ms() > seen or any(
+        not mail_id.startswith(OWN_ID) and mail_id not in known for mail_id in run.mail
+    )
 
 
 def _mail(tables: Tables, process_id: str, commit: Commit, run: Run | None, again: bool, now_ms: int) -> Verdict:

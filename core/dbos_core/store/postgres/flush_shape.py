@@ -103,6 +103,7 @@ FENCED_COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("entry_started", "bigint", S.ENTRY),
     ("entry_completed", "bigint", S.ENTRY),
     ("mail_seen", "bigint", S.END),
+    ("mail_known", "text", S.END),
     ("touches", "boolean", S.RUN),
     ("lets_go", "boolean", S.RUN),
     ("wake_at", "bigint", S.RUN),

@@ -115,11 +115,14 @@ _F_POSITION = """when c.position is not null and (
                     select o.function_id from {dbos}.operation_outputs o
                      where o.workflow_uuid = c.uuid and o.function_id = c.position) is not null then 1"""
 
+# A stock tool's message may be older than what the run knows, and is news all the same: its time is not ours.
 # The last line: `r` is the locked, newest row, `seen` the snapshot's. They differ when mail came in between.
 _F_MAIL = """when c.mail_seen is not null and (
                     (select 1 from {dbos}.notifications n
                       where n.destination_uuid = c.uuid and not n.consumed
-                        and n.created_at_epoch_ms > c.mail_seen
+                        and (n.created_at_epoch_ms > c.mail_seen
+                             or left(n.message_uuid, 4) <> 'dc1:'
+                                and (c.mail_known::jsonb ? n.message_uuid) is not true)
                       limit 1) is not null
                     or r.last_mail_ms <> (select seen.last_mail_ms from {own}.runs seen
                                            where seen.workflow_uuid = c.uuid)) then 2"""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dbos_core.activities.spec import ActivityRow
 from dbos_core.commit import PARK_FOREVER, Close, Commit, Mail, NewRun, ParentLink, RunStatus
+from dbos_core.mailbox import OWN_ID
 from dbos_core.store.postgres.flush_shape import Shape
 
 _FINER = {RunStatus.TERMINATED, RunStatus.TIMED_OUT, RunStatus.CONTINUED_AS_NEW}
@@ -131,6 +132,7 @@ def put_fenced(fenced: list[tuple[int, Commit]], process_id: str, values: dict[s
             if any(commit.park_until_ms is not None for commit in commits):
                 shape |= Shape.PARK
             values["f_mail_seen"] = [_mail_seen(commit) for commit in commits]
+            values["f_mail_known"] = [_mail_known(commit) for commit in commits]
             if _put_successors("f", commits, process_id, values):
                 shape |= Shape.NEXT
     if any(commit.consumed for commit in commits):
@@ -187,6 +189,12 @@ def _mail_seen(commit: Commit) -> int | None:
     if commit.close is not None:
         return commit.close.mail_seen_ms
     return commit.mail_seen_ms if commit.park_until_ms is not None else None
+
+
+def _mail_known(commit: Commit) -> str | None:
+    """Messages of stock tools by id: no time says that they are known."""
+    known = [mail_id for mail_id in (*commit.consumed, *commit.mail_left) if not mail_id.startswith(OWN_ID)]
+    return json.dumps(known) if known else None
 
 
 def _put_entries(prefix: str, commits: list[Commit], values: dict[str, Any]) -> bool:
