@@ -47,6 +47,8 @@ for name, args in json.loads(sys.argv[2]):
             answer = client.retrieve_workflow(*args).get_result(polling_interval_sec=0.05)
         elif name == "send":
             answer = client.send(*args, serialization_type=WorkflowSerializationFormat.PORTABLE)
+        elif name == "resume_workflow_on":
+            answer = client.resume_workflow(args[0], queue_name=args[1]).get_workflow_id()
         elif name == "fork":
             answer = client.fork_workflow(*args).get_workflow_id()
         elif name.startswith("list_"):

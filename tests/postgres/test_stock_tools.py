@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from dbos_core.commit import Commit, RunStatus, Verdict
+from dbos_core.store.postgres import PostgresStore
 from tests.postgres import stock
 from tests.store.support import QUEUE, Process, close, entry
 
@@ -120,6 +121,43 @@ async def test_a_parked_run_that_is_cancelled_is_noticed_and_closed(ours: Proces
 
     assert await ours.store.reopened(ours.id, ours.queues, 10) == ["order-42"]
     assert (await ours.row("order-42")).status is RunStatus.CANCELED
+    assert await ours.store.reopened(ours.id, ours.queues, 10) == []
+
+
+async def test_a_cancelled_run_is_closed_however_long_nobody_has_looked(
+    ours: Process, postgres_url: str, store: PostgresStore
+) -> None:
+    assert await ours.store.reopened(ours.id, ours.queues, 10) == []
+    for queue in (QUEUE, "later"):
+        await ours.start(f"of-{queue}", task_queue=queue)
+        await ours.park(f"of-{queue}")
+        await client(postgres_url, ("cancel_workflow", [f"of-{queue}"]))
+    long_ago = "update {dbos}.workflow_status set completed_at = completed_at - 86400000 where status = 'CANCELLED'"
+    await store.database.rows("aging", long_ago)
+    await ours.start("terminated")
+    await ours.finish("terminated", RunStatus.TERMINATED)
+
+    newcomer = PostgresStore(postgres_url)
+    await newcomer.open()
+    assert await newcomer.reopened("newcomer", [QUEUE], 10) == [f"of-{QUEUE}"]
+    assert await newcomer.reopened("newcomer", [QUEUE, "later"], 10) == ["of-later"]
+    assert await newcomer.reopened("newcomer", [QUEUE, "later"], 10) == []
+    await newcomer.close()
+
+
+async def test_a_run_that_is_resumed_on_a_queue_of_any_name_is_open_again(ours: Process, postgres_url: str) -> None:
+    for status in (RunStatus.CANCELED, RunStatus.TERMINATED):
+        await ours.start(status.name)
+        await ours.finish(status.name, status)
+        await client(postgres_url, ("resume_workflow_on", [status.name, f"of nobody {status.name}"]))
+    await ours.start("parked")
+    await ours.park("parked")
+    await client(postgres_url, ("resume_workflow_on", ["parked", "of nobody"]))
+
+    concerned = ["CANCELED", "TERMINATED", "parked"]
+    assert sorted(await ours.store.reopened(ours.id, ours.queues, 10)) == concerned
+    assert sorted(await ours.claim()) == concerned
+    assert (await ours.row("CANCELED")).status is RunStatus.RUNNING
     assert await ours.store.reopened(ours.id, ours.queues, 10) == []
 
 

@@ -29,6 +29,7 @@ from dbos_core.store.postgres.flush import Author, apply
 from dbos_core.store.postgres.flush_sql import NEXT_OF_F, numbered, successors
 from dbos_core.store.postgres.flush_values import finer_status, next_json
 from dbos_core.store.postgres.load import RUN_COLUMNS, run_row
+from dbos_core.store.postgres.lookback import Look
 
 LOCK_CURRENT = """
     select{run}
@@ -233,7 +234,9 @@ INTERNAL_QUEUE = "_dbos_internal_queue"
 """Where stock resume and fork put rows unless told otherwise."""
 
 # Rows that stock tools may have changed: those of runs that this process owns; of unowned ones on its queues those
-# cancelled since $3 (by the index on completed_at); and what waits on the stock internal queue or under a name of ours.
+# cancelled since $3 (by the index on completed_at), and on the queues $5 all that were cancelled (by the index on failed
+# ones; a stock cancel leaves no queue name, unlike ours); what waits on the stock internal queue or under a name of ours;
+# and under each name that no process serves the first few, since a stock resume may name any queue.
 # Runs of living processes are left to them. `offset 0` keeps a lateral a probe per row, and `coalesce` keeps the index
 # of unowned runs (a million parked ones) out of it.
 _TOUCHED = """
@@ -265,12 +268,44 @@ _TOUCHED = """
          where w.completed_at >= $3 and w.status is not distinct from 'CANCELLED'
            and r.status = 1 and coalesce(r.owner, '') = '' and r.task_queue = any ($2::text[])
         union
+        select r.workflow_uuid
+          from {dbos}.workflow_status w
+          join {own}.runs r on r.workflow_uuid = w.workflow_uuid
+         where cardinality($5::text[]) > 0 and w.status = 'CANCELLED' and w.queue_name is null
+           and r.status = 1 and coalesce(r.owner, '') = '' and r.task_queue = any ($5::text[])
+        union
         select w.workflow_uuid
           from {dbos}.workflow_status w
           left join {own}.runs r on r.workflow_uuid = w.workflow_uuid
          where w.queue_name = any ($2::text[] || '_dbos_internal_queue'::text) and w.status = 'ENQUEUED'
            and case when r.workflow_uuid is null then w.forked_from is not null
-                    else r.status <> 1 or r.owner is null and w.queue_name is distinct from r.task_queue end)
+                    else r.status <> 1 or r.owner is null and w.queue_name is distinct from r.task_queue end
+        union
+        select first.workflow_uuid
+          from (
+            with recursive names (name) as (
+                (select w.queue_name from {dbos}.workflow_status w
+                  where w.status in ('ENQUEUED', 'PENDING') and w.queue_name is not null
+                  order by w.queue_name limit 1)
+                union all
+                select (select w.queue_name from {dbos}.workflow_status w
+                         where w.status in ('ENQUEUED', 'PENDING') and w.queue_name > names.name
+                         order by w.queue_name limit 1)
+                  from names where names.name is not null)
+            select name from names
+             where name is not null
+               and not exists (select from {own}.processes p
+                                where name = any (p.task_queues) and p.lease_until_ms > {own}.now_ms())) as n,
+               lateral (
+                    select w.workflow_uuid, w.queue_name, w.forked_from from {dbos}.workflow_status w
+                     where w.queue_name = n.name and w.status = 'ENQUEUED'
+                     order by w.priority, w.created_at
+                     limit 100) as first
+          left join {own}.runs r on r.workflow_uuid = first.workflow_uuid
+         where case when r.workflow_uuid is null
+                    then (select s.task_queue from {own}.runs s where s.workflow_uuid = first.forked_from)
+                         = any ($2::text[])
+                    else r.status <> 1 or r.owner is null and first.queue_name is distinct from r.task_queue end)
     select found.workflow_uuid, w.status,
            (select 1 from {own}.runs r where r.workflow_uuid = found.workflow_uuid) is not null as ours
       from found,
@@ -359,20 +394,25 @@ _ADOPT = """
                select pg_notify('dbos_compat_wake', {wake} || 'work|' || task_queue) from c offset 0) as n)"""
 
 
-async def touched(db: Database, process_id: str, queues: Sequence[str], since_ms: int, limit: int) -> list[str]:
+async def touched(db: Database, process_id: str, queues: Sequence[str], look: Look, limit: int) -> list[str]:
     """What ``reopened`` would look at."""
-    rows = await db.rows("looking for what DBOS tools did", _TOUCHED, process_id, list(queues), since_ms, limit)
-    return [row["workflow_uuid"] for row in rows]
+    return [row["workflow_uuid"] for row in await _touched(db, process_id, queues, look, limit)]
 
 
-async def reopened(db: Database, process_id: str, queues: Sequence[str], since_ms: int, limit: int) -> list[str]:
-    """Act on what stock tools did (``Store.reopened``); cancellations are looked for since ``since_ms``."""
-    rows = await db.rows("looking for what DBOS tools did", _TOUCHED, process_id, list(queues), since_ms, limit)
-    acted: list[str] = []
-    for row in rows:
-        if await _act(db, process_id, row, queues):
-            acted.append(row["workflow_uuid"])
-    return acted
+async def reopened(
+    db: Database, process_id: str, queues: Sequence[str], look: Look, limit: int
+) -> tuple[int, list[str]]:
+    """Act on what stock tools did (``Store.reopened``). How many rows were found, at most ``limit``, and which of them
+    were acted on."""
+    rows = await _touched(db, process_id, queues, look, limit)
+    return len(rows), [row["workflow_uuid"] for row in rows if await _act(db, process_id, row, queues)]
+
+
+async def _touched(
+    db: Database, process_id: str, queues: Sequence[str], look: Look, limit: int
+) -> list[asyncpg.Record]:
+    what = "looking for what DBOS tools did"
+    return await db.rows(what, _TOUCHED, process_id, list(queues), look.since_ms, limit, look.fresh)
 
 
 async def _act(db: Database, process_id: str, row: asyncpg.Record, queues: Sequence[str]) -> bool:

@@ -31,6 +31,7 @@ from dbos_core.store.postgres.connect import Database
 from dbos_core.store.postgres.flush import Author, flush
 from dbos_core.store.postgres.jobs import PostgresJobs
 from dbos_core.store.postgres.listen import Listener
+from dbos_core.store.postgres.lookback import Lookback
 from dbos_core.store.postgres.schedules import PostgresSchedules
 from dbos_core.store.postgres.schema.migrate import migrate
 from dbos_core.store.postgres.schema.names import Schemas
@@ -41,17 +42,14 @@ _HAS_TRIGGER = """
     select exists (select from pg_trigger
                     where tgrelid = to_regclass($1) and tgname = 'dbos_notifications_trigger' and tgenabled <> 'D')"""
 
-CANCEL_LOOKBACK_MS = 3_600_000
-"""How far back the first ``reopened`` looks for cancellations by stock tools; later ones go on from the one before."""
-
-CANCEL_OVERLAP_MS = 10_000
-"""A cancellation is stamped before it commits."""
-
 DROP_EVERY_S = 300.0
 """How often a process deletes questions whose askers went away."""
 
 SWEEP_EVERY_S = 10.0
 """How often a process looks for what stock tools did to runs that it does not own."""
+
+TOUCHED_MAX = 1_000
+"""What it finds at once, at most."""
 
 
 class PostgresStore(PostgresSchedules):
@@ -91,7 +89,7 @@ class PostgresStore(PostgresSchedules):
         self.jobs = PostgresJobs(self._db)
         self._listener = Listener(self._db)
         self._announce_mail = False
-        self._cancellations_seen_ms: int | None = None
+        self._cancellations = Lookback()
         self._sweep_at = self._drop_at = 0.0
         self._claim_lost = False
         self._maybe_taken: offers.Attempts = []
@@ -147,10 +145,11 @@ class PostgresStore(PostgresSchedules):
     async def _sweep(self, process: ProcessInfo, pulse: Pulse) -> None:
         """What is looked at more rarely than once a beat, since it costs more than a probe."""
         if time.monotonic() >= self._sweep_at:  # what stock tools did to runs that nobody owns
-            now_ms = await self.now_ms()
-            found = await runs.touched(self._db, process.process_id, process.task_queues, self._since_ms(now_ms), 1000)
+            now_ms, queues = await self.now_ms(), process.task_queues
+            look = self._cancellations.look(queues, now_ms)
+            found = await runs.touched(self._db, process.process_id, queues, look, TOUCHED_MAX)
             if not found:
-                self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
+                self._cancellations.looked(queues, now_ms)
             pulse.touched = tuple(dict.fromkeys((*pulse.touched, *found)))
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         if time.monotonic() >= self._drop_at:
@@ -276,14 +275,11 @@ class PostgresStore(PostgresSchedules):
 
     async def reopened(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
         now_ms = await self.now_ms()
-        acted = await runs.reopened(self._db, process_id, queues, self._since_ms(now_ms), limit)
-        if len(acted) < limit:
-            self._cancellations_seen_ms = now_ms - CANCEL_OVERLAP_MS
+        look = self._cancellations.look(queues, now_ms)
+        found, acted = await runs.reopened(self._db, process_id, queues, look, limit)
+        if found < limit:
+            self._cancellations.looked(queues, now_ms)
         return acted
-
-    def _since_ms(self, now_ms: int) -> int:
-        seen_ms = self._cancellations_seen_ms
-        return now_ms - CANCEL_LOOKBACK_MS if seen_ms is None else seen_ms
 
     # -- updates -------------------------------------------------------------------------------------------------
 
