@@ -49,7 +49,12 @@ async def _offer(kernel: Kernel, run: LiveRun, due_ms: int) -> None:
     if kernel.closing or not (run.phase is Phase.READY and run.failing is not None and _may_leave(run)):
         return
     run.phase = Phase.COMMITTING
-    commit = Commit(workflow_uuid=run.row.workflow_uuid, park_until_ms=due_ms, mail_seen_ms=_HEARD_ALL)
+    commit = Commit(
+        workflow_uuid=run.row.workflow_uuid,
+        park_until_ms=due_ms,
+        mail_seen_ms=_HEARD_ALL,
+        mail_left=tuple([event.mail.mail_id for event in run.inbox if event.mail is not None]),
+    )
 
     def done(verdict: Verdict | BadCommit) -> None:
         if run.phase is Phase.GONE:
