@@ -239,7 +239,7 @@ class _Where:
             return self._status(op, value)
         if field is Field.CLOSE_TIME and op is not Op.NE:
             # The listing's index has the time of open runs as the end of time.
-            reaches_it = op in (Op.GT, Op.GE) or not isinstance(value, str) and value >= _OPEN_LAST_MS
+            reaches_it = op in (Op.GT, Op.GE) or (not isinstance(value, str) and value >= _OPEN_LAST_MS)
             still = " and r.close_ms is not null" if reaches_it else ""
             return f"({_CLOSE_KEY} {op.value} {self._number(value)}{still})"
         return f"{column} {op.value} {self._number(value)}"
