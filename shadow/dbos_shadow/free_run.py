@@ -48,6 +48,7 @@ from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import compared
 from dbos_shadow.retelling import step_of
 from dbos_shadow.sources import history, journal
+from dbos_shadow.stopped import before_the_stop
 from dbos_shadow.stubs import Answer, Stub, Stubs
 from dbos_shadow.telling import Telling
 from dbos_shadow.trace import Trace
@@ -150,10 +151,13 @@ async def _judged(
             f"{run.missing} has neither a recorded result nor a stub. It was not executed; the run was stopped there. Give "
             "a stub for it."
         )
+        assert judged.comparison is not None  # both sides were there
+        comparison = before_the_stop(judged.comparison, led=False)
         return replace(
             judged,
-            verdict=Verdict.INCONCLUSIVE,
-            reason=Reason.NO_STUB,
+            verdict=Verdict.MISMATCH if comparison.differences else Verdict.INCONCLUSIVE,
+            reason=None if comparison.differences else Reason.NO_STUB,
+            comparison=comparison,
             note=note,
             subject=run.missing.partition(" ")[2],
         )

@@ -31,6 +31,7 @@ from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.select import features_of
 from dbos_shadow.sources import history
+from dbos_shadow.stopped import before_the_stop
 from dbos_shadow.stored import Stored, StoredDiffers
 from dbos_shadow.telling import replay_past
 from dbos_shadow.trace import Trace
@@ -132,6 +133,8 @@ def compared(
         expected,
         actual,
     )
+    if failure is not None and _error_type(failure) == "Unsupported":
+        comparison = before_the_stop(comparison, led=True)
     verdict, reason = judge(comparison)
     note = subject = ""
     if failure is not None:
@@ -158,7 +161,7 @@ def compared(
 def _failed(failure: TaskFailure, verdict: Verdict, reason: Reason | None) -> tuple[Verdict, Reason | None, str, str]:
     """A task failed here that did not fail there."""
     what = _error_type(failure)
-    if what == "Unsupported":
+    if what == "Unsupported" and verdict is not Verdict.MISMATCH:
         return Verdict.INCONCLUSIVE, Reason.UNSUPPORTED, failure.message, _slug(failure.message)
     note = f"On the core a workflow task failed ({failure.cause}, {what}); the comparison ends there."
     if verdict is Verdict.MISMATCH:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from temporalio.api.enums.v1 import EventType
+
 from dbos_compat.workbench import Workbench
 from dbos_shadow.reading.files import Unreadable
 from dbos_shadow.recorded import Recorded
@@ -9,7 +11,9 @@ from dbos_shadow.select import features_of
 from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
-__all__ = ["not_comparable", "undecided", "unreadable"]
+NO_TASK = "No workflow task was completed, so no code of the workflow has run. There is nothing to compare."
+
+__all__ = ["NO_TASK", "not_comparable", "undecided", "unreadable"]
 
 
 def undecided(
@@ -65,6 +69,10 @@ def not_comparable(
             verdict=Verdict.NOT_RUN,
             way=way,
             expected=expected,
+        )
+    if not any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in recorded.events):
+        return undecided(
+            recorded, Reason.NO_TASK, NO_TASK, subject="no_task", verdict=Verdict.NOT_RUN, way=way, expected=expected
         )
     return None
 

@@ -58,6 +58,8 @@ class Reason(enum.StrEnum):
     """The shadow side of a mirror failed or was down; the caller never noticed."""
     STILL_RUNNING = "still_running"
     """There is nothing to compare yet."""
+    NO_TASK = "no_task"
+    """No workflow task was ever completed: no code of the workflow has had a say in it."""
     FAILED = "failed"
     """The shadow itself failed. It is our fault; the note says where."""
     EXCLUDED = "excluded"

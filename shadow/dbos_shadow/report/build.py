@@ -58,8 +58,11 @@ COMMAND = (
     "dbos-compat shadow replay shadow-run -w MODULE --id {workflow_id} --run-id {run_id}"
 )
 
-LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING})
+LEFT_OUT = frozenset({Reason.EXCLUDED, Reason.STILL_RUNNING, Reason.NO_TASK})
 """Reasons for which nobody meant to compare a run: they do not weigh in a decision."""
+
+UNMET = frozenset({Reason.UNSUPPORTED, Reason.NO_STUB})
+"""Reasons that say something of the code, and not of one run: however few such runs there are, more would come."""
 
 NO_TYPE = "(unknown type)"
 """Of a record that does not say of which workflow it is."""
@@ -243,6 +246,7 @@ class ReportBuilder:
             different=counts.mismatch,
             undecided=counts.without_answer - left_out,
             left_out=left_out,
+            unmet=sum(of.reasons[reason.value] for reason in UNMET),
         )
         shapes = [
             Shape(shape=shape, runs=runs, compared=compared, mismatches=mismatches)

@@ -56,6 +56,10 @@ REASONS: dict[Reason, tuple[str, str]] = {
         "There is nothing to compare yet.",
         "Judge it again later.",
     ),
+    Reason.NO_TASK: (
+        "No workflow task was completed: no code of the workflow has run.",
+        "Nothing: such a run says nothing about the code. If all are so, no worker was there.",
+    ),
     Reason.FAILED: (
         "The shadow itself has failed. It is our fault.",
         "Please report it with the note and the versions.",

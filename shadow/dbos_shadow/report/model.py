@@ -213,7 +213,7 @@ class TypeReport(Part):
     workflow_type: str
     decision: Decision
     rule: str
-    """Which rule has decided: mismatches, nothing_compared, undecided_share, sample_floor, clean."""
+    """Which rule has decided: mismatches, nothing_compared, unmet, undecided_share, sample_floor, clean."""
     why: str
     counts: Counts
     reasons: dict[str, int]

@@ -7,6 +7,7 @@ Rule                  Decision     It speaks when
 ====================  ===========  ==============================================================================
 mismatches            no-go        more runs differ than ``mismatches_max``
 nothing_compared      cannot tell  no run was compared: all were left out, skipped or inconclusive
+unmet                 cannot tell  a run uses what the core refuses, or an activity without a result and a stub
 undecided_share       cannot tell  too many runs of those that should have been compared could not be
 sample_floor          cannot tell  fewer runs were compared than ``sample_floor``
 clean                 go           nothing else has spoken
@@ -55,7 +56,7 @@ class Rule:
         if not 0 <= self.undecided_share_max <= 1:
             raise ValueError(f"undecided_share_max is {self.undecided_share_max}; it is a share: give 0 to 1.")
 
-    def decide(self, *, same: int, different: int, undecided: int, left_out: int = 0) -> Ruling:
+    def decide(self, *, same: int, different: int, undecided: int, left_out: int = 0, unmet: int = 0) -> Ruling:
         """Decide for one workflow type.
 
         Args:
@@ -63,6 +64,7 @@ class Rule:
             different: runs that differ.
             undecided: runs that should have been compared, and could not be.
             left_out: runs that nobody meant to compare.
+            unmet: of the undecided, those that met something that the core refuses, or that has no stub.
         """
         compared = same + different
         wanted = compared + undecided
@@ -78,6 +80,13 @@ class Rule:
                 Decision.CANNOT_TELL,
                 "nothing_compared",
                 f"none of {counted(seen, 'run')} could be compared" if seen else "there was no run to compare",
+            )
+        if unmet:
+            verb = "meets" if unmet == 1 else "meet"
+            return Ruling(
+                Decision.CANNOT_TELL,
+                "unmet",
+                f"{unmet:,} of {counted(wanted, 'run')} {verb} what is not supported, or has no stub",
             )
         if undecided > self.undecided_share_max * wanted:
             return Ruling(

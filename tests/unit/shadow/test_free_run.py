@@ -24,7 +24,7 @@ from tests.unit.shadow.changed import Order
 from tests.unit.shadow.changed_activities import ACTIVITIES as MARKED
 from tests.unit.shadow.engine import engine, recorded
 from tests.unit.shadow.ported import Purchase, WithAudit, audit
-from tests.unit.shadow.programs import ACTIVITIES, WORKFLOWS, Again, Cancelled, Listens, Locally, Parent, Steps
+from tests.unit.shadow.programs import ACTIVITIES, WORKFLOWS, Again, Listens, Locally, Parent, Steps
 
 NAMES = NameMap.from_yaml(
     """
@@ -88,7 +88,8 @@ async def _all() -> dict[str, Recorded]:
         half = await client.start_workflow(Listens.run, id="half", task_queue="q")
         await half.execute_update(Listens.ask, "one")
         found["half"] = await recorded(half)
-        stopped = await client.start_workflow(Cancelled.run, id="stopped", task_queue="q")
+        stopped = await client.start_workflow(Listens.run, id="stopped", task_queue="q")
+        await stopped.execute_update(Listens.ask, "one")
         await stopped.terminate()
         found["stopped"] = await recorded(stopped)
     return found
@@ -242,4 +243,5 @@ async def test_no_beginning_of_a_history_differs(order: Recorded) -> None:
         (Verdict.MATCH, None),
         (Verdict.INCONCLUSIVE, Reason.TRUNCATED),
         (Verdict.INCONCLUSIVE, Reason.NO_STUB),
+        (Verdict.NOT_RUN, Reason.NO_TASK),
     }

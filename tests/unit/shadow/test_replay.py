@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -16,10 +17,12 @@ from dbos_compat.workbench import Workbench
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement, Reason, Verdict
+from tests.fixtures.waiting import eventually
 from tests.unit.shadow import changed_steps
 from tests.unit.shadow.engine import engine, recorded
 from tests.unit.shadow.programs import (
     ACTIVITIES,
+    SOON,
     WORKFLOWS,
     Again,
     Cancelled,
@@ -28,6 +31,7 @@ from tests.unit.shadow.programs import (
     Locally,
     Parent,
     Steps,
+    add,
 )
 
 
@@ -83,12 +87,27 @@ async def test_messages(client: Client) -> None:
     assert {"signal", "update", "timer", "cancel_timer", "activity"} <= judgement.features
 
 
+async def has_had_a_task(handle: WorkflowHandle[Any, Any]) -> bool:
+    return any(
+        [event.HasField("workflow_task_completed_event_attributes") async for event in handle.fetch_history_events()]
+    )
+
+
+async def test_a_run_without_a_task_is_no_match(client: Client) -> None:
+    """No code has had a say in it, whatever the code is."""
+    handle = await client.start_workflow(Cancelled.run, id="w", task_queue="nobody is here")
+    await handle.terminate("enough")
+    judgement = await judged(await recorded(await ended(handle)))
+    assert (judgement.verdict, judgement.reason) == (Verdict.NOT_RUN, Reason.NO_TASK)
+
+
 @pytest.mark.parametrize("how", ["cancel", "terminate"])
 async def test_ends_from_outside(client: Client, how: str) -> None:
     handle = await client.start_workflow(Cancelled.run, id="w", task_queue="q")
     if how == "cancel":
         await handle.cancel()
     else:
+        await eventually(lambda: has_had_a_task(handle), what="the run has had a task")
         await handle.terminate("enough", reason="because")
     matches(await judged(await recorded(await ended(handle))))
 
@@ -133,7 +152,7 @@ async def test_no_beginning_of_a_history_differs(client: Client, run: Any) -> No
             judgement = await replay_recorded(replace(found, events=found.events[:size], closed=None), bench)
             verdicts.add((judgement.verdict, judgement.reason, judgement.subject))
     cut = (Verdict.INCONCLUSIVE, Reason.TRUNCATED, "cut_in_task")
-    assert verdicts == {(Verdict.MATCH, None, ""), cut}
+    assert verdicts == {(Verdict.MATCH, None, ""), (Verdict.NOT_RUN, Reason.NO_TASK, "no_task"), cut}
 
 
 async def test_changed_code_is_no_cut(client: Client) -> None:
@@ -155,6 +174,27 @@ class AsksNexus:
     async def run(self, start: int) -> None:
         client = workflow.create_nexus_client(endpoint="somewhere", service="Greeter")
         await client.execute_operation("greet", start)
+
+
+@workflow.defn(name="Steps", sandboxed=False)
+class AddsOtherwiseAndAsksNexus:
+    """The same, and what it asks for before is not what it was."""
+
+    @workflow.run
+    async def run(self, start: int) -> None:
+        await asyncio.gather(
+            *[workflow.execute_activity(add, args=[start + 1, n], start_to_close_timeout=SOON) for n in range(3)]
+        )
+        client = workflow.create_nexus_client(endpoint="somewhere", service="Greeter")
+        await client.execute_operation("greet", start)
+
+
+async def test_what_differs_before_it_is_a_difference(client: Client) -> None:
+    handle = await client.start_workflow(Steps.run, 1, id="w", task_queue="q")
+    judgement = await judged(await recorded(await ended(handle)), [AddsOtherwiseAndAsksNexus])
+    assert judgement.verdict is Verdict.MISMATCH
+    assert judgement.comparison is not None
+    assert {difference.path for difference in judgement.comparison.differences} == {"activity add: inputs[0]"}
 
 
 async def test_what_is_not_supported_is_named(client: Client) -> None:

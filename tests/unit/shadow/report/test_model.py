@@ -145,8 +145,12 @@ def test_what_could_not_be_compared_is_never_a_go() -> None:
     assert (unseen.decision, unseen.types[0].workflow_type) == (Decision.CANNOT_TELL, "Refund")
     few = report(*same_runs(9, types=("Checkout",)))
     assert (few.decision, few.types[0].rule) == (Decision.CANNOT_TELL, "sample_floor")
-    some = report(*same_runs(90, types=("Checkout",)), *(no_answer(of, NO_ANSWERS[0]) for _ in range(10)))
+    cut = next(why for why in NO_ANSWERS if why[1] is Reason.TRUNCATED)
+    some = report(*same_runs(90, types=("Checkout",)), *(no_answer(of, cut) for _ in range(10)))
     assert (some.decision, some.types[0].rule) == (Decision.CANNOT_TELL, "undecided_share")
+    for reason in (Reason.UNSUPPORTED, Reason.NO_STUB):
+        one = report(*same_runs(90, types=("Checkout",)), no_answer(of, (Verdict.INCONCLUSIVE, reason, "that")))
+        assert (one.decision, one.exit_code, one.types[0].rule) == (Decision.CANNOT_TELL, 3, "unmet"), "one is enough"
     running = report(*same_runs(90, types=("Checkout",)), *(no_answer(of, NO_ANSWERS[3]) for _ in range(10)))
     assert running.decision is Decision.GO, "nobody meant to compare what is still running"
 
