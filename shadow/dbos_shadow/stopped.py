@@ -19,12 +19,12 @@ def before_the_stop(comparison: Comparison, *, led: bool) -> Comparison:
 
     Args:
         led: the core was told its past step by step. Else it may have asked for what the record has not got to yet, and
-            only steps that both sides have are held against each other.
+            only values of steps that both sides have are held against each other.
     """
 
     def counts(difference: Difference) -> bool:
         if difference.level is Level.OUTCOME or difference.kind is Kind.MISSING:
             return False
-        return led or (difference.step is not None and difference.actual_step is not None)
+        return led or (difference.kind is Kind.VALUE and difference.step is not None)
 
     return replace(comparison, differences=tuple([one for one in comparison.differences if counts(one)]))
