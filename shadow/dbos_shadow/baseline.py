@@ -21,6 +21,7 @@ from temporalio.worker import WorkflowReplayResult
 
 from dbos_compat.workbench import Workbench
 from dbos_shadow.diff import diff
+from dbos_shadow.masks import LED, masked
 from dbos_shadow.past import past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
@@ -63,7 +64,8 @@ async def measure(
         if judgement.actual is not None:
             again = await _again(runs[index], bench, headers_encoded)
             if again is not None:
-                unsteady = frozenset(found.pattern for found in diff(judgement.actual, again).differences)
+                left, _ = masked(diff(judgement.actual, again), LED, judgement.actual, again)
+                unsteady = frozenset(found.pattern for found in left.differences)
         weighed_[index] = weighed(judgement, Noise(refused=(first, second), unsteady=unsteady))
     return weighed_
 

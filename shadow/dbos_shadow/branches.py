@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from dbos_shadow.trace import Arrival, ArrivalKind, Step, StepKind, Trace
+from dbos_shadow.tracing import is_tracing
 
 __all__ = ["content", "in_the_order_of"]
 
 
 def content(step: Step) -> Hashable:
-    """All of a step that is its own: not its place, nor numbers that count steps."""
-    return (step.key, step.inputs, step.named, step.options, step.duration_ms, step.failure)
+    """All of a step that is its own: not its place, nor numbers that count steps, nor what a tracer has added."""
+    named = tuple([pair for pair in step.named if not is_tracing(pair[0])]) if step.named else ()
+    return (step.key, step.inputs, named, step.options, step.duration_ms, step.failure)
 
 
 @dataclass(slots=True)

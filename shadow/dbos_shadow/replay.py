@@ -24,7 +24,7 @@ from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
 from dbos_shadow.cut import unless_cut
 from dbos_shadow.diff import NOTHING, diff
-from dbos_shadow.masks import Mask, masked
+from dbos_shadow.masks import LED, Mask, masked
 from dbos_shadow.parts import Alike, nobody_can_tell
 from dbos_shadow.past import past
 from dbos_shadow.reading.decoding import CannotDecode, decoded
@@ -48,7 +48,7 @@ async def replay_recorded(
     bench: Workbench,
     *,
     allowances: Allowances = NOTHING,
-    masks: Sequence[Mask] = (),
+    masks: Sequence[Mask] = LED,
     headers_encoded: bool = False,
     store: Stored | None = None,
 ) -> Judgement:
@@ -58,7 +58,7 @@ async def replay_recorded(
         recorded: as it was read; payloads that a codec has encoded are decoded by the workbench's.
         bench: the workflows, open.
         allowances: differences that are accepted.
-        masks: what may differ since an engine gives it; none is needed where the code decides alone.
+        masks: what may differ since neither code nor history decides it.
         headers_encoded: the client encodes headers too (``HeaderCodecBehavior.CODEC``).
         store: the core's journal is written there, loaded, and replayed from its rows, and these are compared. Without it
             the journal's entries are compared as the core has written them, and nothing is stored.

@@ -16,7 +16,7 @@ from dbos_core.kernel import Kernel
 from dbos_core.runner import Decision
 from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
-from dbos_shadow.masks import Mask
+from dbos_shadow.masks import LED, Mask
 from dbos_shadow.mirror.following import join
 from dbos_shadow.mirror.muted import Beginning, Heard
 from dbos_shadow.mirror.shadow_run import ShadowRun
@@ -40,7 +40,7 @@ class Rules:
     """How runs are judged."""
 
     allowances: Allowances
-    masks: Sequence[Mask] = ()
+    masks: Sequence[Mask] = LED
     headers_encoded: bool = False
     prefix: str = "shadow-"
 

@@ -30,7 +30,7 @@ from dbos_core.store.postgres.store import PostgresStore
 from dbos_shadow.allow import Allowances
 from dbos_shadow.diff import NOTHING
 from dbos_shadow.judging import Baseline, How, code_settings
-from dbos_shadow.masks import Mask
+from dbos_shadow.masks import LED, Mask
 from dbos_shadow.mirror.chain import follow_ups
 from dbos_shadow.mirror.following import Follower, HistoryGone, Tail
 from dbos_shadow.mirror.front import APPLICATION_NAME, NAMESPACE, given_ledger
@@ -103,7 +103,7 @@ class MirrorWorker:
         ledger: Ledger | None = None,
         prefix: str = PREFIX,
         allowances: Allowances = NOTHING,
-        masks: Sequence[Mask] = (),
+        masks: Sequence[Mask] = LED,
         kept: Kept | None = None,
         baseline: Baseline = Baseline.MISMATCHES,
         on_judgement: OnJudgement | None = None,

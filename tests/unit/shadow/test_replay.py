@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dbos_compat.workbench import Workbench
+from dbos_shadow.free_run import free_run
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement, Reason, Verdict
@@ -206,3 +209,18 @@ async def test_what_is_not_supported_is_named(client: Client) -> None:
         "nexus",
     )
     assert judgement.comparison is not None
+
+
+@pytest.mark.parametrize("judge", [replay_recorded, free_run])
+async def test_a_traced_run_matches(judge: Any) -> None:
+    """Under replay OpenTelemetry's interceptor adds no header, and in a free run one with other ids."""
+    tracing = TracingInterceptor(TracerProvider().get_tracer("tests"))
+    async with engine(WORKFLOWS, ACTIVITIES, interceptors=[tracing]) as client:
+        handle = await client.start_workflow(Steps.run, 5, id="w", task_queue="q")
+        await handle.result()
+        found = await recorded(handle)
+    assert any("_tracer-data" in event.activity_task_scheduled_event_attributes.header.fields for event in found.events)
+    async with Workbench(WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner(), interceptors=[tracing]) as bench:
+        judgement = await judge(found, bench)
+    matches(judgement)
+    assert judgement.masked["tracing"] > 0
