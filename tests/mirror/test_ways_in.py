@@ -141,7 +141,7 @@ async def test_starts_of_every_kind_and_what_follows_from_them(staged: Staged) -
     await cron.terminate()
     found = await staged.verdicts()
     cron_runs = found.pop("cron")
-    assert set(cron_runs) == {Verdict.MATCH}
+    assert cron_runs.keys() - {Verdict.NOT_RUN} == {Verdict.MATCH}, "the last run may end before its first task"
     assert cron_runs.total() >= 2
     assert found == {
         **{name: {Verdict.MATCH: 1} for name in ("plain", "eager", "delayed", "parent", "parent-child")},
