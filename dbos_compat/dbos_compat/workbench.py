@@ -150,16 +150,20 @@ class Workbench:
         """Is there a workflow of this type (or a dynamic one)?"""
         return self.runner.knows(workflow_type)
 
-    def replayer(self) -> Replayer:
+    def replayer(self, *, decoded: bool = False) -> Replayer:
         """Temporal's own replayer with the same workflows, converter, interceptors and plug-ins, and as many of the worker's
-        options as it takes. Raises what ``temporalio.worker.Replayer`` raises."""
+        options as it takes. Raises what ``temporalio.worker.Replayer`` raises.
+
+        Args:
+            decoded: the histories' payloads are decoded already: it goes without the codec and the external storage.
+        """
         outlive_native_threads()
         taken = inspect.signature(Replayer).parameters
         options = {"runtime": _silent(), **self._options}
         return Replayer(
             workflows=list(self._workflows),
             namespace=self.namespace,
-            data_converter=self.data_converter,
+            data_converter=_without_codec(self.data_converter) if decoded else self.data_converter,
             interceptors=[*self._of_the_client, *self._interceptors],
             plugins=self._worker_plugins,
             **{name: option for name, option in options.items() if name in taken},

@@ -7,17 +7,14 @@ replayer, and twice on the core. Three things can come out of it:
   from the differences between the engines;
 * Temporal's replayer accepts the history once and refuses it once: the same;
 * Temporal's replayer refuses it: the code has changed since the history was made. That is said beside the differences
-  that the core's replay has found, and never instead of them: changed code is a mismatch.
+  that the core's replay has found, and never instead of them: changed code is a mismatch;
+* Temporal's replayer does not answer (``temporal_replayer``): then the baseline is missing, and that is said.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-
-from temporalio.client import WorkflowHistory
-from temporalio.worker import WorkflowReplayResult
+from collections.abc import Sequence
 
 from dbos_compat.workbench import Workbench
 from dbos_shadow.diff import diff
@@ -27,13 +24,16 @@ from dbos_shadow.reading.decoding import CannotDecode, decoded
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.sources import history
 from dbos_shadow.telling import replay_past
+from dbos_shadow.temporal_replayer import ANSWER_S, answers_of
 from dbos_shadow.trace import Trace
 from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
 
-__all__ = ["ANSWER_S", "Noise", "measure", "refusals", "weighed"]
+__all__ = ["MISSING", "Noise", "measure", "weighed"]
 
-ANSWER_S = 30.0
-"""How long Temporal's replayer may take for one history. Its core has been seen to stop for ever on one that it cannot read."""
+MISSING = (
+    "Temporal's own replayer did not answer, so there is no baseline: whether the code has changed since the history was "
+    "made is not known."
+)
 
 _COMPARED = frozenset({Verdict.MATCH, Verdict.MISMATCH, Verdict.ACCEPTED})
 
@@ -53,68 +53,37 @@ async def measure(
         bench: the one that judged them.
         answer_s: seconds that Temporal's replayer may take for one history.
     """
-    asked = [index for index, judgement in enumerate(judgements) if judgement.verdict in _COMPARED]
-    chosen = [runs[index] for index in asked]
-    once = await refusals(chosen, bench, answer_s=answer_s)
-    twice = await refusals(chosen, bench, answer_s=answer_s)
     weighed_ = list(judgements)
-    for index, first, second in zip(asked, once, twice, strict=True):
-        judgement = judgements[index]
+    for index, (recorded, judgement) in enumerate(zip(runs, judgements, strict=True)):
+        if judgement.verdict not in _COMPARED:
+            continue
+        try:
+            plain = await decoded(recorded, bench.data_converter, namespace=bench.namespace, headers=headers_encoded)
+        except CannotDecode:
+            continue  # it could be decoded a moment ago
+        refused = await answers_of(plain, bench, times=2, answer_s=answer_s)
         unsteady: frozenset[str] = frozenset()
         if judgement.actual is not None:
-            again = await _again(runs[index], bench, headers_encoded)
+            again = await _again(plain, bench)
             if again is not None:
                 left, _ = masked(diff(judgement.actual, again), LED, judgement.actual, again)
                 unsteady = frozenset(found.pattern for found in left.differences)
-        weighed_[index] = weighed(judgement, Noise(refused=(first, second), unsteady=unsteady))
+        weighed_[index] = weighed(judgement, Noise(refused=refused or (), unsteady=unsteady, missing=refused is None))
     return weighed_
 
 
-async def _again(recorded: Recorded, bench: Workbench, headers_encoded: bool) -> Trace | None:
+async def _again(plain: Recorded, bench: Workbench) -> Trace | None:
     """The core's trace of one more replay."""
-    try:
-        read = await decoded(recorded, bench.data_converter, namespace=bench.namespace, headers=headers_encoded)
-    except CannotDecode:
+    if history.trace(plain.events, closed=plain.closed).incomplete is not None:
         return None
-    if history.trace(read.events, closed=recorded.closed).incomplete is not None:
-        return None
-    made = await replay_past(past(read.events), bench, workflow_id=recorded.workflow_id, run_id=recorded.run_id)
+    made = await replay_past(past(plain.events), bench, workflow_id=plain.workflow_id, run_id=plain.run_id)
     return made.trace
-
-
-async def refusals(runs: Sequence[Recorded], bench: Workbench, *, answer_s: float = ANSWER_S) -> list[str | None]:
-    """Replay histories on Temporal's own replayer, in one batch; of each the type of the error, None if it was accepted.
-
-    A replayer that does not answer in time is given up, and another one takes the rest.
-    """
-    found: list[str | None] = []
-    while len(found) < len(runs):
-        found += await _batch(runs[len(found) :], bench, answer_s)
-    return found
-
-
-async def _batch(runs: Sequence[Recorded], bench: Workbench, answer_s: float) -> list[str | None]:
-    async def histories() -> AsyncIterator[WorkflowHistory]:
-        for recorded in runs:
-            yield WorkflowHistory(recorded.workflow_id, recorded.events)
-
-    found: list[str | None] = []
-    answers = bench.replayer().workflow_replay_iterator(histories())
-    try:
-        async with asyncio.timeout(None) as limit:
-            async with answers as results:
-                while len(found) < len(runs):
-                    limit.reschedule(asyncio.get_running_loop().time() + answer_s)
-                    result: WorkflowReplayResult = await anext(results)
-                    found.append(None if result.replay_failure is None else type(result.replay_failure).__name__)
-                limit.reschedule(None)
-    except TimeoutError:
-        found.append("NoAnswer")
-    return found
 
 
 def weighed(judgement: Judgement, noise: Noise) -> Judgement:
     """A judgement, once the noise is known. Pure."""
+    if noise.missing:
+        judgement = dataclasses.replace(judgement, note=_joined(judgement.note, MISSING))
     judgement = dataclasses.replace(judgement, noise=noise)
     comparison = judgement.comparison
     if noise.unsteady and comparison is not None:

@@ -74,6 +74,8 @@ class Noise:
     """Of each replay on Temporal's replayer, the type of the error; None: it was accepted."""
     unsteady: frozenset[str] = frozenset()
     """Patterns of the paths in which two runs of the core differ."""
+    missing: bool = False
+    """Temporal's replayer did not answer: of this side there is nothing to go by."""
 
     @property
     def wavers(self) -> bool:

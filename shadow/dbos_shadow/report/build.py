@@ -149,7 +149,9 @@ class ReportBuilder:
             mask[0] += 1 if places else 0
             mask[1] += places
         if (noise := judgement.noise) is not None:
-            self._noise.update(runs=1, unsteady=int(noise.is_unsteady), refused=int(noise.is_refused))
+            self._noise.update(
+                runs=1, unsteady=int(noise.is_unsteady), refused=int(noise.is_refused), missing=int(noise.missing)
+            )
         if judgement.comparison is not None:
             self._compared(judgement, judgement.comparison, Traces(expected, actual))
         if judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN):

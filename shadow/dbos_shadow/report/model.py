@@ -378,6 +378,8 @@ class Noise(Part):
     """Of them, those that differ from themselves in one place or more: their workflows are not deterministic."""
     refused: int = 0
     """Of them, those that Temporal's own replayer refuses with this code."""
+    missing: int = 0
+    """Of them, those about which Temporal's own replayer did not answer."""
 
 
 class Mask(Part):

@@ -114,6 +114,10 @@ def sentences(report: Report) -> list[str]:
         for mask in report.masks
         if mask.places
     ]
+    if missing := report.noise.missing:
+        told.append(
+            f"whether the code has changed is not known of {counted(missing, 'run')}: Temporal's own replayer did not answer"
+        )
     once = sum(found.shapes_once for found in report.types)
     if once:
         told.append(f"{once:,} {'shape was' if once == 1 else 'shapes were'} seen once only: others may be unseen")

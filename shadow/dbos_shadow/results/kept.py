@@ -72,7 +72,9 @@ class Keeper:
         return json.dumps({name: part for name, part in document.items() if part not in (None, "", {}, [])})
 
     def _noise(self, noise: Noise | None) -> list[Any] | None:
-        return None if noise is None else [noise.refused, sorted(map(self._scrub.path, noise.unsteady))]
+        if noise is None:
+            return None
+        return [noise.refused, sorted(map(self._scrub.path, noise.unsteady)), *([True] if noise.missing else [])]
 
     def _comparison(self, comparison: Comparison) -> dict[str, Any]:
         return {
@@ -183,8 +185,8 @@ def restore(document: str) -> Judgement:
 
 
 def _noise_of(found: list[Any]) -> Noise:
-    refused, unsteady = found
-    return Noise(refused=tuple(refused), unsteady=frozenset(unsteady))
+    refused, unsteady, *missing = found
+    return Noise(refused=tuple(refused), unsteady=frozenset(unsteady), missing=bool(missing))
 
 
 def _comparison_of(found: dict[str, Any]) -> Comparison:

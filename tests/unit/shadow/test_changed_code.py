@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -11,7 +12,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from dbos_compat.workbench import Workbench
 from dbos_core.clock import SystemClock
 from dbos_core.store.memory import MemoryStore
-from dbos_shadow import baseline
+from dbos_shadow import baseline, temporal_replayer
 from dbos_shadow.baseline import Noise, weighed
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.recorded import Recorded
@@ -133,6 +134,28 @@ async def test_a_workflow_that_is_not_deterministic_is_told_so(order: Recorded) 
     judgement = await measured(order, changed.Unsteady)
     assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, Reason.NONDETERMINISTIC)
     assert "activity ship: inputs[0][*]" in judgement.note or "activity ship: inputs[0]" in judgement.note
+
+
+@pytest.mark.parametrize("workflow", [changed.NoTimer, changed.Fails])
+def test_a_replayer_of_temporal_that_never_answers_is_given_up(
+    order: Recorded, workflow: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops for ever on changed code where every error fails the workflow; neither the verdict nor the loop's end waits."""
+    monkeypatch.setattr(temporal_replayer, "SILENT_MAX", 1)
+    options: dict[str, Any] = {"workflow_failure_exception_types": [Exception]}
+
+    async def work() -> tuple[Judgement, Judgement]:
+        async with Workbench([workflow], workflow_runner=UnsandboxedWorkflowRunner(), **options) as opened:
+            plain = await replay_recorded(order, opened)
+            (first,) = await baseline.measure([order], opened, [plain], answer_s=1)
+            async with asyncio.timeout(10):
+                (second,) = await baseline.measure([order], opened, [plain], answer_s=60)
+        return first, second
+
+    for judgement in asyncio.run(work()):
+        assert (judgement.verdict, judgement.reason) == (Verdict.MISMATCH, None)
+        assert judgement.noise == Noise(missing=True)
+        assert baseline.MISSING in judgement.note
 
 
 async def test_weighing(order: Recorded) -> None:

@@ -95,6 +95,7 @@ def judgements() -> list[Judgement]:
             reason=Reason.NO_STUB,
             subject="charge",
             note=f"charge({CANARY}) has no stub",
+            noise=Noise(missing=True),
         ),
     ]
 

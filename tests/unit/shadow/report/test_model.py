@@ -32,6 +32,7 @@ from dbos_shadow.report import (
     scrubber,
     to_json,
 )
+from dbos_shadow.report.words import sentences
 from dbos_shadow.select import Stratum
 from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
 from tests.unit.shadow.judgements import (
@@ -240,10 +241,14 @@ def test_strata_and_what_is_likely_unseen_are_told() -> None:
 def test_what_was_compared_with_itself_is_counted() -> None:
     steady, wavers = Noise(refused=(None, None)), Noise(refused=(None, "NondeterminismError"))
     refused = Noise(refused=("NondeterminismError",) * 2, unsteady=frozenset({"outcome: status"}))
-    runs = [replace(one, noise=noise) for one, noise in zip(same_runs(4), (None, steady, wavers, refused), strict=True)]
+    noises = (None, steady, wavers, refused, Noise(missing=True))
+    runs = [replace(one, noise=noise) for one, noise in zip(same_runs(5), noises, strict=True)]
     found = report(*runs)
-    assert found.noise.model_dump() == {"runs": 3, "unsteady": 2, "refused": 1}
-    assert "3 runs were replayed twice on the core" in render_html(found)
+    assert found.noise.model_dump() == {"runs": 4, "unsteady": 2, "refused": 1, "missing": 1}
+    assert "4 runs were replayed twice on the core" in render_html(found)
+    said = "whether the code has changed is not known of 1 run: Temporal's own replayer did not answer"
+    assert said in sentences(found)
+    assert "about 1 it did not answer" in render_html(found)
     assert "No run had to be compared with itself" in render_html(report(runs[0]))
 
 
