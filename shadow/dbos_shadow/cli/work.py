@@ -228,6 +228,7 @@ def kept_as(kept: CampaignRow, shown: Showing, rule: Rule, *, label: str) -> Rep
         values=tuple(values),
         notes=notes,
         ids=shown.ids,
+        masks=dict.fromkeys(settings.get("masks", ()), ""),
         passed_over=summary.get("passed_over", {}),
         strata=tuple(Stratum(**found) for found in summary.get("strata", ())),
         **({"command": settings["command"]} if "command" in settings else {}),
