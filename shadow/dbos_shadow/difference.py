@@ -4,7 +4,8 @@
 Level     What differs                                                               Example of a path
 ========  =========================================================================  ============================
 L0        the outcome: status, result, failure                                       ``outcome: values[0].total``
-L1        the sequence: which steps, which messages, in which order, and where       ``activity charge: step``
+L1        the sequence: which steps, which messages, in which order, and where;      ``activity charge: step``
+          that the code raised an error in a workflow task
 L2        inputs and other values, JSON path by JSON path, never bytes               ``activity charge: inputs[0].id``
 L3        options: retry policy, timeouts, queue, policies, headers                  ``activity charge: options.queue``
 L4        timing: durations that were asked for                                      ``timer: duration_ms``

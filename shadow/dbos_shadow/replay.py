@@ -24,6 +24,7 @@ from dbos_shadow.alike import alike_by
 from dbos_shadow.allow import Allowances
 from dbos_shadow.cut import unless_cut
 from dbos_shadow.diff import NOTHING, diff
+from dbos_shadow.failed_task import with_failure
 from dbos_shadow.masks import LED, Mask, masked
 from dbos_shadow.parts import Alike, nobody_can_tell
 from dbos_shadow.past import past
@@ -135,6 +136,8 @@ def compared(
     )
     if failure is not None and _error_type(failure) == "Unsupported":
         comparison = before_the_stop(comparison, led=True)
+    elif failure is not None and failure.record is not None:
+        comparison = with_failure(comparison, _error_type(failure), allowances)
     verdict, reason = judge(comparison)
     note = subject = ""
     if failure is not None:
@@ -164,7 +167,7 @@ def _failed(failure: TaskFailure, verdict: Verdict, reason: Reason | None) -> tu
     if what == "Unsupported" and verdict is not Verdict.MISMATCH:
         return Verdict.INCONCLUSIVE, Reason.UNSUPPORTED, failure.message, _slug(failure.message)
     note = f"On the core a workflow task failed ({failure.cause}, {what}); the comparison ends there."
-    if verdict is Verdict.MISMATCH:
+    if verdict is Verdict.MISMATCH or failure.record is not None:  # else it is not the code's
         return verdict, reason, note, what
     return Verdict.INCONCLUSIVE, Reason.FAILED, note, what
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dbos_shadow.difference import Difference, Kind, Level
+from dbos_shadow.failed_task import PLACE
 from dbos_shadow.verdict import Reason
 
 __all__ = ["LEVELS", "REASONS", "UNCHECKED", "title"]
@@ -124,6 +125,8 @@ _KINDS = {
 
 def title(difference: Difference, pattern: str) -> str:
     """A difference in words, without values; ``pattern`` is its scrubbed pattern."""
+    if pattern.startswith(PLACE):
+        return f"a workflow task failed: {pattern.removeprefix(f'{PLACE}.')}"
     label, _, part = pattern.partition(": ")
     label = label.removeprefix("arrival ")
     kind, blank, name = label.partition(" ")

@@ -47,7 +47,7 @@ class Shown:
 # What of a step, arrival or outcome is no payload, by the part of the path behind the label.
 _STRUCTURE = re.compile(
     r"step|arrival|where|target|duration_ms|workflow_type|queue|status|how|retry_state|options\.\w+"
-    r"|failure(?:\.cause)*(?:\.kind|\.non_retryable|\.retry_state)?"
+    r"|failure(?:\.cause)*(?:\.kind|\.non_retryable|\.retry_state)?|failed\.[A-Za-z_][A-Za-z0-9_.]*"
 )
 _FAILURE_TYPE = re.compile(r"failure(?:\.cause)*\.type")
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}")

@@ -120,6 +120,14 @@ class Fails(Order):
 
 
 @workflow.defn(name="Order")
+class OtherInputFails(Order):
+    @workflow.run
+    async def run(self, amount: int) -> dict[str, Any]:
+        await asyncio.gather(step("reserve", {"amount": amount}), step("charge", {"amount": amount + 1}))
+        raise KeyError("canary")
+
+
+@workflow.defn(name="Order")
 class OtherOutcome(Order):
     @workflow.run
     async def run(self, amount: int) -> dict[str, Any]:

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
+from rich.console import Console
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dbos_compat.workbench import Workbench
 from dbos_core.clock import SystemClock
 from dbos_core.store.memory import MemoryStore
 from dbos_shadow import baseline, temporal_replayer
+from dbos_shadow.allow import Accepted, Allowances
 from dbos_shadow.baseline import Noise, weighed
+from dbos_shadow.checks import explain
 from dbos_shadow.difference import Kind, Level
+from dbos_shadow.free_run import free_run
 from dbos_shadow.recorded import Recorded
 from dbos_shadow.replay import replay_recorded
+from dbos_shadow.report import (
+    ReportBuilder,
+    render_html,
+    render_jsonl,
+    render_junit,
+    render_markdown,
+    render_sarif,
+    render_text,
+    to_json,
+)
 from dbos_shadow.stored import Stored
 from dbos_shadow.verdict import Judgement, Reason, Verdict
 from tests.unit.shadow import changed
 from tests.unit.shadow.changed import Order
 from tests.unit.shadow.changed_activities import ACTIVITIES
 from tests.unit.shadow.engine import engine, recorded
+
+RENDERERS = (render_markdown, render_html, render_junit, render_sarif, render_jsonl, to_json)
 
 
 async def _order() -> Recorded:
@@ -63,7 +81,7 @@ async def judged(order: Recorded, workflow: type) -> Judgement:
         (changed.NoTimer, Level.SEQUENCE, Kind.MISSING, "timer: step", 2),
         (changed.ShipsEarly, Level.SEQUENCE, Kind.ORDER, None, 2),
         (changed.OneMore, Level.SEQUENCE, None, None, None),
-        (changed.Fails, Level.SEQUENCE, Kind.MISSING, "timer: step", 2),
+        (changed.Fails, Level.SEQUENCE, Kind.EXTRA, "workflow task: failed.KeyError", None),
         (changed.OtherOutcome, Level.OUTCOME, Kind.MISSING, "outcome: values[0].notes[0]", None),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -82,10 +100,52 @@ async def test_every_change_is_found(
     assert step is None or step in (first.step, first.actual_step)
 
 
-async def test_code_that_fails_is_told_without_its_message(order: Recorded) -> None:
-    judgement = await judged(order, changed.Fails)
-    assert judgement.subject == "KeyError"
-    assert "canary" not in judgement.note
+@pytest.mark.parametrize("judge", [replay_recorded, free_run])
+async def test_code_that_fails_is_told_first_and_without_its_message(order: Recorded, judge: Any) -> None:
+    """It is what differs: nothing failed to arrive, and what is not asked for any more follows from it."""
+    async with bench(changed.Fails) as opened:
+        judgement = await judge(order, opened)
+    assert (judgement.verdict, judgement.subject) == (Verdict.MISMATCH, "KeyError")
+    assert judgement.comparison is not None
+    first, *rest = judgement.comparison.differences
+    assert (first.level, first.kind, first.path) == (Level.SEQUENCE, Kind.EXTRA, "workflow task: failed.KeyError")
+    assert not [found.path for found in rest if "arrival" in found.path]
+    builder = ReportBuilder()
+    builder.add(judgement)
+    report = builder.finish()
+    title = "a workflow task failed: KeyError"
+    assert report.groups[0].title == title
+    screen = io.StringIO()
+    render_text(report, Console(file=screen, width=200))
+    outputs = [screen.getvalue(), *(render(report) for render in RENDERERS)]
+    for output in outputs:
+        assert title in output
+    assert explain(judgement).splitlines()[1].startswith("  L1 workflow task: failed.KeyError: extra  [")
+    for output in [*outputs, explain(judgement)]:
+        assert "canary" not in output
+
+
+async def test_what_differs_before_a_failure_stands_before_it(order: Recorded) -> None:
+    judgement = await judged(order, changed.OtherInputFails)
+    assert judgement.comparison is not None
+    paths = [found.path for found in judgement.comparison.differences]
+    assert paths[:2] == ["activity charge: inputs[0].amount", "workflow task: failed.KeyError"]
+
+
+async def test_a_failure_can_be_accepted(order: Recorded) -> None:
+    async with bench(changed.Fails) as opened:
+        plain = await replay_recorded(order, opened)
+        assert plain.comparison is not None
+        entries = tuple(
+            Accepted(fingerprint=found.fingerprint, reason="known", owner="ada", expires=date(2027, 1, 1))
+            for found in plain.comparison.differences
+        )
+        accepted = await replay_recorded(order, opened, allowances=Allowances(entries, date(2026, 1, 1)))
+        expired = await replay_recorded(order, opened, allowances=Allowances(entries, date(2028, 1, 1)))
+    assert accepted.verdict is Verdict.ACCEPTED
+    assert expired.verdict is Verdict.MISMATCH
+    assert expired.comparison is not None
+    assert {entry.fingerprint for entry in expired.comparison.expired} == {entry.fingerprint for entry in entries}
 
 
 async def test_what_is_asked_for_earlier_than_recorded_is_still_answered(order: Recorded) -> None:
