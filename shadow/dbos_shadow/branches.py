@@ -16,6 +16,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from dbos_shadow.parts import READ
 from dbos_shadow.trace import Arrival, ArrivalKind, Step, StepKind, Trace
 from dbos_shadow.tracing import is_tracing
 
@@ -23,8 +24,9 @@ __all__ = ["content", "in_the_order_of"]
 
 
 def content(step: Step) -> Hashable:
-    """All of a step that is its own: not its place, nor numbers that count steps, nor what a tracer has added."""
-    named = tuple([pair for pair in step.named if not is_tracing(pair[0])]) if step.named else ()
+    """All of a step that is its own: not its place, nor numbers that count steps, nor what a tracer has added, nor what
+    only people read, which some servers do not record."""
+    named = tuple([pair for pair in step.named if not (is_tracing(pair[0]) or pair[0] in READ)])
     return (step.key, step.inputs, named, step.options, step.duration_ms, step.failure)
 
 

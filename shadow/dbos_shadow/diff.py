@@ -3,9 +3,9 @@
 Levels, kinds and paths are told in ``difference``, what order is free in ``branches``. What is compared:
 
 * the outcome (L0), unless one side's record is not complete;
-* steps, aligned by kind and name (L1), and each aligned pair by its inputs and other values (L2), options and headers (L3)
-  and duration (L4). Ids count where workflow code chooses them (children, external workflows, activities with ids of their
-  own); numbers that the SDK has counted do not, for they follow from the order;
+* steps, aligned by kind and name (L1), and each aligned pair by its inputs and other values (L2), options, headers and
+  summaries (L3) and duration (L4). Ids count where workflow code chooses them (children, external workflows, activities with
+  ids of their own); numbers that the SDK has counted do not, for they follow from the order;
 * messages (signals, updates, cancel requests) in the order in which the workflow saw them (L1), and their values (L2);
 * what resolved a step: how, and with which value (L2);
 * patches by their ids (L1); that one has become deprecated is no difference, and its marker may be dropped then;
@@ -29,11 +29,12 @@ from dbos_shadow.align import Alignment, Item, align
 from dbos_shadow.allow import Accepted, Allowances
 from dbos_shadow.branches import content, in_the_order_of
 from dbos_shadow.difference import Difference, Kind, Level, Unchecked
-from dbos_shadow.parts import Alike, Parts, Place, nobody_can_tell, text
+from dbos_shadow.parts import READ, Alike, Parts, Place, nobody_can_tell, text
 from dbos_shadow.trace import (
     Arrival,
     ArrivalKind,
     Incomplete,
+    Named,
     Step,
     StepKind,
     Trace,
@@ -83,7 +84,7 @@ def diff(
         alike: asked of two values of one encoding that is not JSON, when their bytes differ.
     """
     work = _Work(expected, actual, alike)
-    if expected == actual and expected.incomplete is None and all(step.inputs is not None for step in expected.steps):
+    if expected == actual and expected.incomplete is None and all(map(_is_whole, expected.steps)):
         work.rows = [(index, index) for index in range(len(expected.steps))]
     else:
         work.compare()
@@ -118,6 +119,7 @@ class _Work(Parts):
         self._partner: dict[int, int] = {}
         """Actual step (as reordered) → expected step."""
         self._same_steps = True
+        self._said_anything = any(name in READ for step in expected.steps for name, _ in step.named)
         self._cut = expected.incomplete is not None or actual.incomplete is not None
 
     def compare(self) -> None:
@@ -187,19 +189,30 @@ class _Work(Parts):
             self.unchecked("not_recorded", place, "inputs")
         else:
             self.values(place, Level.INPUTS, "inputs", mine.inputs, theirs.inputs)
-        self.named(place, mine.named, theirs.named)
+        self.named(place, *self._said(place, mine.named, theirs.named))
         if _chosen(mine) or _chosen(theirs):
             self.scalar(place, Level.INPUTS, "id", mine.id, theirs.id)
+            self.scalar(place, Level.INPUTS, "run_id", mine.run_id or None, theirs.run_id or None)
         self.failure(place, Level.INPUTS, "failure", mine.failure, theirs.failure)
         if mine.options is None or theirs.options is None:
             self.unchecked("not_recorded", place, "options")
         else:
             self.options(place, mine.options, theirs.options, but=_MAY_CHANGE.get(mine.kind, ()))
+        if mine.kind is StepKind.CONTINUE_AS_NEW:
+            self.unchecked("not_recorded", place, "options.retry_policy")
         self.scalar(place, Level.TIMING, "duration_ms", mine.duration_ms, theirs.duration_ms)
         if theirs.target is not None and mine.target is not None:
             target = self._partner.get(theirs.target)
             if target is not None and target != mine.target:
                 self.add(place, Level.SEQUENCE, Kind.VALUE, "target", str(mine.target), str(target))
+
+    def _said(self, place: Place, mine: Named, theirs: Named) -> tuple[Named, Named]:
+        """What is said about a step, unless the record is of a server that keeps none of it."""
+        if self._said_anything or not any(name in READ for name, _ in theirs):
+            return mine, theirs
+        for name in [name for name, _ in theirs if name in READ]:
+            self.unchecked("not_recorded", place, name)
+        return mine, tuple([pair for pair in theirs if pair[0] not in READ])
 
     def _side_by_side(self, found: Alignment) -> list[tuple[int | None, int | None]]:
         partner = dict(found.pairs + found.moved + found.replaced)
@@ -315,6 +328,11 @@ def _message(arrival: Arrival) -> Item:
 def _steps_before(trace: Trace, arrival: Arrival) -> int:
     """How many steps the workflow had asked for when it saw this."""
     return bisect_left(trace.steps, arrival.activation, key=lambda step: step.activation)
+
+
+def _is_whole(step: Step) -> bool:
+    """Is all of it recorded?"""
+    return step.inputs is not None and step.kind is not StepKind.CONTINUE_AS_NEW
 
 
 _MAY_CHANGE = {StepKind.PATCH: ("deprecated",)}

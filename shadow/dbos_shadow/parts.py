@@ -10,10 +10,14 @@ from dbos_shadow.difference import Difference, Kind, Level, Unchecked
 from dbos_shadow.json_paths import differing
 from dbos_shadow.trace import Failure, Named, Opaque, Options, Plain, Value, Values, canonical
 
-__all__ = ["Alike", "Parts", "Place", "nobody_can_tell", "shown", "text"]
+__all__ = ["Alike", "Parts", "Place", "READ", "nobody_can_tell", "shown", "text"]
 
 Alike = Callable[[Opaque, Opaque], bool | None]
 """Are two values of the same encoding equal, though their bytes are not? None: nobody can tell."""
+
+
+READ = ("summary", "details")
+"""What user code says about a step for people to read, by name."""
 
 
 def nobody_can_tell(mine: Opaque, theirs: Opaque) -> bool | None:
@@ -56,6 +60,8 @@ class Parts:
         if isinstance(mine, Plain) and isinstance(theirs, Plain):
             for spot in differing(mine.value, theirs.value, part):
                 self.add(place, level, spot.kind, spot.path, spot.left, spot.right)
+            if mine.type and theirs.type:  # an attribute that was set without a type has that of its name
+                self.scalar(place, level, f"{part}.type", mine.type, theirs.type, Kind.TYPE)
         else:
             same = isinstance(mine, Opaque) and isinstance(theirs, Opaque) and mine.encoding == theirs.encoding
             if any(isinstance(side, Opaque) and side.sealed for side in (mine, theirs)):
@@ -71,10 +77,11 @@ class Parts:
             self.add(place, level, Kind.VALUE if same else Kind.TYPE, part, shown(mine), shown(theirs))
 
     def named(self, place: Place, mine: Named, theirs: Named) -> None:
-        """Compare values by name. Headers are options; memos and search attributes weigh as inputs do."""
+        """Compare values by name. Headers are options, and so is what people read (``READ``); memos and search attributes
+        weigh as inputs do."""
         before, after = dict(mine), dict(theirs)
         for name in sorted(before.keys() | after.keys()):
-            level = Level.OPTIONS if name.startswith("headers.") else Level.INPUTS
+            level = Level.OPTIONS if name.startswith("headers.") or name in READ else Level.INPUTS
             if name not in after:
                 self.add(place, level, Kind.MISSING, name, shown(before[name]), None)
             elif name not in before:
@@ -99,6 +106,8 @@ class Parts:
         self.scalar(place, level, f"{part}.message", mine.message, theirs.message)
         self.scalar(place, level, f"{part}.non_retryable", mine.non_retryable, theirs.non_retryable)
         self.scalar(place, level, f"{part}.retry_state", mine.retry_state, theirs.retry_state)
+        self.scalar(place, level, f"{part}.next_retry_delay_ms", mine.next_retry_delay_ms, theirs.next_retry_delay_ms)
+        self.scalar(place, level, f"{part}.category", mine.category, theirs.category)
         self.values(place, level, f"{part}.details", mine.details, theirs.details)
         sealed = (mine.sealed,) if mine.sealed else ()
         self.values(place, level, f"{part}.sealed", sealed, (theirs.sealed,) if theirs.sealed else ())

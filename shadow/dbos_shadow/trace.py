@@ -63,6 +63,8 @@ class Plain:
     encoding: str = field(default="json/plain", compare=False)
     raw: str = field(default="", compare=False, repr=False)
     """As it was written, where that is not ``text``: the order of keys may matter to whoever reads it again."""
+    type: str = ""
+    """Of a search attribute its type, where it is said: a keyword is found otherwise than a text."""
 
     @classmethod
     def of(cls, value: Any) -> Plain:
@@ -104,7 +106,8 @@ class Opaque:
 Value: TypeAlias = Plain | Opaque
 Values: TypeAlias = tuple[Value, ...]
 Named: TypeAlias = tuple[tuple[str, Value], ...]
-"""Values by name, sorted: ``memo.<key>``, ``search_attributes.<key>``, ``headers.<key>``."""
+"""Values by name, sorted: ``memo.<key>``, ``search_attributes.<key>``, ``headers.<key>``; ``summary`` and ``details``, which
+people read."""
 Option: TypeAlias = str | int | float | bool | tuple[str, ...]
 Options: TypeAlias = tuple[tuple[str, Option], ...]
 """Options by name, sorted. One that does not apply is absent."""
@@ -123,6 +126,10 @@ class Failure:
     """Of an application failure its type, of a timeout which clock it was, of an activity or child its type."""
     non_retryable: bool = False
     retry_state: int = 0
+    next_retry_delay_ms: int = 0
+    """Of an application failure: after which time an attempt may follow. 0: nothing is said."""
+    category: str = ""
+    """Of an application failure: benign, or nothing."""
     details: Values = ()
     sealed: Value | None = None
     """Message and stack trace where a codec has taken them away."""
@@ -174,6 +181,8 @@ class Step:
     """Retry policy, timeouts, queue, policies. None: this source does not record them."""
     duration_ms: int | None = None
     """Of a timer."""
+    run_id: str = ""
+    """Of a signal or cancel request to another workflow: the run that it is for; empty: whichever runs."""
     target: int | None = None
     """Index of the step that this one is about: what is cancelled, which accepted update is completed."""
     failure: Failure | None = None

@@ -47,7 +47,7 @@ class Shown:
 # What of a step, arrival or outcome is no payload, by the part of the path behind the label.
 _STRUCTURE = re.compile(
     r"step|arrival|where|target|duration_ms|workflow_type|queue|status|how|retry_state|options\.\w+"
-    r"|failure(?:\.cause)*(?:\.kind|\.non_retryable|\.retry_state)?|failed\.[A-Za-z_][A-Za-z0-9_.]*"
+    r"|failure(?:\.cause)*(?:\.kind|\.non_retryable|\.retry_state|\.next_retry_delay_ms|\.category)?|failed\.[A-Za-z_][A-Za-z0-9_.]*"
 )
 _FAILURE_TYPE = re.compile(r"failure(?:\.cause)*\.type")
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}")
@@ -97,7 +97,7 @@ class Scrubber:
         value = json.loads(text)
         if _STRUCTURE.fullmatch(inside):
             return Shown(text=value if isinstance(value, str) else text)
-        if inside == "id" and isinstance(value, str):
+        if inside in ("id", "run_id") and isinstance(value, str):
             return Shown(text=self.id(value))
         if _FAILURE_TYPE.fullmatch(inside) and isinstance(value, str) and _TYPE_NAME.fullmatch(value):
             return Shown(text=value)

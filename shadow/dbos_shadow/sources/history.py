@@ -24,12 +24,14 @@ from dbos_compat.convert.times import duration_ms, timestamp_ms
 from dbos_shadow.sources.building import Building
 from dbos_shadow.sources.messages import (
     CHANGE_VERSION,
+    TOLD,
     activity,
     child,
     continue_as_new,
     failure,
     named,
     options,
+    told,
     values,
 )
 from dbos_shadow.trace import ArrivalKind, Incomplete, Outcome, Status, StepKind, Trace
@@ -138,6 +140,8 @@ class _Reading:
         elif (step := _STEPS.get(name)) is not None:
             fields = step(self, attributes)
             if fields is not None:
+                if event.HasField("user_metadata") and fields["kind"] in TOLD:
+                    fields["named"] = (*told(event.user_metadata), *fields.get("named", ()))
                 self._asked[event.event_id] = self.made.ask(at_ms=timestamp_ms(event.event_time), **fields)
         elif (arrival := _ARRIVALS.get(name)) is not None:
             self.made.arrive(at_ms=timestamp_ms(event.event_time), **arrival(self, attributes))
@@ -184,13 +188,14 @@ class _Reading:
         workflow_id = a.workflow_execution.workflow_id
         if a.child_workflow_only and (target := self.made.child(workflow_id)) is not None:
             return self._about(StepKind.CANCEL_CHILD, target)
-        return {"kind": StepKind.CANCEL_EXTERNAL, "id": workflow_id}
+        return {"kind": StepKind.CANCEL_EXTERNAL, "id": workflow_id, "run_id": a.workflow_execution.run_id}
 
     def _signal_other(self, a: Any) -> dict[str, Any]:
         return {
             "kind": StepKind.SIGNAL_EXTERNAL,
             "name": a.signal_name,
             "id": a.workflow_execution.workflow_id,
+            "run_id": "" if a.child_workflow_only else a.workflow_execution.run_id,
             "inputs": values(a.input.payloads),
             "named": named(headers=a.header.fields),
             "options": options(child_only=a.child_workflow_only),

@@ -24,6 +24,7 @@ from dbos_compat.convert.records import CloseRecord, close_record, started
 from dbos_compat.convert.search_attributes import encode
 from dbos_compat.convert.times import duration_ms
 from dbos_compat.history import requests
+from dbos_compat.history.attributes import user_metadata
 from dbos_compat.history.numbering import ERRANDS, EventIds, Record, TaskIds
 from dbos_compat.history.others import Others
 from dbos_compat.history.outcomes import local_failure, timeout_failure
@@ -31,6 +32,7 @@ from dbos_compat.relations import retry_policy
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
 from dbos_shadow.sources.building import Building
 from dbos_shadow.sources.messages import (
+    TOLD,
     activity_options,
     child,
     continue_as_new,
@@ -39,6 +41,7 @@ from dbos_shadow.sources.messages import (
     options,
     read,
     retry,
+    told,
     value,
     values,
 )
@@ -137,7 +140,10 @@ class _Reading:
             if kind == "local_activity":
                 self._locals[command["seq"]] = command
             elif event_id and kind not in _CLOSED_BY_ROW:
-                index = self.made.ask(at_ms=self._at_ms, **_COMMANDS[kind](self, command, ids))
+                fields = _COMMANDS[kind](self, command, ids)
+                if "meta" in command and fields["kind"] in TOLD:
+                    fields["named"] = (*told(user_metadata(command["meta"])), *fields.get("named", ()))
+                index = self.made.ask(at_ms=self._at_ms, **fields)
                 self._asked[kind, command.get("seq", command.get("id")), command.get("n", 0)] = index
 
     # -- arrivals ------------------------------------------------------------------------------------------------------
@@ -225,13 +231,14 @@ class _Reading:
             "kind": StepKind.SIGNAL_EXTERNAL,
             "name": command["name"],
             "id": command["id"],
+            "run_id": command.get("run", ""),
             "inputs": _values(command["in"]),
             "named": _headers(command),
             "options": options(child_only=command.get("child")),
         }
 
     def _ask_cancel(self, command: Record, _: TaskIds) -> dict[str, Any]:
-        return {"kind": StepKind.CANCEL_EXTERNAL, "id": command["id"]}
+        return {"kind": StepKind.CANCEL_EXTERNAL, "id": command["id"], "run_id": command.get("run", "")}
 
     def _ask_patch(self, command: Record, _: TaskIds) -> dict[str, Any]:
         return {"kind": StepKind.PATCH, "name": command["id"], "options": options(deprecated=bool(command.get("dep")))}

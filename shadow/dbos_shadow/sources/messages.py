@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Payload, RetryPolicy
-from temporalio.api.enums.v1 import ParentClosePolicy, TimeoutType, WorkflowIdReusePolicy
+from temporalio.api.common.v1 import Payload, Priority, RetryPolicy
+from temporalio.api.enums.v1 import ApplicationErrorCategory, ParentClosePolicy, TimeoutType, WorkflowIdReusePolicy
 from temporalio.api.failure.v1 import Failure as FailureMessage
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     StartChildWorkflowExecutionInitiatedEventAttributes,
     WorkflowExecutionContinuedAsNewEventAttributes,
 )
+from temporalio.api.sdk.v1 import UserMetadata
 
 from dbos_compat.convert.times import duration_ms
 from dbos_shadow.trace import NULL, Failure, Named, Opaque, Option, Options, Plain, StepKind, Value, Values
+
+TOLD = frozenset({StepKind.ACTIVITY, StepKind.TIMER, StepKind.CHILD})
+"""Steps whose summaries and details are compared."""
 
 CHANGE_VERSION = "TemporalChangeVersion"
 """The search attribute that a patch brings: nobody asked for it."""
@@ -54,12 +59,29 @@ def values(payloads: Iterable[Payload]) -> Values:
 
 def named(**groups: Mapping[str, Payload]) -> Named:
     """Values by name, those of ``headers={"a": …}`` as ``headers.a``."""
-    return tuple(
-        sorted(
-            [(f"{group}.{key}", value(fields[key])) for group, fields in groups.items() for key in fields],
-            key=lambda pair: pair[0],
-        )
-    )
+    found = [
+        (f"{group}.{key}", (attribute if group == _ATTRIBUTES else value)(fields[key]))
+        for group, fields in groups.items()
+        for key in fields
+    ]
+    return tuple(sorted(found, key=lambda pair: pair[0]))
+
+
+_ATTRIBUTES = "search_attributes"
+
+
+def attribute(payload: Payload) -> Value:
+    """A search attribute, with its type."""
+    found = value(payload)
+    type_ = payload.metadata.get("type", b"").decode(errors="replace")
+    return replace(found, type=type_) if type_ and isinstance(found, Plain) else found
+
+
+def told(metadata: UserMetadata | None) -> Named:
+    """What user code has said about a step, for people."""
+    if metadata is None:
+        return ()
+    return tuple([(name, value(getattr(metadata, name))) for name in ("details", "summary") if metadata.HasField(name)])
 
 
 def options(**given: Option | None) -> Options:
@@ -78,15 +100,26 @@ def retry(policy: RetryPolicy) -> dict[str, Option]:
     }
 
 
+def importance(priority: Priority) -> dict[str, Option]:
+    """A priority as options."""
+    return {
+        "priority": priority.priority_key,
+        "fairness_key": priority.fairness_key,
+        "fairness_weight": priority.fairness_weight,
+    }
+
+
 def failure(message: FailureMessage) -> Failure:
     """A failure without what is an engine's own: stack traces, event ids, identities, run ids."""
     which = message.WhichOneof("failure_info")
     info: Any = getattr(message, which) if which else None
     kind = _FAILURES.get(which or "", "")
     details: Values = ()
-    type_ = ""
+    type_ = category = ""
+    delay_ms = 0
     if kind == "application":
         type_, details = info.type, values(info.details.payloads)
+        delay_ms, category = duration_ms(info.next_retry_delay), _category(info.category)
     elif kind == "timeout":
         type_ = TimeoutType.Name(info.timeout_type).removeprefix("TIMEOUT_TYPE_").lower()
         details = values(info.last_heartbeat_details.payloads)
@@ -109,10 +142,16 @@ def failure(message: FailureMessage) -> Failure:
         type=type_,
         non_retryable=bool(getattr(info, "non_retryable", False)),
         retry_state=int(getattr(info, "retry_state", 0)),
+        next_retry_delay_ms=delay_ms,
+        category=category,
         details=details,
         sealed=sealed,
         cause=failure(message.cause) if message.HasField("cause") else None,
     )
+
+
+def _category(number: ApplicationErrorCategory.ValueType) -> str:
+    return ApplicationErrorCategory.Name(number).removeprefix("APPLICATION_ERROR_CATEGORY_").lower() if number else ""
 
 
 def _unsealed(attributes: Value, otherwise: str) -> tuple[str, Value | None]:
@@ -160,14 +199,14 @@ def activity_options(asked: ActivityTaskScheduledEventAttributes) -> Options:
         asked.schedule_to_start_timeout.SerializeToString(),
         asked.start_to_close_timeout.SerializeToString(),
         asked.heartbeat_timeout.SerializeToString(),
-        asked.priority.priority_key,
+        asked.priority.SerializeToString(),
         asked.retry_policy.SerializeToString(),
     )
 
 
 @lru_cache(maxsize=1024)
 def _activity_options(
-    queue: str, to_close: bytes, to_start: bytes, work: bytes, heartbeat: bytes, priority: int, policy: bytes
+    queue: str, to_close: bytes, to_start: bytes, work: bytes, heartbeat: bytes, priority: bytes, policy: bytes
 ) -> Options:
     return options(
         queue=queue,
@@ -175,7 +214,7 @@ def _activity_options(
         schedule_to_start_ms=duration_ms(Duration.FromString(to_start)),
         start_to_close_ms=duration_ms(Duration.FromString(work)),
         heartbeat_ms=duration_ms(Duration.FromString(heartbeat)),
-        priority=priority,
+        **importance(Priority.FromString(priority)),
         **retry(RetryPolicy.FromString(policy)),
     )
 
@@ -198,7 +237,7 @@ def child(asked: StartChildWorkflowExecutionInitiatedEventAttributes) -> dict[st
             parent_close_policy=close.lower(),
             id_reuse_policy=reuse.lower(),
             cron=asked.cron_schedule,
-            priority=asked.priority.priority_key,
+            **importance(asked.priority),
             **retry(asked.retry_policy),
         ),
     }
