@@ -4,7 +4,8 @@ Before two engines are compared, each is compared with itself: the same history 
 replayer, and twice on the core. Three things can come out of it:
 
 * two runs of the core differ: the workflow itself is not deterministic, and the places where they differ are told apart
-  from the differences between the engines;
+  from the differences between the engines. Both are of this process: what hangs on its hash seed, such as the order of a
+  set of strings, is the same in both, and is not found here;
 * Temporal's replayer accepts the history once and refuses it once: the same;
 * Temporal's replayer refuses it: the code has changed since the history was made. That is said beside the differences
   that the core's replay has found, and never instead of them: changed code is a mismatch;

@@ -6,7 +6,7 @@ from dbos_shadow.difference import Difference, Kind, Level
 from dbos_shadow.failed_task import PLACE
 from dbos_shadow.verdict import Reason
 
-__all__ = ["LEVELS", "REASONS", "UNCHECKED", "title"]
+__all__ = ["HASH_SEED", "LEVELS", "REASONS", "UNCHECKED", "title"]
 
 LEVELS: dict[Level, str] = {
     Level.OUTCOME: "outcome",
@@ -31,7 +31,7 @@ REASONS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.NONDETERMINISTIC: (
         "Equal runs on one engine differ: it is the workflow's own doing, not the engines'.",
-        "Look for time, chance, sets or global state in the workflow's code.",
+        "Look for time, chance or global state in the workflow's code.",
     ),
     Reason.BASELINE: (
         "Temporal's own replayer refuses this history with this code: the code has changed since.",
@@ -70,6 +70,13 @@ REASONS: dict[Reason, tuple[str, str]] = {
         "Nothing, if that was meant.",
     ),
 }
+
+HASH_SEED = (
+    "whether the order of a set decides: one process has one hash seed, so its replays all agree. Judge a run that differs again "
+    "with PYTHONHASHSEED=1, then 2: if the verdict changes, it is the workflow's own doing (dbos-compat determinism tries seeds "
+    "as well)"
+)
+"""Said wherever runs differ."""
 
 UNCHECKED: dict[str, str] = {
     "not_recorded": "a Temporal history does not record it",

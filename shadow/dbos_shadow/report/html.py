@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 
 from dbos_shadow.difference import Kind, Level
 from dbos_shadow.report.charts import histogram, parts, trend_lines
-from dbos_shadow.report.explain import LEVELS
+from dbos_shadow.report.explain import HASH_SEED, LEVELS
 from dbos_shadow.report.figures import percent, short_ms
 from dbos_shadow.report.model import NOISE, Report, Row
 from dbos_shadow.report.rule import Decision
@@ -41,6 +41,7 @@ def render_html(report: Report) -> str:
         .render(
             report=report,
             reasons=by_reason(report),
+            hash_seed=HASH_SEED,
             noise=[same for same in by_reason(report) if same[0].reason in NOISE],
             teaser=teaser(report),
             taken_over=taken_over(report),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbos_shadow.report.explain import HASH_SEED
 from dbos_shadow.report.figures import counted, percent, short_ms
 from dbos_shadow.report.model import Report, Row, StepShown, TypeReport, Undecided
 from dbos_shadow.report.rule import Decision
@@ -114,6 +115,8 @@ def sentences(report: Report) -> list[str]:
         for mask in report.masks
         if mask.places
     ]
+    if report.counts.mismatch:
+        told.append(HASH_SEED)
     if missing := report.noise.missing:
         told.append(
             f"whether the code has changed is not known of {counted(missing, 'run')}: Temporal's own replayer did not answer"

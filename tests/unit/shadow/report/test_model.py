@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import date
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from rich.console import Console
 
 from dbos_shadow.allow import Accepted
 from dbos_shadow.difference import Kind, Level
@@ -27,11 +29,13 @@ from dbos_shadow.report import (
     render_html,
     render_junit,
     render_markdown,
+    render_text,
     run_line,
     schema_text,
     scrubber,
     to_json,
 )
+from dbos_shadow.report.explain import REASONS
 from dbos_shadow.report.words import sentences
 from dbos_shadow.select import Stratum
 from dbos_shadow.verdict import Judgement, Noise, Reason, Verdict
@@ -287,3 +291,17 @@ def test_a_record_without_a_type_has_a_name_all_the_same() -> None:
         "(unknown type)"
     }
     assert "Runs of (unknown type) cannot be judged" in found.why
+
+
+def test_how_to_find_out_about_the_order_of_sets_is_said_where_runs_differ() -> None:
+    """All replays are of one process and one hash seed, so no baseline finds it, and no reason may claim so."""
+    differ = report(*mixed_runs(20))
+    assert differ.counts.mismatch
+    screen = io.StringIO()
+    render_text(differ, Console(file=screen, width=400))
+    for output in (screen.getvalue(), render_markdown(differ), render_html(differ)):
+        assert "PYTHONHASHSEED=1" in output
+    same = report(*same_runs(5))
+    assert not any("PYTHONHASHSEED" in told for told in sentences(same))
+    assert "PYTHONHASHSEED" not in render_html(same)
+    assert "sets" not in " ".join(REASONS[Reason.NONDETERMINISTIC])
