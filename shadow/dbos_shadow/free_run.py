@@ -185,7 +185,7 @@ class _FreeRun(Telling):
         self._stubs = stubs
         self._clock = VirtualClock(self.made.run.start_ms)
         row = self.made.run
-        self._runner = HandlessRunner(bench.runner, row.run_id, row.task_queue)
+        self._runner = HandlessRunner(bench.runner, row.run_id, row.task_queue, found.first.event_time)
         self._kernel: Kernel
         self._run: LiveRun | None = None
         self._events = {event.event_id: event for task in found.tasks for event in task.commands}

@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Awaitable
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from dbos_compat.bridge.guided import HintedInterpreter, RecordedTask
 from dbos_compat.workbench import WorkbenchRunner
 from dbos_core.activities.local import LocalLane
@@ -23,7 +25,8 @@ __all__ = ["HandlessRunner"]
 class HandlessRunner:
     """The kernel's runner for one run. What it decides is in ``decisions``, in order, until somebody takes it."""
 
-    def __init__(self, runner: WorkbenchRunner, run_id: str, task_queue: str) -> None:
+    def __init__(self, runner: WorkbenchRunner, run_id: str, task_queue: str, began: Timestamp) -> None:
+        """``began``: when the run started, to the nanosecond."""
         self.task_queue = task_queue
         self.identity = runner.identity
         self.max_cached = 1000
@@ -33,6 +36,7 @@ class HandlessRunner:
         """The recorded task that is being told: what only a server could know is as it was there."""
         self._runner = runner
         self._run_id = run_id
+        self._began = began
 
     def knows(self, workflow_type: str) -> bool:
         return self._runner.knows(workflow_type)
@@ -42,7 +46,9 @@ class HandlessRunner:
         assert run.run_id == self._run_id, (
             "nothing else can begin here: the kernel never hears of children or successors"
         )
-        return _Handless(self._runner.hinted(run, inputs, native), self)
+        interpreter = self._runner.hinted(run, inputs, native)
+        interpreter.begin(self._began)
+        return _Handless(interpreter, self)
 
     def why_unreadable(self, message: Mail) -> str | None:
         """Stock tools send nothing here."""

@@ -99,11 +99,7 @@ class GuidedInterpreter(TemporalInterpreter):
             for job in jobs:
                 if job.HasField("do_update"):
                     job.do_update.run_validator = True  # it ran then, and code that has changed may refuse
-        first = 0
-        if jobs and jobs[0].HasField("initialize_workflow"):
-            first = 1
-            if self._began is not None:
-                jobs[0].initialize_workflow.start_time.CopyFrom(self._began)
+        first = 1 if _began_at(jobs, self._began) else 0
         if self._told.reseeds:
             jobs[first:first] = [reseed(run_id) for run_id in self._told.reseeds]
         return jobs
@@ -136,13 +132,23 @@ class HintedInterpreter(TemporalInterpreter):
     """A run that drives by itself, and is told what only a server could know: the time to the nanosecond, how long its
     history is there, and by which build it was taken up."""
 
-    __slots__ = ("hint",)
+    __slots__ = ("_began", "hint")
 
     def __init__(
         self, runner: TemporalRunner, row: RunRow, inputs: str, native: WorkflowExecutionStartedEventAttributes | None
     ) -> None:
         super().__init__(runner, row, inputs, native)
         self.hint: RecordedTask | None = None
+        self._began: Timestamp | None = None
+
+    def begin(self, began: Timestamp) -> None:
+        """When the run started, to the nanosecond. Without it, to the millisecond of its row."""
+        self._began = began
+
+    def _first_jobs(self, task: Task) -> list[WorkflowActivationJob]:
+        jobs = super()._first_jobs(task)
+        _began_at(jobs, self._began)
+        return jobs
 
     def _jobs(self, task: Task, jobs: Sequence[WorkflowActivationJob]) -> WorkflowActivation:
         activation = super()._jobs(task, jobs)
@@ -163,6 +169,15 @@ class HintedInterpreter(TemporalInterpreter):
             version.build_id = hint.build_id or self._build.current
             version.deployment_name = hint.deployment
         return activation
+
+
+def _began_at(jobs: Sequence[WorkflowActivationJob], began: Timestamp | None) -> bool:
+    """Do these jobs begin a run? Then it began at that time, if it is known."""
+    if not jobs or not jobs[0].HasField("initialize_workflow"):
+        return False
+    if began is not None:
+        jobs[0].initialize_workflow.start_time.CopyFrom(began)
+    return True
 
 
 class _GuidedIds(EventIds):

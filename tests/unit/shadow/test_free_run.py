@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
@@ -18,6 +18,7 @@ from dbos_shadow.difference import Kind, Level
 from dbos_shadow.free_run import free_run
 from dbos_shadow.names import BadNames, NameMap
 from dbos_shadow.recorded import Recorded
+from dbos_shadow.replay import replay_recorded
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 from tests.unit.shadow import changed
 from tests.unit.shadow.changed import Order
@@ -245,3 +246,23 @@ async def test_no_beginning_of_a_history_differs(order: Recorded) -> None:
         (Verdict.INCONCLUSIVE, Reason.NO_STUB),
         (Verdict.NOT_RUN, Reason.NO_TASK),
     }
+
+
+@workflow.defn(sandboxed=False)
+class SaysWhenItBegan:
+    @workflow.run
+    async def run(self) -> int:
+        return workflow.info().workflow_start_time.microsecond
+
+
+@pytest.mark.parametrize("judge", [free_run, replay_recorded])
+async def test_a_run_has_begun_when_the_record_says_to_the_microsecond(judge: Any) -> None:
+    async with engine([SaysWhenItBegan], []) as client:
+        handle = await client.start_workflow(SaysWhenItBegan.run, id="began", task_queue="q")
+        await handle.result()
+        found = await recorded(handle)
+    first, *_, last = found.events
+    first.event_time.nanos = 123_456_789
+    last.workflow_execution_completed_event_attributes.result.payloads[0].data = b"123456"
+    async with Workbench([SaysWhenItBegan], workflow_runner=UnsandboxedWorkflowRunner()) as bench:
+        matches(await judge(found, bench))
