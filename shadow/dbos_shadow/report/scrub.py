@@ -44,9 +44,9 @@ class Shown:
         return self.text if self.text is not None else f"{self.type} #{self.hash}".lstrip()
 
 
-# What of a step, arrival or outcome is no payload, by the part of the path behind the label.
+# What of a step, arrival or outcome is no payload, by the part of the path behind the label. A fairness key may be a name.
 _STRUCTURE = re.compile(
-    r"step|arrival|where|target|duration_ms|workflow_type|queue|status|how|retry_state|options\.\w+"
+    r"step|arrival|where|target|duration_ms|workflow_type|queue|status|how|retry_state|options\.(?!fairness_key)\w+"
     r"|failure(?:\.cause)*(?:\.kind|\.non_retryable|\.retry_state|\.next_retry_delay_ms|\.category)?|failed\.[A-Za-z_][A-Za-z0-9_.]*"
 )
 _FAILURE_TYPE = re.compile(r"failure(?:\.cause)*\.type")

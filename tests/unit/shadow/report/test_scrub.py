@@ -227,6 +227,8 @@ def test_without_a_key_every_report_has_one_of_its_own() -> None:
     ("path", "text", "shown"),
     [
         ("activity charge: options.queue", '"fast"', "fast"),
+        ("activity charge: options.fairness_key", '"ada"', None),
+        ("workflow task: failed.KeyError", '"KeyError"', "KeyError"),
         ("timer: duration_ms", "60000", "60000"),
         ("outcome: status", '"failed"', "failed"),
         ("activity charge: step", '"activity charge"', "activity charge"),
