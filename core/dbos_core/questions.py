@@ -85,6 +85,15 @@ class Questions:
             return await self._answerers[kind](run, payload)
         return await self._ask(run, kind, payload, timeout_s)
 
+    async def ask_owner(self, run: RunRow, kind: str, payload: str, timeout_s: float) -> str:
+        """Ask the process that owns an open run, which is another one; the run is not taken up for the answer.
+
+        Raises:
+            TimeoutError: nobody answered within ``timeout_s``.
+            QuestionFailed: the owner cannot answer, perhaps since it is of an older release.
+        """
+        return await self._ask(run, kind, payload, timeout_s)
+
     async def _lives_here(self, run: RunRow) -> bool:
         """True when the run lives here, perhaps since we could claim it."""
         kernel = self._kernel

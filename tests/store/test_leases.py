@@ -29,6 +29,19 @@ async def test_a_process_whose_lease_row_is_gone_is_not_alive(ours):
     assert not (await ours.pulse()).alive
 
 
+async def test_what_lease_rows_tell_about_processes(ours, theirs):
+    assert await ours.store.known_processes([]) == {}
+    both = [ours.id, theirs.id, "nobody"]
+    names = {ours.id: ours.info.identity, theirs.id: theirs.info.identity}
+    assert await ours.store.known_processes(both) == {one: (name, True) for one, name in names.items()}
+
+    await theirs.die()
+
+    assert await ours.store.known_processes(both) == {one: (name, one == ours.id) for one, name in names.items()}
+    await theirs.store.unregister(theirs.id)
+    assert await ours.store.known_processes(both) == {ours.id: (ours.info.identity, True)}
+
+
 async def test_an_idle_pulse_finds_nothing(ours):
     pulse = await ours.pulse()
 

@@ -32,7 +32,8 @@ class ActivityState:
         "_commands", "_spent_ms", "_timer_ms", "_withdraw_for", "_withdraw_keeps",
         "asked", "asking", "attempt", "cancel_requested", "due_ms",
         "elsewhere", "ended_ms", "forgotten", "handle", "heartbeat", "heartbeat_at_ms", "identity", "last_failure",
-        "left_open", "mail_ids", "mail_ms", "operated", "process_id", "recorded_start", "refused", "row_exists", "run",
+        "left_open", "mail_ids", "mail_ms", "operated", "process_id", "ran_by", "ran_in", "recorded_start", "refused",
+        "row_exists", "run",
         "served", "slot", "spec", "started_ms", "state", "watchers", "when_released", "when_written",
         "writes",
     )  # fmt: skip
@@ -82,6 +83,10 @@ class ActivityState:
         self.watchers: list[Callable[[], None]] | None = None
         """For whoever acts: who wants to know when nothing is on its way."""
         self.when_written: Callable[[], None] | None = None
+        self.ran_by = ""
+        """For whoever acts: identity of the worker that ran the last attempt that ended, or that left this one open."""
+        self.ran_in = ""
+        """For whoever acts: the process that did, where nothing else is known of its worker."""
         self.when_released: list[Callable[[bool], None]] | None = None
         """For whoever acts: who waits until the scheduling commit is known to be through. Told False if it never is."""
         self._commands: tuple[OperatorCommand, ...] = ()

@@ -70,6 +70,8 @@ class Attempt:
 class Executor(Protocol):
     """Runs attempts in this process. Its calls must not block."""
 
+    identity: str
+    """Of the worker that it belongs to, for people."""
     shutdown_record: str
     """JSON text of the failure with which an attempt ends that a worker's shutdown stopped: retryable, of type
     ``WorkerShutdown``."""

@@ -394,6 +394,7 @@ class Carrier:
             self._running.pop(execution.attempt.token, None)
         machine.slot = None
         if outcome.kind is not OutcomeKind.COMPLETED:
+            machine.ran_by = execution.worker or machine.ran_by
             machine.served = self.serves(machine.spec.task_queue) and not outcome.unknown
         self.act(machine, machine.ended(self._now_ms(), outcome))
 

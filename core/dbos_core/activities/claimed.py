@@ -151,6 +151,7 @@ class ClaimedAttempts:
         attempt = execution.attempt
         self._remove(execution)
         outcome.started_ms = attempt.started_ms
+        outcome.identity = outcome.identity or execution.worker
         run, seq, number = attempt.run.workflow_uuid, attempt.spec.seq, attempt.attempt
         hit("activity.before_report")
 
@@ -167,12 +168,12 @@ class ClaimedAttempts:
     def attempt_beat(self, execution: AttemptExecution, details: str | None) -> None:
         self._service.spawn(self._beat(execution, details), "heartbeat of an activity")
 
-    def left_open(self, execution: AttemptExecution) -> None:
-        """The owner takes its clocks over."""
+    def left_open(self, execution: AttemptExecution, worker: str) -> None:
+        """The owner takes its clocks over. ``worker``: identity of the one that ran it."""
         attempt = execution.attempt
         self._remove(execution)
         execution.disown()
-        message = left_open_mail(attempt.spec.seq, attempt.attempt, attempt.started_ms)
+        message = left_open_mail(attempt.spec.seq, attempt.attempt, attempt.started_ms, worker)
         self._send(attempt.run.workflow_uuid, "open", attempt.token, message, None)
 
     # -- inside --------------------------------------------------------------------------------------------------------

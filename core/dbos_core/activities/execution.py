@@ -123,6 +123,11 @@ class AttemptExecution:
         """It runs nowhere from now on; clocks and heartbeats go on."""
         self._executor = None
 
+    @property
+    def worker(self) -> str:
+        """Identity of the worker that runs it; empty if it is open in no process."""
+        return "" if self._executor is None else self._executor.identity
+
     # -- from its home ---------------------------------------------------------------------------------------------
 
     def request_cancel(self) -> None:

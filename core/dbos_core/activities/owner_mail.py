@@ -13,7 +13,7 @@ from dbos_core.activities.effects import Effects
 from dbos_core.activities.machine import ActivityMachine
 from dbos_core.activities.moves import State
 from dbos_core.activities.operating import Deed, Operated, OperatorCommand
-from dbos_core.activities.spec import ActivityRow
+from dbos_core.activities.spec import ASYNC_WORKER, ActivityRow
 from dbos_core.activities.wire import offer, read_command, read_outcome
 from dbos_core.commit import Commit, Mail
 from dbos_core.mailbox import ACTIVITY
@@ -101,8 +101,10 @@ class OwnerMail:
             self._service.submit(Commit(workflow_uuid=workflow_uuid, consumed=(mail.mail_id,)))
         elif outcome is not None:
             machine.served = self._service.serves(machine.spec.task_queue) and not outcome.unknown
+            machine.ran_by, machine.ran_in = outcome.identity, ""
             self._by_mail(machine, mail, lambda now: machine.ended(now, outcome))
         elif message.get("left_open"):
+            machine.ran_by, machine.ran_in = message.get("by", ""), ""
             self._by_mail(machine, mail, lambda now: machine.leave_open(now, message.get("started_ms")))
         else:
             self._service.spawn(self._lost(machine, attempt, mail), "lost activity")
@@ -124,6 +126,7 @@ class OwnerMail:
         row = await self._row(machine)
         if machine.expects(attempt):
             machine.served = self._service.serves(machine.spec.task_queue)
+            self.ran(machine, row)
             self._by_mail(machine, mail, lambda now: machine.lost(now, row))
         else:
             self._service.submit(Commit(workflow_uuid=machine.run.workflow_uuid, consumed=(mail.mail_id,)))
@@ -144,6 +147,12 @@ class OwnerMail:
             flagged = replace(row, cancel_requested=machine.cancel_requested, operator=machine.operator)
             flagged.spec = offer(machine.spec) if row.offered else None
             self._service.write_row(machine, flagged)
+
+    @staticmethod
+    def ran(machine: ActivityMachine, row: ActivityRow | None) -> None:
+        """All that a dead process has left of its worker is its own name."""
+        if row is not None and row.worker not in (None, ASYNC_WORKER):
+            machine.ran_by, machine.ran_in = "", row.worker or ""
 
     async def _row(self, machine: ActivityMachine) -> ActivityRow | None:
         run, seq = machine.run.workflow_uuid, machine.spec.seq

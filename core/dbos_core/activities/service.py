@@ -124,6 +124,7 @@ class ActivityService(Carrier):
                 row.offered = False  # taken by us, and nothing of it is left
             given = commands.pop(spec.seq, ())
             counted = self._mail.recall(machine, row, given)
+            self._mail.ran(machine, row)
             self.act(machine, machine.restore(now, row))
             for mail_id, command in given:
                 self._mail.carry_out(machine, mail_id, command, recalled=counted)
@@ -173,6 +174,14 @@ class ActivityService(Carrier):
         """The open activities of a live run, to look at."""
         live = self._runs.get(workflow_uuid)
         return [] if live is None else [m for m in live.machines.values() if not m.forgotten]
+
+    @staticmethod
+    def worker_of(machine: ActivityMachine) -> str:
+        """Identity of the worker that runs its current attempt, or else ran the one before; empty if nobody here knows
+        (then ``ran_in`` may be the process)."""
+        slot = machine.slot
+        running = slot.executor.identity if isinstance(slot, Lane) else slot.worker if slot is not None else ""
+        return running or machine.ran_by
 
     # -- for executors ---------------------------------------------------------------------------------------------
 
@@ -257,15 +266,17 @@ class ActivityService(Carrier):
         if execution is None:
             return False
         lane, execution.lane = execution.lane, None
+        worker = execution.worker
         execution.leave_open()
         home = execution.home
         if home is self:
             machine: ActivityMachine = execution.subject
+            machine.ran_by = worker
             self.act(machine, machine.leave_open(self._now_ms()))
         else:
             del self._running[token]
             if home is not None:
-                self._claimed.left_open(execution)
+                self._claimed.left_open(execution, worker)
         if lane is not None:
             lane.release()
         return True
@@ -298,6 +309,7 @@ class ActivityService(Carrier):
         execution = machine.slot
         if isinstance(execution, AttemptExecution):
             execution.disown()
+            machine.ran_by = execution.worker or machine.ran_by
             if execution.lane is None:
                 self._running.pop(execution.attempt.token, None)
             if outcome.heartbeat is None and outcome.kind is not OutcomeKind.COMPLETED:

@@ -31,9 +31,9 @@ def outcome_mail(seq: int, attempt: int, outcome: AttemptOutcome) -> str:
     return json.dumps({"seq": seq, "attempt": attempt, "outcome": fields})
 
 
-def left_open_mail(seq: int, attempt: int, started_ms: int) -> str:
-    """The message that tells the owner that an attempt will be completed from outside."""
-    return json.dumps({"seq": seq, "attempt": attempt, "left_open": True, "started_ms": started_ms})
+def left_open_mail(seq: int, attempt: int, started_ms: int, worker: str) -> str:
+    """The message that tells the owner that an attempt will be completed from outside; ``worker`` ran it."""
+    return json.dumps({"seq": seq, "attempt": attempt, "left_open": True, "started_ms": started_ms, "by": worker})
 
 
 def read_outcome(fields: dict[str, Any]) -> AttemptOutcome:

@@ -69,6 +69,13 @@ class ProcessInfo:
     """Those of which activities are started under a rate that all processes share."""
 
 
+class KnownProcess(NamedTuple):
+    """What a lease row tells about a process."""
+
+    identity: str
+    alive: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Pulse:
     """What one beat of the lease found."""
@@ -194,6 +201,10 @@ class Store(ScheduleStore, Protocol):
 
     async def served_elsewhere(self, process_id: str, task_queue: str) -> bool:
         """Does another live process serve this queue?"""
+        ...
+
+    async def known_processes(self, process_ids: Sequence[str]) -> dict[str, KnownProcess]:
+        """Those of these processes whose lease rows are there still, lapsed or not."""
         ...
 
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:

@@ -34,7 +34,16 @@ from dbos_core.commit import (
 from dbos_core.mailbox import ACTIVITY, OWN_ID
 from dbos_core.search import Count, Page, Query
 from dbos_core.store import memory_flush, memory_search
-from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake, WakeKind
+from dbos_core.store.base import (
+    HeartbeatAnswer,
+    KnownProcess,
+    OfferedActivity,
+    ProcessInfo,
+    Pulse,
+    RequestRow,
+    Wake,
+    WakeKind,
+)
 from dbos_core.store.memory_jobs import MemoryJobs
 from dbos_core.store.memory_policy import reset, start_by_policy
 from dbos_core.store.memory_schedules import MemorySchedules
@@ -109,6 +118,14 @@ class MemoryStore(MemorySchedules):
             other != process_id and task_queue in lease.process.task_queues and not tables.lapsed(other, now)
             for other, lease in tables.leases.items()
         )
+
+    async def known_processes(self, process_ids: Sequence[str]) -> dict[str, KnownProcess]:
+        now, leases = self.clock.now_ms(), self.tables.leases
+        return {
+            process_id: KnownProcess(leases[process_id].process.identity, leases[process_id].until_ms > now)
+            for process_id in process_ids
+            if process_id in leases
+        }
 
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
         tables, now = self.tables, self.clock.now_ms()

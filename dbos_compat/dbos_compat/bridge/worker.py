@@ -49,10 +49,11 @@ logger = logging.getLogger("dbos_compat")
 class ActivityExecutor:
     """Runs the kernel's attempts on the SDK's activity worker."""
 
-    def __init__(self, host: ActivityHost, namespace: str, metrics: WorkerMetrics | None) -> None:
+    def __init__(self, host: ActivityHost, namespace: str, identity: str, metrics: WorkerMetrics | None) -> None:
         self._host = host
         self._namespace = namespace
         self._metrics = metrics
+        self.identity = identity
         self.shutdown_record = shutdown_record()
 
     def start(self, attempt: Attempt) -> None:
@@ -158,7 +159,7 @@ class EngineWorker(BridgeWorker):
         if not self._serves_activities:
             await self._stopping.wait()
             return
-        executor = self._executor = ActivityExecutor(host, self._config.namespace, self._metrics)
+        executor = self._executor = ActivityExecutor(host, self._config.namespace, self._identity, self._metrics)
         service, lane = self._kernel.activities, self._local_lane
         failed = asyncio.ensure_future(host.failures.get())
         stopping = asyncio.ensure_future(self._stopping.wait())

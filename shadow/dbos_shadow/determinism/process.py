@@ -145,6 +145,7 @@ class Hands:
     def __init__(
         self, started: Callable[[Attempt, Process], None], cancelled: Callable[[bytes, CancelReason], None]
     ) -> None:
+        self.identity = IDENTITY
         self.shutdown_record = shutdown_record()
         self.process: Process | None = None
         self._started = started

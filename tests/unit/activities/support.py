@@ -64,6 +64,7 @@ def canceled() -> AttemptOutcome:
 class Notes:
     """An executor: remembers what was started and cancelled; the test decides when and how attempts end."""
 
+    identity = "worker-1"
     shutdown_record = '"worker shutdown"'
 
     def __init__(self) -> None:

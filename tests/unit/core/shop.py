@@ -137,6 +137,7 @@ def pack() -> ActivitySpec:
 class Packer:
     """Takes attempts and never ends one by itself."""
 
+    identity = "worker-1"
     shutdown_record = "{}"
 
     def __init__(self) -> None:

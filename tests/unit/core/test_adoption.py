@@ -94,6 +94,7 @@ def pack() -> ActivitySpec:
 class Idle:
     """Takes attempts and never ends one."""
 
+    identity = "worker-1"
     shutdown_record = "{}"
 
     def __init__(self) -> None:

@@ -108,6 +108,7 @@ def pack(at_ms: int) -> ActivitySpec:
 class Packer:
     """Ends each attempt at once, or when it is told to."""
 
+    identity = "worker-1"
     shutdown_record = '{"type":"WorkerShutdown"}'
 
     def __init__(self, kernel: Kernel) -> None:

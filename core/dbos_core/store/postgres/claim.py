@@ -14,7 +14,7 @@ from dbos_core.activities.spec import ASYNC_WORKER
 from dbos_core.clock import time_ordered_uuid
 from dbos_core.commit import Commit, Mail
 from dbos_core.mailbox import ACTIVITY, OWN_ID
-from dbos_core.store.base import ProcessInfo, Pulse
+from dbos_core.store.base import KnownProcess, ProcessInfo, Pulse
 from dbos_core.store.postgres.connect import Connection, Database
 from dbos_core.store.postgres.flush import Author, apply
 
@@ -228,6 +228,10 @@ _SERVED = """
     select exists (select from {own}.processes p
                     where p.process_id <> $1 and $2 = any (p.task_queues) and p.lease_until_ms > {own}.now_ms())"""
 
+_KNOWN = """
+    select p.process_id, p.identity, p.lease_until_ms > (select {own}.now_ms()) as alive
+      from {own}.processes p where p.process_id = any ($1::text[])"""
+
 _KEEP = """
     with clock as materialized (select {own}.now_ms() as ms)
     update {own}.processes p set lease_until_ms = clock.ms + $2::bigint
@@ -369,6 +373,11 @@ async def pulse(db: Database, process: ProcessInfo, lease_ms: int) -> Pulse:
 
 async def served_elsewhere(db: Database, process_id: str, task_queue: str) -> bool:
     return bool(await db.value("looking for other workers", _SERVED, process_id, task_queue, safe=True))
+
+
+async def known_processes(db: Database, process_ids: Sequence[str]) -> dict[str, KnownProcess]:
+    rows = await db.rows("looking for processes", _KNOWN, list(process_ids), safe=True)
+    return {row["process_id"]: KnownProcess(row["identity"], row["alive"]) for row in rows}
 
 
 async def keep_lease(db: Database, process_id: str, lease_ms: int) -> bool:

@@ -25,7 +25,7 @@ from dbos_core.commit import (
 )
 from dbos_core.errors import StoreUnavailable
 from dbos_core.search import Count, Page, Query
-from dbos_core.store.base import HeartbeatAnswer, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
+from dbos_core.store.base import HeartbeatAnswer, KnownProcess, OfferedActivity, ProcessInfo, Pulse, RequestRow, Wake
 from dbos_core.store.postgres import claim, failing, listing, load, offers, requests, reset, runs, updates
 from dbos_core.store.postgres.connect import Database
 from dbos_core.store.postgres.flush import Author, flush
@@ -158,6 +158,9 @@ class PostgresStore(PostgresSchedules):
 
     async def served_elsewhere(self, process_id: str, task_queue: str) -> bool:
         return await claim.served_elsewhere(self._db, process_id, task_queue)
+
+    async def known_processes(self, process_ids: Sequence[str]) -> dict[str, KnownProcess]:
+        return await claim.known_processes(self._db, process_ids)
 
     async def keep_lease(self, process_id: str, lease_ms: int) -> bool:
         return await claim.keep_lease(self._db, process_id, lease_ms)
