@@ -283,6 +283,17 @@ _ENTRIES: tuple[Difference, ...] = (
         "run has become.",
     ),
     Difference(
+        slug="workers-of-pending-activities",
+        kind=Kind.DIFFERENT,
+        feature="A pending activity may be shown as its database rows know it",
+        advice="Most attempts leave no row when they start, so describe() asks the process that owns the run. If that does "
+        "not answer within a second (it has died, stands still, or its event loop is blocked), what the rows say is shown: "
+        "SCHEDULED for an attempt that runs without maximum_attempts and has sent no heartbeat details, and no "
+        "last_worker_identity between two attempts. Nor do rows keep who ran an attempt that had failed before the run was "
+        "taken over. While an attempt runs in a process that does not own the run, and of a process that died, the identity "
+        "of the client is shown, also where its worker was given one of its own.",
+    ),
+    Difference(
         slug="batch-jobs-are-no-workflows",
         kind=Kind.DIFFERENT,
         feature="A batch operation is no workflow",

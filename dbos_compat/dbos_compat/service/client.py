@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from temporalio.service import RPCError, RPCStatusCode
 
 from dbos_compat.errors import from_kernel, invalid, no_namespace, no_such_rpc, rpc_error, timeout_expired
-from dbos_compat.service import activities, batch, describe, operate, schedule_starter, update
+from dbos_compat.service import activities, attempts, batch, describe, operate, schedule_starter, update
 from dbos_compat.service.common import Context, Handler
 from dbos_compat.service.table import SERVICES
 from dbos_core.errors import DBOSCompatError, Ours, StoreUnavailable
@@ -35,6 +35,7 @@ class EngineService:
     def __init__(self, kernel: Kernel, *, namespace: str = "default") -> None:
         self._context = Context(kernel=kernel, namespace=namespace)
         activities.register(self._context)
+        attempts.register(self._context)
         operate.register(self._context)
         update.register(self._context)
         schedule_starter.register(self._context)

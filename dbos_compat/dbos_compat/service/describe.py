@@ -13,10 +13,11 @@ from dbos_compat.convert.metadata import began_ms, metadata_record
 from dbos_compat.convert.times import timestamp
 from dbos_compat.history.events import begins, events
 from dbos_compat.history.failed_tasks import failed_task
+from dbos_compat.service.attempts import looked_at
 from dbos_compat.service.cluster import namespace_id
 from dbos_compat.service.common import Context, find_run
 from dbos_compat.service.info import described_info, execution_config
-from dbos_compat.service.pending import cancel_requested, pending_activities, pending_children
+from dbos_compat.service.pending import Standing, cancel_requested, pending_activities, pending_children
 from dbos_core.commit import LoadedRun, RunRow, RunStatus
 
 
@@ -30,7 +31,9 @@ async def describe_workflow_execution(
 ) -> DescribeWorkflowExecutionResponse:
     run = await find_run(context, request.execution)
     loaded = await context.kernel.load(run.workflow_uuid)
+    standings: dict[int, Standing] = {}
     if loaded is not None:
+        loaded, standings = await looked_at(context, loaded)
         run = loaded.run  # newer than what this process had in memory
     response = DescribeWorkflowExecutionResponse(
         execution_config=execution_config(run),
@@ -47,9 +50,8 @@ async def describe_workflow_execution(
     response.workflow_extended_info.cancel_requested = cancel_requested(loaded)
     if run.status is not RunStatus.RUNNING:
         return response
-    machines = {machine.spec.seq: machine for machine in context.kernel.activities.pending(run.workflow_uuid)}
     response.pending_children.extend(pending_children(loaded))
-    response.pending_activities.extend(pending_activities(loaded, machines))
+    response.pending_activities.extend(pending_activities(loaded, standings))
     task = pending_task(loaded, now_ms)
     if task is not None:
         response.pending_workflow_task.CopyFrom(task)

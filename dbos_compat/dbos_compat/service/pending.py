@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from temporalio.api.common.v1 import ActivityType
 from temporalio.api.enums.v1 import ParentClosePolicy, PendingActivityState
@@ -23,34 +24,38 @@ from dbos_core.kept import ended
 from dbos_core.mailbox import ACTIVITY, CANCEL, CHILD
 
 
-class AttemptState(Protocol):
-    """What is known of the attempt that runs or is next: a durable row, or the machine of a live run."""
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Standing:
+    """What is known of the attempt of an activity that runs or is next, from the run's owner or else from a row."""
 
     attempt: int
     due_ms: int
-    started_ms: int | None
-    heartbeat: str | None
-    heartbeat_at_ms: int | None
-    last_failure: str | None
-    cancel_requested: bool
-    ended_ms: int | None
+    started_ms: int | None = None
+    heartbeat: str | None = None
+    heartbeat_at_ms: int | None = None
+    last_failure: str | None = None
+    cancel_requested: bool = False
+    ended_ms: int | None = None
+    operator: str | None = None
+    """What operators want of it (``operating.Operated``)."""
+    worker: str = ""
+    """Identity of the worker that runs it, or else ran the attempt before."""
+    process: str | None = None
+    """The process of that worker, where its identity is not known."""
+    from_owner: bool = False
 
-    @property
-    def operator(self) -> str | None:
-        """What operators want of it (``operating.Operated``)."""
-        ...
 
-
-def pending_activities(loaded: LoadedRun, live: Mapping[int, AttemptState]) -> list[PendingActivityInfo]:
-    """The open activities of a run, in the order in which it asked for them. ``live``: what this process knows better
-    than the rows, by seq."""
-    durable = {row.seq: row for row in loaded.activities}
+def pending_activities(loaded: LoadedRun, standings: Mapping[int, Standing]) -> list[PendingActivityInfo]:
+    """The open activities of a run, in the order in which it asked for them. ``standings`` by seq."""
     found = []
     for seq, (command, asked_ms, cancelled) in open_activities(loaded).items():
-        row = live.get(seq) or durable.get(seq)
-        wanted = Operated.read(row.operator) if seq in live and row is not None else operated(loaded, seq)
+        standing = standings.get(seq)
+        if standing is not None and standing.from_owner:
+            wanted = Operated.read(standing.operator)
+        else:
+            wanted = operated(loaded, seq)
         spec = changed(asked(command, asked_ms, loaded.run), wanted.changes)
-        found.append(_info(command, asked_ms, cancelled, row, wanted, spec))
+        found.append(_info(command, asked_ms, cancelled, standing, wanted, spec))
     return found
 
 
@@ -118,7 +123,7 @@ def _info(
     command: dict[str, Any],
     asked_ms: int,
     cancelled: bool,
-    row: AttemptState | None,
+    row: Standing | None,
     wanted: Operated,
     spec: ActivitySpec,
 ) -> PendingActivityInfo:
@@ -143,6 +148,7 @@ def _info(
         info.pause_info.manual.reason = wanted.pause.reason
     if row is None:
         return info
+    info.last_worker_identity = row.worker
     if row.started_ms is not None:
         info.last_started_time.CopyFrom(timestamp(row.started_ms))
     if row.heartbeat_at_ms is not None:
@@ -159,7 +165,7 @@ def _info(
     return info
 
 
-def _state(cancelled: bool, row: AttemptState | None, wanted: Operated) -> PendingActivityState.ValueType:
+def _state(cancelled: bool, row: Standing | None, wanted: Operated) -> PendingActivityState.ValueType:
     if cancelled or (row is not None and row.cancel_requested):
         return PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
     if row is not None and row.started_ms is not None:
