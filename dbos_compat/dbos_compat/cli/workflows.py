@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Table
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     WorkflowExecution,
     WorkflowExecutionDescription,
@@ -258,10 +260,16 @@ def _description_table(description: WorkflowExecutionDescription) -> Table:
     for pending in description.raw_description.pending_activities:
         table.add_row(
             "pending activity",
-            f"{escape(pending.activity_type.name)} (id {escape(pending.activity_id)}), attempt {pending.attempt}"
+            f"{escape(pending.activity_type.name)} (id {escape(pending.activity_id)}), attempt {pending.attempt}, "
+            + _activity_state(pending).lower().replace("_", " ")
+            + (f", last worker: {escape(pending.last_worker_identity)}" if pending.last_worker_identity else "")
             + (f", last failure: {escape(pending.last_failure.message)}" if pending.HasField("last_failure") else ""),
         )
     return table
+
+
+def _activity_state(pending: PendingActivityInfo) -> str:
+    return PendingActivityState.Name(pending.state).removeprefix("PENDING_ACTIVITY_STATE_")
 
 
 def _description_document(description: WorkflowExecutionDescription) -> dict[str, Any]:
@@ -279,6 +287,8 @@ def _description_document(description: WorkflowExecutionDescription) -> dict[str
                 "activity_id": pending.activity_id,
                 "type": pending.activity_type.name,
                 "attempt": pending.attempt,
+                "state": _activity_state(pending),
+                "last_worker": pending.last_worker_identity or None,
                 "last_failure": pending.last_failure.message or None,
             }
             for pending in description.raw_description.pending_activities
