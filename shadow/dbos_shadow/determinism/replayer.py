@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from temporalio.client import WorkflowHistory
@@ -12,6 +12,10 @@ from temporalio.worker import Replayer
 
 from dbos_compat.native_threads import outlive_native_threads
 from dbos_shadow.determinism.plan import Plan
+
+ANSWER_S = 60.0
+"""How long it may take for one history. With errors that fail the workflow it has been seen to stop for ever, where the code
+does not follow the history."""
 
 _REPLAYER = (
     "workflow_runner", "unsandboxed_workflow_runner", "interceptors", "workflow_failure_exception_types", "debug_mode",
@@ -34,16 +38,22 @@ def refused(
     if not histories:
         return None
     answer: list[Any] = []
+    through: list[int] = []
 
     def work() -> None:
         try:
-            answer.append(asyncio.run(_refused(plan, histories, workflow_id, new_code)))
+            answer.append(asyncio.run(_refused(plan, histories, workflow_id, new_code, through.append)))
         except BaseException as error:
             answer.append(error)
 
-    thread = threading.Thread(target=work, name="dbos_shadow replayer")  # the caller may be on a loop
+    # In a thread, since the caller may be on a loop; in one that nobody has to wait for.
+    thread = threading.Thread(target=work, name="dbos_shadow replayer", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        before = len(through)
+        thread.join(ANSWER_S)
+        if thread.is_alive() and len(through) == before:
+            return before, f"it gave no answer in {ANSWER_S:g} s"
     if isinstance(answer[0], BaseException):
         raise answer[0]
     found: tuple[int, str] | None = answer[0]
@@ -55,7 +65,9 @@ def can_be_replayed(history: str) -> bool:
     return len(WorkflowHistory.from_json("", history).events) > 1
 
 
-async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str, new_code: bool) -> tuple[int, str] | None:
+async def _refused(
+    plan: Plan, histories: Sequence[str], workflow_id: str, new_code: bool, through: Callable[[int], None]
+) -> tuple[int, str] | None:
     definition = plan.then if new_code else plan.definition
     assert definition is not None
     options = {name: plan.worker_options[name] for name in _REPLAYER if name in plan.worker_options}
@@ -68,4 +80,5 @@ async def _refused(plan: Plan, histories: Sequence[str], workflow_id: str, new_c
         result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
         if result.replay_failure is not None:
             return index, str(result.replay_failure)
+        through(index)
     return None
