@@ -80,6 +80,7 @@ class Claims:
             ]
         if queues:
             kernel.scheduler.activate()
+        kernel.given_back.forget()
         self.wake()
 
     async def registered(self) -> None:
@@ -261,7 +262,7 @@ class Claims:
                     self._more = room <= 0
                     if not queues or room <= 0:
                         break
-                    claimed = await kernel.store.claim(kernel.process_id, queues, room)
+                    claimed = await kernel.store.claim(kernel.process_id, queues, room, kernel.given_back.still())
                     if claimed:
                         await self.adopt(claimed)
                         self._look_again(CLAIM_AGAIN_MS)

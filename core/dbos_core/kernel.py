@@ -36,6 +36,7 @@ from dbos_core.commit import (
 from dbos_core.errands.service import Errands
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.jobs import Jobs
+from dbos_core.letting_go import GivenBack
 from dbos_core.live_run import LiveRun
 from dbos_core.measuring import Measure, measure_closed
 from dbos_core.parking import Parking
@@ -106,6 +107,7 @@ class Kernel:
         self.errands = Errands(self)
         self.activities.may_start = self.claims.sure
         self.parking = Parking(self)
+        self.given_back = GivenBack(clock)
         self.questions = Questions(self)
         self.updates = Updates(self)
         self.scheduler = Scheduler(self)

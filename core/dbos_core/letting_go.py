@@ -2,7 +2,7 @@
 
 In a rolling deployment some workers of a queue know a workflow type, or a version of its code, that others do not. A Temporal
 server offers a failed task to whoever polls next. Here the owner of a run tries again by itself, so it gives the run back
-between two tries, if somebody else serves its queue: its row says when it is due, and whoever looks first goes on.
+between two tries, if somebody else serves its queue: its row says when it is due, and the others may look first.
 
 Nothing of it is lost by that: what the failed activation was about is in the store already (mail; ends of activities, by
 ``kept``) or follows from the journal. A run that still has something under way here stays.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from dbos_core.clock import Clock
 from dbos_core.commit import Commit, Verdict
 from dbos_core.errors import BadCommit, StoreUnavailable
 from dbos_core.phase import Phase
@@ -26,10 +27,35 @@ logger = logging.getLogger(__name__)
 
 FROM_MS = 1_000
 """Who is tried again sooner than that stays."""
+OTHERS_FIRST_MS = 5_000
+"""So long after it is due we leave it to the others, who look every 1.5 seconds (``claims.PULSE_EVERY_S``)."""
 _HEARD_ALL = 2**62
 """Mail does not hold it back: it could not be taken up here either."""
 _FOLLOW = frozenset({EventKind.START, EventKind.RESUME, EventKind.TIMER})
 """Events that follow from the journal."""
+
+
+class GivenBack:
+    """Runs that this process gave back. Without this it would be the first to claim them as often as not."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until_ms: dict[str, int] = {}
+
+    def add(self, workflow_uuid: str, due_ms: int) -> None:
+        """Leave it to others until a while after it is due, at ``due_ms``."""
+        self._until_ms[workflow_uuid] = due_ms + OTHERS_FIRST_MS
+
+    def still(self) -> list[str]:
+        """Runs that are to be left to others now."""
+        if self._until_ms:
+            now_ms = self._clock.now_ms()
+            self._until_ms = {uuid: until for uuid, until in self._until_ms.items() if until > now_ms}
+        return list(self._until_ms)
+
+    def forget(self) -> None:
+        """Workers have come or gone here: this process may have other code now."""
+        self._until_ms.clear()
 
 
 def consider(kernel: Kernel, run: LiveRun, delay_ms: int, due_ms: int) -> None:
@@ -61,6 +87,7 @@ async def _offer(kernel: Kernel, run: LiveRun, due_ms: int) -> None:
             return
         if verdict is Verdict.COMMITTED:
             logger.info("%r is given back: its tasks fail here, and others serve queue %r", run, run.row.task_queue)
+            kernel.given_back.add(run.row.workflow_uuid, due_ms)
             run.gone()
             kernel.run_parked(run, waiting=False)
         elif isinstance(verdict, BadCommit) or verdict is Verdict.MAIL_WAITING:

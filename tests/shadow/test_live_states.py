@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from typer.testing import CliRunner
 
@@ -121,8 +122,9 @@ async def test_a_paused_run_is_an_open_one(elsewhere: Path) -> None:
         async with Worker(
             client, task_queue="q", workflows=[Named], activities=[tell], workflow_runner=UnsandboxedWorkflowRunner()
         ):
-            await client.start_workflow(Named.run, id="other", task_queue="q")
+            other = await client.start_workflow(Named.run, id="other", task_queue="q")
             paused = await client.start_workflow(Named.run, id="paused", task_queue="q")
+            await eventually(lambda: both_wait(other, paused), within=60)
             request = PauseWorkflowExecutionRequest(
                 namespace="default", workflow_id=paused.id, request_id="r", identity="test", reason="test"
             )
@@ -155,6 +157,13 @@ async def test_a_paused_run_is_an_open_one(elsewhere: Path) -> None:
                 return paused.first_execution_run_id in {entry.note.run_id for entry in await ledger.entries()}
 
             await eventually(resolved, within=60)
+
+
+async def both_wait(*handles: WorkflowHandle[Any, Any]) -> bool:
+    """For the signal: their first activity has ended, and code of theirs was told so."""
+    histories = [await handle.fetch_history() for handle in handles]
+    kinds = [[event.event_type for event in history.events] for history in histories]
+    return all(found.count(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED) == 2 for found in kinds)
 
 
 async def listed_as_paused(client: Client) -> Candidate:

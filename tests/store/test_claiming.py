@@ -199,3 +199,12 @@ async def test_a_parked_run_past_its_deadline_is_named(ours, theirs):
 
     assert (await theirs.pulse()).expired
     assert await theirs.store.expired(10) == ["order-42"]
+
+
+async def test_runs_that_are_passed_over_are_left_for_others(ours, theirs):
+    for name in ("order-1", "order-2", "order-3"):
+        await ours.start(name, claimed=False)
+
+    assert sorted(await ours.store.claim(ours.id, [QUEUE], 10, ["order-1", "order-3", "nothing"])) == ["order-2"]
+    assert await ours.store.claim(ours.id, [QUEUE], 1, ["order-1"]) == ["order-3"]
+    assert await theirs.claim() == ["order-1"]

@@ -267,8 +267,14 @@ class Store(ScheduleStore, Protocol):
         plan was made."""
         ...
 
-    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
-        """Claim up to ``limit`` runnable unowned runs (due wake_at, open), oldest first, SKIP LOCKED."""
+    async def claim(
+        self, process_id: str, queues: Sequence[str], limit: int, passing_over: Sequence[str] = ()
+    ) -> list[str]:
+        """Claim up to ``limit`` runnable unowned runs (due wake_at, open), oldest first, SKIP LOCKED.
+
+        Args:
+            passing_over: runs that are left for others, due or not.
+        """
         ...
 
     async def owned(self, process_id: str) -> list[str]:

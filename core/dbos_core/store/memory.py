@@ -208,9 +208,11 @@ class MemoryStore(MemorySchedules):
         self._send_wakes()
         return answer
 
-    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+    async def claim(
+        self, process_id: str, queues: Sequence[str], limit: int, passing_over: Sequence[str] = ()
+    ) -> list[str]:
         now, claimed = self.clock.now_ms(), list[str]()
-        while len(claimed) < limit and (run := self.tables.next_runnable(queues, now)) is not None:
+        while len(claimed) < limit and (run := self.tables.next_runnable(queues, now, passing_over)) is not None:
             self.tables.own(run, process_id)
             claimed.append(run.row.workflow_uuid)
         return claimed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dbos_core.activities.spec import ASYNC_WORKER, ActivityRow
@@ -205,15 +205,19 @@ class Tables:
         """The task queues on which runs ever waited for an owner."""
         return self._runnable.keys()
 
-    def next_runnable(self, queues: Iterable[str], now_ms: int) -> Run | None:
+    def next_runnable(self, queues: Iterable[str], now_ms: int, passing_over: Collection[str] = ()) -> Run | None:
         """The due and unowned run of these queues that has waited longest. It stays where it is."""
         best: tuple[int, int, str] | None = None
         for queue in queues:
             heap = self._runnable.get(queue)
             while heap and not self._still_waits(heap[0]):
                 heapq.heappop(heap)
-            if heap and heap[0][0] <= now_ms and (best is None or heap[0] < best):
-                best = heap[0]
+            first = heap[0] if heap else None
+            if heap and heap[0][2] in passing_over:
+                others = [entry for entry in heap if entry[2] not in passing_over and self._still_waits(entry)]
+                first = min(others, default=None)
+            if first is not None and first[0] <= now_ms and (best is None or first < best):
+                best = first
         return None if best is None else self.runs[best[2]]
 
     def next_due_in(self, queues: Iterable[str], now_ms: int) -> int | None:

@@ -41,6 +41,7 @@ _CLAIM = """
                      where r.task_queue = q.name and r.owner is null and r.status = 1
                        and r.wake_at_ms <= (select ms from clock)
                        and w.status in ('ENQUEUED', 'DELAYED', 'PENDING')
+                       and r.workflow_uuid <> all ($5::text[])
                      order by r.wake_at_ms
                      limit $4
                        for no key update of w, r skip locked) as due
@@ -247,9 +248,17 @@ _EXPIRED = """
      limit $1"""
 
 
-async def claim(db: Database, author: Author, queues: Sequence[str], limit: int) -> list[str]:
+async def claim(
+    db: Database, author: Author, queues: Sequence[str], limit: int, passing_over: Sequence[str]
+) -> list[str]:
     rows = await db.rows(
-        "claiming runs", _CLAIM, author.process_id, author.application_version, list(dict.fromkeys(queues)), limit
+        "claiming runs",
+        _CLAIM,
+        author.process_id,
+        author.application_version,
+        list(dict.fromkeys(queues)),
+        limit,
+        list(passing_over),
     )
     return [row[0] for row in rows]
 

@@ -193,16 +193,19 @@ class PostgresStore(PostgresSchedules):
     async def reset(self, process_id: str, plan: Reset) -> StartAnswer | None:
         return await reset.reset(self._db, self._author(process_id), plan)
 
-    async def claim(self, process_id: str, queues: Sequence[str], limit: int) -> list[str]:
+    async def claim(
+        self, process_id: str, queues: Sequence[str], limit: int, passing_over: Sequence[str] = ()
+    ) -> list[str]:
+        author = self._author(process_id)
         lost, found = self._claim_lost, self._stray_mail.found
         with self._remembering_lost_claims():
-            claimed = await claim.claim(self._db, self._author(process_id), queues, limit)
+            claimed = await claim.claim(self._db, author, queues, limit, passing_over)
             if len(claimed) < limit:
                 # Before saying that there is no more: has a stock tool sent a message to a run that waits for it?
                 await self._listener.caught_up()
                 await self._stray_mail.settle()
                 if self._stray_mail.found > found:
-                    claimed += await claim.claim(self._db, self._author(process_id), queues, limit - len(claimed))
+                    claimed += await claim.claim(self._db, author, queues, limit - len(claimed), passing_over)
             if lost:
                 # What an earlier claim got although its answer was lost; the caller knows the others already.
                 claimed = list(dict.fromkeys([*await claim.owned(self._db, process_id), *claimed]))
