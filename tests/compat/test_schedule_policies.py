@@ -152,9 +152,9 @@ async def test_skip(client: Client, unique: str, queue: str, make_worker: MakeWo
         handle = await client.create_schedule(f"s-{unique}", schedule("Held", unique, queue))
         await handle.trigger()
         described = await seen(handle, actions=1, running=1)
-        await handle.trigger()
-        await handle.trigger()
-        described = await seen(handle, actions=1, skipped=2, running=1, waiting=0)
+        for skipped in (1, 2):  # a server that is busy takes two up as one
+            await handle.trigger()
+            described = await seen(handle, actions=1, skipped=skipped, running=1, waiting=0)
         await release(client, runs(described)[0])
         await seen(handle, running=0, actions=1)
         await handle.delete()
