@@ -7,8 +7,9 @@ MAKEFLAGS += --no-print-directory
 
 PY    := .venv/bin/python
 STAMP := .venv/.installed
-# Two workers: the crash tests start processes of their own. loadfile keeps a file's servers on one worker.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Three workers keep two cores busy: half of the time a test waits for a server or a process of its own. loadfile keeps a
+# file's servers on one worker.
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 # What rests on the shape of the SDK: its instances, converters, workers, clients, histories.
 OLDEST       := 1.31

@@ -33,6 +33,7 @@ class Announced:
         if coming is None:
             return
         try:
-            await asyncio.wait_for(coming.wait(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await coming.wait()
         except TimeoutError:
             self._coming.pop(task_queue, None)

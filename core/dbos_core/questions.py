@@ -72,7 +72,8 @@ class Questions:
         """
         kernel = self._kernel
         if run.workflow_uuid in kernel.live_runs or kernel.serves(run.task_queue):
-            answer = await asyncio.wait_for(self._query_here(run, payload), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                answer = await self._query_here(run, payload)
             if answer is not None:
                 return answer
         elif run.owner is None and run.status is RunStatus.RUNNING and run.task_attempt >= REFUSE_FROM:

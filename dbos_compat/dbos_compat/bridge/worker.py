@@ -199,7 +199,8 @@ class EngineWorker(BridgeWorker):
         """Wait for the running attempts; after the graceful period ask them to stop, and wait on."""
         grace_s = self._config.graceful_shutdown_period_millis / 1000
         try:
-            await asyncio.wait_for(host.idle(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await host.idle()
         except TimeoutError:
             self._kernel.activities.shut_down(executor)
             self._local_lane.shut_down()

@@ -194,7 +194,8 @@ class Database:
         if held is not None and not self._held_busy:
             await pool.release(held)
         try:
-            await asyncio.wait_for(pool.close(), 5)
+            async with asyncio.timeout(5):
+                await pool.close()
         except (*AWAY, asyncpg.PostgresError):
             pool.terminate()
 

@@ -114,7 +114,8 @@ class Listener:
         self._connection = connection
         while not lost.is_set():
             try:
-                await asyncio.wait_for(lost.wait(), PROBE_S)
+                async with asyncio.timeout(PROBE_S):  # ``wait_for`` can forget that this task was cancelled (Python 3.11)
+                    await lost.wait()
             except TimeoutError:
                 try:
                     await self._ask()
