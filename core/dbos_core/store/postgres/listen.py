@@ -114,7 +114,8 @@ class Listener:
         self._connection = connection
         while not lost.is_set():
             try:
-                async with asyncio.timeout(PROBE_S):  # ``wait_for`` can forget that this task was cancelled (Python 3.11)
+                # Not ``wait_for``: that of Python 3.11 can forget that this task was cancelled.
+                async with asyncio.timeout(PROBE_S):
                     await lost.wait()
             except TimeoutError:
                 try:
