@@ -83,34 +83,26 @@ def _read(said: Mapping[str, Any]) -> Standing:
 
 
 def _of_machine(machine: ActivityMachine, worker: str) -> Standing:
-    return Standing(
-        attempt=machine.attempt,
-        due_ms=machine.due_ms,
-        started_ms=machine.started_ms,
-        heartbeat=machine.heartbeat,
-        heartbeat_at_ms=machine.heartbeat_at_ms,
-        last_failure=machine.last_failure,
-        cancel_requested=machine.cancel_requested,
-        ended_ms=machine.ended_ms,
-        operator=machine.operator,
-        worker=worker,
-        process=None if worker else machine.ran_in or None,
-        from_owner=True,
-    )
+    known = None if worker else machine.ran_in or None
+    return replace(_standing(machine), worker=worker, process=known, from_owner=True)
 
 
 def _of_row(row: ActivityRow) -> Standing:
+    return replace(_standing(row), process=None if row.worker == ASYNC_WORKER else row.worker)
+
+
+def _standing(of: ActivityMachine | ActivityRow) -> Standing:
+    """What both say by the same names."""
     return Standing(
-        attempt=row.attempt,
-        due_ms=row.due_ms,
-        started_ms=row.started_ms,
-        heartbeat=row.heartbeat,
-        heartbeat_at_ms=row.heartbeat_at_ms,
-        last_failure=row.last_failure,
-        cancel_requested=row.cancel_requested,
-        ended_ms=row.ended_ms,
-        operator=row.operator,
-        process=None if row.worker == ASYNC_WORKER else row.worker,
+        attempt=of.attempt,
+        due_ms=of.due_ms,
+        started_ms=of.started_ms,
+        heartbeat=of.heartbeat,
+        heartbeat_at_ms=of.heartbeat_at_ms,
+        last_failure=of.last_failure,
+        cancel_requested=of.cancel_requested,
+        ended_ms=of.ended_ms,
+        operator=of.operator,
     )
 
 
