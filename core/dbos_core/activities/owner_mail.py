@@ -151,8 +151,8 @@ class OwnerMail:
     @staticmethod
     def ran(machine: ActivityMachine, row: ActivityRow | None) -> None:
         """All that a dead process has left of its worker is its own name."""
-        if row is not None and row.worker not in (None, ASYNC_WORKER):
-            machine.ran_by, machine.ran_in = "", row.worker or ""
+        if row is not None and row.worker is not None and row.worker != ASYNC_WORKER:
+            machine.ran_by, machine.ran_in = "", row.worker
 
     async def _row(self, machine: ActivityMachine) -> ActivityRow | None:
         run, seq = machine.run.workflow_uuid, machine.spec.seq
