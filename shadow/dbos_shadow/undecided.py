@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 
 from dbos_compat.workbench import Workbench
 from dbos_shadow.reading.files import Unreadable
@@ -13,7 +16,12 @@ from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 NO_TASK = "No workflow task was completed, so no code of the workflow has run. There is nothing to compare."
 
-__all__ = ["NO_TASK", "not_comparable", "undecided", "unreadable"]
+__all__ = ["NO_TASK", "no_code_has_run", "not_comparable", "undecided", "unreadable"]
+
+
+def no_code_has_run(events: Iterable[HistoryEvent]) -> bool:
+    """Was no workflow task of the run completed?"""
+    return all(event.event_type != EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in events)
 
 
 def undecided(
@@ -70,7 +78,7 @@ def not_comparable(
             way=way,
             expected=expected,
         )
-    if not any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in recorded.events):
+    if no_code_has_run(recorded.events):
         return undecided(
             recorded, Reason.NO_TASK, NO_TASK, subject="no_task", verdict=Verdict.NOT_RUN, way=way, expected=expected
         )

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from dbos_compat.bridge.guided import RecordedTask
@@ -27,7 +26,7 @@ from dbos_shadow.select import features_of, shape_of
 from dbos_shadow.sources import history
 from dbos_shadow.telling import Telling
 from dbos_shadow.trace import Trace
-from dbos_shadow.undecided import NO_TASK
+from dbos_shadow.undecided import NO_TASK, no_code_has_run
 from dbos_shadow.verdict import Judgement, Reason, Verdict, Way
 
 __all__ = ["Mirrored", "Rules"]
@@ -147,7 +146,7 @@ class Mirrored:
             note = f"No workflow of type {self.workflow_type!r} was given to the mirror's worker."
             return replace(self.nothing(Verdict.NOT_RUN, Reason.UNKNOWN_TYPE, note), subject=self.workflow_type)
         assert self._telling is not None  # the type is known
-        if not any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in self._events):
+        if no_code_has_run(self._events):
             found = self.nothing(Verdict.NOT_RUN, Reason.NO_TASK, NO_TASK)
             return replace(found, subject="no_task", expected=expected)
         if self._actual is None:
