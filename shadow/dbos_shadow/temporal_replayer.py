@@ -8,14 +8,13 @@ in a daemon thread with an event loop of its own, and is abandoned there, asleep
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import weakref
 from collections import Counter
 
 from temporalio.client import WorkflowHistory
 
 from dbos_compat.workbench import Workbench
+from dbos_shadow.aside import aside
 from dbos_shadow.recorded import Recorded
 
 __all__ = ["ANSWER_S", "answers_of"]
@@ -58,29 +57,9 @@ async def answers_of(
 
 async def _aside(plain: Recorded, bench: Workbench, answer_s: float) -> Answer:
     """One replay in a thread. Raises TimeoutError, and what the replayer raises."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Answer] = loop.create_future()
-
-    def tell(found: Answer, error: Exception | None = None) -> None:
-        if answer.done():
-            return  # nobody waits any longer
-        if error is None:
-            answer.set_result(found)
-        else:
-            answer.set_exception(error)
-
-    def work() -> None:
-        given: tuple[Answer, Exception | None]
-        try:
-            given = asyncio.run(_answer(plain, bench)), None
-        except Exception as error:
-            given = None, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, *given)
-
-    threading.Thread(target=work, name="dbos_shadow replayer", daemon=True).start()
+    answer = aside(lambda: asyncio.run(_answer(plain, bench)), "dbos_shadow replayer")
     async with asyncio.timeout(answer_s):
-        return await answer
+        return await asyncio.wrap_future(answer)
 
 
 async def _answer(plain: Recorded, bench: Workbench) -> Answer:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import wait
 
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from dbos_compat.native_threads import outlive_native_threads
+from dbos_shadow.aside import aside
 from dbos_shadow.determinism.plan import Plan
 
 ANSWER_S = 60.0
@@ -37,27 +37,18 @@ def refused(
     """
     if not histories:
         return None
-    answer: list[Any] = []
     through: list[int] = []
 
-    def work() -> None:
-        try:
-            answer.append(asyncio.run(_refused(plan, histories, workflow_id, new_code, through.append)))
-        except BaseException as error:
-            answer.append(error)
+    def work() -> tuple[int, str] | None:
+        return asyncio.run(_refused(plan, histories, workflow_id, new_code, through.append))
 
-    # In a thread, since the caller may be on a loop; in one that nobody has to wait for.
-    thread = threading.Thread(target=work, name="dbos_shadow replayer", daemon=True)
-    thread.start()
-    while thread.is_alive():
+    answer = aside(work, "dbos_shadow replayer")  # the caller may be on a loop
+    while not answer.done():
         before = len(through)
-        thread.join(ANSWER_S)
-        if thread.is_alive() and len(through) == before:
+        wait([answer], ANSWER_S)
+        if not answer.done() and len(through) == before:
             return before, f"it gave no answer in {ANSWER_S:g} s"
-    if isinstance(answer[0], BaseException):
-        raise answer[0]
-    found: tuple[int, str] | None = answer[0]
-    return found
+    return answer.result()
 
 
 def can_be_replayed(history: str) -> bool:
